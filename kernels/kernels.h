@@ -1,0 +1,131 @@
+// The table of kernels: every arithmetic loop of the engine, once per instruction set.
+//
+// scalar.cpp is the specification; the other files must agree with it. All functions are leaves:
+// no threads, no allocation, no exceptions, no I/O. They may be called from many threads at once
+// on disjoint outputs. Sizes are elements unless said otherwise; float pointers need 4-byte
+// alignment only. Buffers whose shape says "padded" may be read and written up to the padding.
+//
+// Reproducibility: the value of an output depends on its own row of inputs alone, never on n_rows,
+// on the panel range or on which other rows are computed along: a token decoded alone equals, bit
+// for bit, the same token inside a prompt (same instruction set).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "packed.h"
+
+namespace nibble {
+
+/// Quantized activations: int8 per row and group, symmetric, x ~= scale * code, code in -127..127.
+struct QuantizedRows {
+  int8_t* codes = nullptr;  // [n_rows, stride], columns beyond cols are 0; 64-byte aligned rows
+  float* scales = nullptr;  // [n_rows, n_groups]
+  int32_t* sums = nullptr;  // [n_rows, n_groups]: sum of the codes of each group
+  size_t n_rows = 0;
+  size_t stride = 0;    // bytes between rows, >= cols_padded of every matrix that reads it
+  size_t n_groups = 0;  // stride between rows of scales and sums; >= cols_padded / group
+  size_t group = 0;     // equals the group of every matrix that reads it
+};
+
+/// What the KV cache stores a key or value element as.
+enum class KvCode : uint8_t { f32, f16, q8 };
+
+inline constexpr size_t kAttentionChunk = 256;  // positions that one call of attention_chunk sees
+
+/// Keys and values of one layer and KV head, for `kAttentionChunk` positions from a multiple of it.
+/// Keys lie in panels of 16 positions, [16 panels][head_dim][16]; values [256][head_dim_padded],
+/// head_dim_padded = head_dim rounded up to 16, padding zero. For q8, x = scale * code (int8).
+struct KvChunk {
+  const void* k = nullptr;
+  const void* v = nullptr;
+  const float* k_scale = nullptr;  // [256], q8 only
+  const float* v_scale = nullptr;  // [256], q8 only
+  KvCode code = KvCode::f16;
+};
+
+/// A running softmax over a part of the positions: acc = sum exp(score - max) * v, unnormalized.
+struct SoftmaxState {
+  float* acc = nullptr;  // [n_rows, head_dim_padded]
+  float* max = nullptr;  // [n_rows]; -infinity: no position seen
+  float* sum = nullptr;  // [n_rows]
+};
+
+struct Kernels {
+  const char* name;  // "scalar", "avx2", ... as NIBBLE_ISA spells it
+
+  /// Quantizes x [n_rows, cols] (row stride x_stride) into `out`, whose buffers and sizes are set
+  /// by the caller. scale = absmax / 127 of the group (0 for a group of zeros, whose codes are then
+  /// 0); code = x / scale rounded to nearest even. Writes zero codes for cols..stride, and zero
+  /// scales and sums for groups that lie beyond cols. Input must be finite.
+  void (*quantize_rows)(const float* x, size_t x_stride, size_t cols, const QuantizedRows& out);
+
+  /// y[t][n] = sum_k W[n][k] x[t][k] for the 16 * (panel_end - panel_begin) rows n of the panels,
+  /// by integer dot products: per group, y += s * xs * (dot - z * xsum) or y += xs * (s * dot + m *
+  /// xsum), groups in ascending order. W is q4 or q8. y [x.n_rows, y_stride] is overwritten at
+  /// columns 16 * panel_begin .. 16 * panel_end - 1, the padding rows of the last panel included
+  /// (zeros).
+  void (*matmul_q)(const PackedView& w, size_t panel_begin, size_t panel_end,
+                   const QuantizedRows& x, float* y, size_t y_stride);
+
+  /// The same with float activations x [n_rows, x_stride], for every format of W: the weights are
+  /// widened to f32 exactly as w = s * (q - z) says. The reference path for quantized weights and
+  /// the only one for f32, f16, bf16. Columns beyond `cols` are not read from x.
+  void (*matmul_f32)(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
+                     size_t x_stride, size_t n_rows, float* y, size_t y_stride);
+
+  /// y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], i < n. y may be x.
+  void (*rms_norm)(const float* x, const float* weight, float eps, size_t n, float* y);
+
+  /// x[i] += y[i].
+  void (*add)(float* x, const float* y, size_t n);
+
+  /// gate[i] = silu(gate[i]) * up[i] with silu(a) = a / (1 + exp(-a)).
+  void (*silu_mul)(float* gate, const float* up, size_t n);
+
+  /// Rotates the first 2 * half columns of each of n_heads rows of x [n_heads, head_dim]; the pair
+  /// of column i < half is (i, i + half), its angle has cos[i], sin[i]: (a, b) -> (a cos - b sin, a
+  /// sin + b cos). (Loaders bring every checkpoint to this order.)
+  void (*rope)(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
+               const float* sin);
+
+  /// Writes the key k [head_dim] as position `pos` (0..255) of a chunk, see KvChunk. For q8,
+  /// `scale` receives one value at [pos].
+  void (*store_key)(const float* k, size_t head_dim, size_t pos, KvCode code, void* dst,
+                    float* scale);
+  /// Writes the value v [head_dim] likewise, padding included.
+  void (*store_value)(const float* v, size_t head_dim, size_t pos, KvCode code, void* dst,
+                      float* scale);
+
+  /// Attention of n_rows queries q [n_rows, q_stride] over the positions of one chunk:
+  /// score = scale * q . k; row r sees the positions begin[r] <= p < end[r] of the chunk (0..256;
+  /// none if end <= begin: max = -inf, sum = 0, acc = 0). `out` is overwritten. `scores` is
+  /// scratch, [n_rows, 256]. Positions that no row sees are not read.
+  void (*attention_chunk)(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
+                          size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
+                          float* scores, const SoftmaxState& out);
+
+  /// Merges `from` into `into`, for the rows 0..n_rows-1: the state over both parts. Merging a row
+  /// into one that has seen nothing copies it bit for bit.
+  void (*attention_merge)(const SoftmaxState& into, const SoftmaxState& from, size_t n_rows,
+                          size_t head_dim_padded);
+
+  /// y[r][0..head_dim) = acc[r] / sum[r]; zeros where sum is 0.
+  void (*attention_finish)(const SoftmaxState& state, size_t n_rows, size_t head_dim, float* y,
+                           size_t y_stride);
+};
+
+/// What is compiled in, best first within an architecture. Only rows whose `supported()` says yes
+/// may run: CPUID and, for wide registers, what the operating system saves.
+struct KernelSet {
+  const Kernels* kernels;
+  bool (*supported)();
+};
+
+/// All kernel sets of this build, best first; scalar is last.
+const KernelSet* kernel_sets(size_t& count);
+/// The set of that name, or null if this build has none or this CPU cannot run it. An empty or null
+/// name means the best one.
+const Kernels* find_kernels(const char* name);
+
+}  // namespace nibble

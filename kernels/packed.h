@@ -1,0 +1,105 @@
+// The one weight layout of every CPU: panels of 16 rows. See ARCHITECTURE.md, "The panel".
+//
+// A matrix W [rows, cols] (rows = outputs, y = W x) is cut into panels of 16 consecutive rows. All
+// bytes of a panel are contiguous, so a thread that owns a range of panels reads one stream of
+// codes and one stream of scales. Lane r of a vector always belongs to row 16 * panel + r: no
+// kernel ever sums across lanes.
+//
+//   q4    one 64-byte line holds 8 columns k0..k0+7 of 16 rows. Byte j belongs to row j / 4; with
+//         t = j % 4 its low nibble is column k0 + t, its high nibble column k0 + 4 + t.
+//   q8    one 64-byte line holds 4 columns k0..k0+3 of 16 rows. Byte j is row j / 4, column
+//         k0 + j % 4. Codes are unsigned.
+//   f16, bf16, f32    column after column, 16 values each: [cols][16].
+//
+// A quantized weight is w = s * (q - z) or w = s * q + m with s, z, m per row and group of `group`
+// columns (its *scheme*). Rows beyond `rows` have s = m = 0; columns beyond `cols` have any code
+// and meet activations that are exactly zero.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nibble {
+
+inline constexpr size_t kPanelRows = 16;
+inline constexpr size_t kLineBytes = 64;
+inline constexpr size_t kSuperCols = 256;  // columns that share one pair of fp16 in the k schemes
+
+/// What one weight is stored as.
+enum class Codes : uint8_t { f32, f16, bf16, q4, q8 };
+
+/// How codes become weights. Each has one struct below; `per` says how many columns it serves.
+enum class Scheme : uint8_t {
+  none,      // f32, f16, bf16
+  f16,       // w = s * (q - zero),    zero is one constant of the matrix       per group
+  f16_zero,  // w = s * (q - z),       z an 8-bit integer                       per group
+  f16_min,   // w = s * q + m,         m fp16                                   per group
+  k6,        // w = d*sc * q - dmin*mn, sc and mn 6 bits per 32 columns         per 256
+  k8,        // w = d*sc * (q - zero), sc signed 8 bits per group (16 or 32)    per 256
+  k8_min,    // w = d*sc * q - dmin*mn, sc and mn unsigned 8 bits per 16        per 256
+};
+
+// fp16 values travel as their bits.
+struct ScaleF16 {
+  uint16_t s[kPanelRows];
+};
+struct ScaleF16Zero {
+  uint16_t s[kPanelRows];
+  uint8_t z[kPanelRows];
+};
+struct ScaleF16Min {
+  uint16_t s[kPanelRows];
+  uint16_t m[kPanelRows];
+};
+/// Q4_K and Q5_K. Pair p (0..3) holds the groups 2p and 2p + 1 of the 256 columns, i.e. columns
+/// 64p..64p+31 and 64p+32..64p+63. `sc[p][r]`: low four bits of the scale of group 2p (low nibble)
+/// and 2p + 1 (high nibble) of row r; `mn[p][r]` likewise for the minimum. `hi[p][r]`: bits 1:0 and
+/// 3:2 are bits 5:4 of the two scales, bits 5:4 and 7:6 those of the two minima.
+struct ScaleK6 {
+  uint16_t d[kPanelRows];
+  uint16_t dmin[kPanelRows];
+  uint8_t sc[4][kPanelRows];
+  uint8_t mn[4][kPanelRows];
+  uint8_t hi[4][kPanelRows];
+};
+/// Q6_K and Q3_K (groups of 16), IQ4_XS (groups of 32: only the first 8 rows of sc are stored).
+struct ScaleK8x16 {
+  uint16_t d[kPanelRows];
+  int8_t sc[16][kPanelRows];
+};
+struct ScaleK8x32 {
+  uint16_t d[kPanelRows];
+  int8_t sc[8][kPanelRows];
+};
+/// Q2_K.
+struct ScaleK8Min {
+  uint16_t d[kPanelRows];
+  uint16_t dmin[kPanelRows];
+  uint8_t sc[16][kPanelRows];
+  uint8_t mn[16][kPanelRows];
+};
+static_assert(sizeof(ScaleF16) == 32 && sizeof(ScaleF16Zero) == 48 && sizeof(ScaleF16Min) == 64);
+static_assert(sizeof(ScaleK6) == 256 && sizeof(ScaleK8x16) == 288 && sizeof(ScaleK8x32) == 160);
+static_assert(sizeof(ScaleK8Min) == 576);
+
+/// The shape and format of a packed matrix. Everything about its bytes follows from this.
+struct PackedShape {
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  Codes codes = Codes::f32;
+  Scheme scheme = Scheme::none;
+  uint16_t group = 0;  // columns per scale: 16, 32, 64 or 128; 0 for f32, f16, bf16
+  uint8_t zero = 0;    // the constant of Scheme::f16 and k8: 8 for Q4_0, 128 for Q8_0, ...
+};
+
+/// A packed matrix as kernels see it: a view, valid as long as its bytes are.
+struct PackedView {
+  PackedShape shape;
+  uint32_t cols_padded = 0;  // multiple of group (of 256 in the k schemes); cols if unquantized
+  size_t code_stride = 0;    // bytes from one panel's codes to the next
+  size_t scale_stride = 0;   // bytes from one panel's scales to the next
+  const uint8_t* codes = nullptr;   // 64-byte aligned
+  const uint8_t* scales = nullptr;  // 64-byte aligned; null if unquantized
+};
+
+}  // namespace nibble

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace nibble {
+
+/// A file mapped read-only. Movable; the bytes stay where they are when it moves. A file that is
+/// truncated by another process while mapped can end the process (the operating system's rule).
+class MappedFile {
+ public:
+  /// Throws Error if the file cannot be opened, is not a regular file or is empty.
+  explicit MappedFile(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+  /// Asks the system to read the range soon.
+  void prefetch(std::span<const std::byte> range) const noexcept;
+  /// Lets go of the memory behind a range that has been consumed (it can still be read).
+  void release(std::span<const std::byte> range) const noexcept;
+  /// Locks all pages in memory. Throws Error if the system refuses.
+  void lock() const;
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Anonymous memory of `size` bytes, zero, 64-byte aligned (page aligned when large), of which only
+/// pages that are written take real memory. Throws Error if it cannot be had.
+class AnonymousMemory {
+ public:
+  AnonymousMemory() = default;
+  explicit AnonymousMemory(size_t size, bool huge_pages = true);
+  AnonymousMemory(AnonymousMemory&& other) noexcept;
+  AnonymousMemory& operator=(AnonymousMemory&& other) noexcept;
+  ~AnonymousMemory();
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  void lock() const;
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Bytes of memory that this process may still take (free and reclaimable, cgroup limit respected);
+/// 0 if unknown.
+uint64_t available_memory();
+
+}  // namespace nibble

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+
+namespace nibble {
+
+/// A fixed set of threads that run one loop at a time. The caller is thread 0 and works too.
+class ThreadPool {
+ public:
+  /// n_threads >= 1, the caller included.
+  explicit ThreadPool(int n_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const;
+
+  /// Calls fn(chunk, thread) once for every chunk in 0..n_chunks-1, on `n_threads` threads at most
+  /// (0: all), and returns when all are done. Chunks are claimed one at a time in ascending order,
+  /// so that slow cores take fewer. fn must not throw. One caller at a time.
+  template <class Fn>
+  void run(size_t n_chunks, Fn&& fn, int n_threads = 0) {
+    using F = std::remove_reference_t<Fn>;
+    run_erased(
+        n_chunks, n_threads,
+        [](void* f, size_t chunk, int thread) { (*static_cast<F*>(f))(chunk, thread); },
+        const_cast<void*>(static_cast<const void*>(&fn)));
+  }
+
+ private:
+  using Call = void (*)(void* fn, size_t chunk, int thread);
+  void run_erased(size_t n_chunks, int n_threads, Call call, void* fn);
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Threads to use by default: the cores this process may run on (affinity, cgroup quota), one per
+/// physical core, slow cores left out where the system tells them apart. At least 1.
+int default_thread_count();
+
+}  // namespace nibble

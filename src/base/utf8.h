@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace nibble {
+
+inline constexpr uint32_t kReplacementChar = 0xfffd;
+
+struct DecodedChar {
+  uint32_t code_point = 0;  // kReplacementChar if invalid
+  uint8_t length = 0;       // bytes consumed, >= 1
+  bool valid = false;
+};
+
+/// The character at text[pos], pos < text.size(). Overlong forms, surrogates and values above
+/// U+10FFFF are invalid and consume one byte.
+DecodedChar decode_utf8(std::string_view text, size_t pos);
+
+void append_utf8(std::string& out, uint32_t code_point);
+
+bool is_valid_utf8(std::string_view text);
+
+/// The number of leading bytes that form whole characters or can never become one; the rest is the
+/// beginning of a character whose bytes are yet to come (0 to 3 bytes).
+size_t complete_utf8_prefix(std::string_view text);
+
+/// `text` with each invalid byte replaced by U+FFFD.
+std::string repair_utf8(std::string_view text);
+
+}  // namespace nibble

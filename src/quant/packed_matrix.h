@@ -1,0 +1,107 @@
+// Packed matrices that own or borrow their bytes, and the ways to make them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/mapped_file.h"
+#include "load/checkpoint.h"
+#include "packed.h"
+
+namespace nibble {
+
+/// Bytes and strides that follow from a shape. `codes_bytes` and `scales_bytes` are multiples
+/// of 64.
+struct PackedLayout {
+  uint32_t n_panels = 0;
+  uint32_t cols_padded = 0;
+  size_t code_stride = 0;
+  size_t scale_stride = 0;
+  size_t codes_bytes = 0;
+  size_t scales_bytes = 0;
+  size_t total_bytes() const { return codes_bytes + scales_bytes; }
+};
+
+/// Error naming `where` if the shape is not one that kernels know (group, scheme, sizes).
+PackedLayout packed_layout(const PackedShape& shape, const std::string& where);
+
+/// A matrix in panel order; its bytes are codes, then scales, as packed_layout() says.
+struct PackedMatrix {
+  std::string name;
+  std::string source_type;  // "Q4_K", "BF16": what it was made of, for people
+  PackedView view;
+  size_t bytes = 0;
+
+  bool empty() const { return view.codes == nullptr; }
+};
+
+/// The view of a matrix whose bytes lie at `data` (64-byte aligned, total_bytes() long; checked).
+PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
+                       const std::string& where);
+
+/// "q4 g32", "q4 g32 zero", "q8 g16 k", "f16".
+std::string format_name(const PackedShape& shape);
+double bits_per_weight(const PackedShape& shape);
+
+/// Row `row` of the matrix as f32: out [cols]. Used for embeddings.
+void unpack_row(const PackedView& w, size_t row, float* out);
+
+/// Where row n of the packed matrix comes from in the source: n itself, or the row order of
+/// interleaved RoPE. See rope_row().
+enum class RowOrder : uint8_t { same, rope_interleaved };
+
+struct RopeRows {
+  RowOrder order = RowOrder::same;
+  uint32_t head_dim = 0;  // rows of a head
+  uint32_t rope_dim = 0;  // of which the first rope_dim are rotated
+  /// The source row of packed row n. Interleaved files pair rows (2i, 2i + 1); kernels pair
+  /// (i, i + rope_dim / 2).
+  uint32_t source_row(uint32_t n) const;
+};
+
+/// What to make of a tensor.
+struct PackTarget {
+  enum class Kind : uint8_t {
+    keep,  // the codes and scales of a quantized GGUF type, exactly; f32, f16 and bf16 as they are
+    q4,    // round to nearest, 4 bits
+    q8,    // round to nearest, 8 bits, symmetric
+    f16,
+    f32,
+  };
+  Kind kind = Kind::keep;
+  uint16_t group = 32;     // q4, q8
+  bool symmetric = false;  // q4
+};
+
+/// The shape that `tensor` [rows, cols] packs into. Every quantized GGUF type keeps its grid (Codes
+/// and Scheme: Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q4 k8_min, Q3_K -> q4 k8,
+/// Q5_0, Q8_0, IQ4_NL -> q8 f16, Q5_1 -> q8 f16_min, Q5_K -> q8 k6, Q6_K and IQ4_XS -> q8 k8),
+/// unless `target` asks for f16 or f32, which widens them. Throws Error for other types and ranks.
+PackedShape packed_shape_of(const TensorView& tensor, const PackTarget& target);
+
+/// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
+/// Safe to call from several threads on disjoint panels. `out` is zero before. Does not throw:
+/// everything was checked by packed_shape_of().
+void pack_panels(const TensorView& tensor, const PackedShape& shape, const PackTarget& target,
+                 const RopeRows& rows, size_t panel_begin, size_t panel_end, std::byte* out);
+
+/// Dequantizes `n` elements that start at a block boundary of a tensor of any type to f32.
+void dequantize(DType type, const std::byte* data, size_t n, float* out);
+
+/// One row and group of n <= group weights, rounded to nearest: the specification of RTN.
+/// Asymmetric: the range includes zero; s = (max - min) / 15 rounded to fp16 first, then
+/// z = round(-min / s) and q = round(w / s) + z, ties to even, clamped to 0..15.
+/// Symmetric: s = absmax / 7 rounded to fp16, z = 8, q in 1..15.
+/// A scale that rounds to zero or overflows fp16 is moved to the nearest positive finite fp16.
+struct RtnGroup {
+  uint16_t scale = 0;  // fp16 bits
+  uint8_t zero = 0;
+};
+RtnGroup rtn4_group(const float* w, size_t n, bool symmetric, uint8_t* q);
+/// 8 bits, symmetric: s = absmax / 127 rounded to fp16, q = 128 + round(w / s) in 1..255.
+RtnGroup rtn8_group(const float* w, size_t n, uint8_t* q);
+
+}  // namespace nibble
