@@ -1,0 +1,156 @@
+#include "nibble/model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/checked.h"
+#include "model/config_reader.h"
+#include "model/kv_cache.h"
+#include "model/model_loader.h"
+#include "model/nib_format.h"
+#include "model/rope.h"
+#include "model/transformer.h"
+#include "nibble/error.h"
+#include "text/chat_template.h"
+#include "text/vocabulary.h"
+
+namespace nibble {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+const Kernels* choose_kernels(const std::string& name) {
+  if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
+  std::string known;
+  size_t count = 0;
+  const KernelSet* sets = kernel_sets(count);
+  for (size_t i = 0; i < count; ++i)
+    if (sets[i].supported())
+      known += (known.empty() ? "" : ", ") + std::string(sets[i].kernels->name);
+  throw Error("isa", "\"" + name + "\" is not available on this machine", "available: " + known);
+}
+
+int thread_count(int asked, int fallback, const char* what) {
+  if (asked < 0 || asked > kMaxThreads)
+    throw Error(what,
+                "is " + std::to_string(asked) + ", expected 0 to " + std::to_string(kMaxThreads));
+  return asked > 0 ? asked : fallback;
+}
+
+void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
+  if (!has_vocabulary(checkpoint)) return;
+  Vocabulary vocabulary = read_vocabulary(checkpoint);
+  model.chat_template = vocabulary.chat_template;
+  model.tokenizer = make_tokenizer(std::move(vocabulary));
+}
+
+std::shared_ptr<const ModelImpl> load_model(const std::string& path, const ModelOptions& options) {
+  auto model = make_model_impl(options);
+  QuantizeRule rule;
+  rule.weights = options.weights;
+  rule.group = checked_group(options.group);
+  Checkpoint checkpoint = open_checkpoint(path);
+  model->config = read_config(checkpoint);
+  model->sampling = read_sampling(checkpoint);
+  read_tokenizer(checkpoint, *model);
+  model->rope_frequencies = rope_frequencies(model->config);
+  if (checkpoint.format == FileFormat::nib) {
+    map_weights(checkpoint, model->config, model->weights);
+    describe_model(*model, checkpoint.description, checkpoint.file_bytes());
+    model->weights.files = std::move(checkpoint.files);
+    for (const MappedFile& file : model->weights.files) {
+      file.prefetch(file.bytes());
+      if (options.mlock) file.lock();
+    }
+  } else {
+    const WeightPlan plan = plan_weights(checkpoint, model->config, rule, model->weights);
+    pack_weights(checkpoint, plan, model->weights, *model->pool, options.progress);
+    describe_model(*model, checkpoint.description, checkpoint.file_bytes());
+    if (options.mlock) model->weights.packed.lock();
+  }
+  return model;
+}
+
+}  // namespace
+
+uint16_t checked_group(int group) {
+  if (group != 32 && group != 64 && group != 128)
+    throw Error("group", "is " + std::to_string(group) + ", expected 32, 64 or 128");
+  return static_cast<uint16_t>(group);
+}
+
+std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options) {
+  auto model = std::make_shared<ModelImpl>();
+  model->kernels = choose_kernels(options.isa);
+  model->int8_activations = options.activations != Activations::f32;
+  model->threads = thread_count(options.threads, default_thread_count(), "threads");
+  model->threads_batch = thread_count(options.threads_batch, model->threads, "threads_batch");
+  model->pool = std::make_unique<ThreadPool>(std::max(model->threads, model->threads_batch));
+  return model;
+}
+
+void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes) {
+  ModelInfo& info = model.info;
+  info.format = format;
+  info.file_bytes = file_bytes;
+  info.kernels = model.kernels->name;
+  info.threads = model.threads;
+  info.threads_batch = model.threads_batch;
+  const ChatTemplate* style = recognise_chat_template(model.chat_template);
+  info.chat_template = style                         ? chat_template_name(*style)
+                       : model.chat_template.empty() ? "none"
+                                                     : "not recognised";
+  const auto add = [&](const PackedMatrix& m) {
+    if (m.empty()) return;
+    const PackedShape& s = m.view.shape;
+    info.n_params += uint64_t{s.rows} * s.cols;
+    info.weight_bytes += m.bytes;
+    std::string type = format_name(s);
+    if (m.source_type != type) type += " (" + m.source_type + ")";
+    info.tensors.push_back({m.name, s.rows, s.cols, std::move(type), m.bytes});
+  };
+  const auto add_vector = [&](const std::vector<float>& v) {
+    info.n_params += v.size();
+    info.weight_bytes += v.size() * sizeof(float);
+  };
+  const Weights& w = model.weights;
+  add(w.embedding);
+  for (const LayerWeights& layer : w.layers) {
+    for (const PackedMatrix* m :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      add(*m);
+    for (const std::vector<float>* v :
+         {&layer.attn_norm, &layer.ffn_norm, &layer.q_bias, &layer.k_bias, &layer.v_bias})
+      add_vector(*v);
+  }
+  add(w.output);
+  add_vector(w.output_norm);
+  // A token reads one row of the embedding, unless that is the head as well.
+  info.decode_bytes = info.weight_bytes - (w.output.empty() ? 0 : w.embedding.bytes);
+  info.bits_per_weight =
+      8.0 * static_cast<double>(info.weight_bytes) / static_cast<double>(info.n_params);
+}
+
+Model::Model(const std::string& path, const ModelOptions& options)
+    : impl_(load_model(path, options)) {}
+Model::Model(std::shared_ptr<const ModelImpl> impl) : impl_(std::move(impl)) {}
+
+const Config& Model::config() const { return impl_->config; }
+const ModelInfo& Model::info() const { return impl_->info; }
+const SamplerOptions& Model::default_sampling() const { return impl_->sampling; }
+bool Model::has_tokenizer() const { return impl_->tokenizer.has_value(); }
+
+const Tokenizer& Model::tokenizer() const {
+  if (!impl_->tokenizer) throw Error("model", "has no tokenizer");
+  return *impl_->tokenizer;
+}
+
+uint64_t Model::session_bytes(int context) const {
+  const SessionOptions defaults;
+  const int positions = context > 0 ? context : impl_->config.context_length;
+  return KvCache::bytes(impl_->config, impl_->int8_activations ? KvCode::f16 : KvCode::f32,
+                        positions) +
+         Workspace::bytes(*impl_, std::min(defaults.batch, positions));
+}
+
+}  // namespace nibble

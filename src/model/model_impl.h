@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels.h"
+#include "model/weights.h"
+#include "nibble/model.h"
+
+namespace nibble {
+
+/// Everything a Model shares. Constant after loading, but for the pool, which one evaluation at a
+/// time may use: hold `turn`.
+struct ModelImpl {
+  Config config;
+  Weights weights;
+  std::vector<double> rope_frequencies;  // [rope_dim / 2], radians per position
+  std::optional<Tokenizer> tokenizer;
+  std::string chat_template;  // Jinja text of the model, or empty
+  SamplerOptions sampling;
+  ModelInfo info;
+  const Kernels* kernels = nullptr;
+  bool int8_activations = true;
+  int threads = 1;        // decode
+  int threads_batch = 1;  // prefill
+  std::unique_ptr<ThreadPool> pool;
+  mutable std::mutex turn;
+};
+
+}  // namespace nibble

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "load/checkpoint.h"
+#include "model/model_impl.h"
+
+namespace nibble {
+
+/// Kernels, threads and pool of a model, as the options ask. Throws Error for an instruction set
+/// that is unknown or that this machine lacks.
+std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options);
+
+/// Fills `info` from config, weights and file.
+void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes);
+
+/// Throws Error unless group is 32, 64 or 128.
+uint16_t checked_group(int group);
+
+}  // namespace nibble

@@ -1,0 +1,148 @@
+#include "nibble/session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+
+#include "base/checked.h"
+#include "model/kv_cache.h"
+#include "model/model_impl.h"
+#include "model/transformer.h"
+#include "nibble/error.h"
+
+namespace nibble {
+namespace {
+
+constexpr int kMaxBatch = 4096;
+
+// The exact path keeps the cache exact, too.
+KvCode kv_code(const ModelImpl& model, const SessionOptions& options) {
+  if (options.k_type != options.v_type)
+    throw Error("session", "the types of keys and values in the cache differ",
+                "give both the same type");
+  if (!model.int8_activations) return KvCode::f32;
+  switch (options.k_type) {
+    case KvType::f16:
+      return KvCode::f16;
+    case KvType::q8_0:
+      return KvCode::q8;
+    case KvType::f32:
+      return KvCode::f32;
+  }
+  throw Error("session", "the type of the cache is unknown");
+}
+
+int context_of(const ModelImpl& model, const SessionOptions& options) {
+  if (options.context < 0)
+    throw Error("session", "the context size is " + std::to_string(options.context) +
+                               ", expected a positive number, or 0 for the model's");
+  constexpr int kMaxContext = 1 << 26;
+  if (options.context > kMaxContext)
+    throw Error("session", "the context size is " + std::to_string(options.context) +
+                               ", expected at most " + std::to_string(kMaxContext));
+  return options.context > 0 ? options.context : model.config.context_length;
+}
+
+int batch_of(const SessionOptions& options, int context) {
+  if (options.batch < 1)
+    throw Error("session", "the batch size is " + std::to_string(options.batch) +
+                               ", expected a positive number");
+  return std::min({options.batch, context, kMaxBatch});
+}
+
+}  // namespace
+
+struct SessionImpl {
+  SessionImpl(const Model& m, const SessionOptions& options)
+      : model(m),
+        impl(*m.impl()),
+        context(context_of(impl, options)),
+        cache(impl.config, kv_code(impl, options), context),
+        workspace(impl, batch_of(options, context)) {}
+
+  Model model;
+  const ModelImpl& impl;
+  int context;
+  KvCache cache;
+  Workspace workspace;
+  int position = 0;
+  std::vector<float> logits;  // [n_rows, vocab_size]
+  std::atomic<bool> cancel = false;
+  bool was_cancelled = false;
+
+  void check(std::span<const Token> tokens) const {
+    if (tokens.size() > static_cast<size_t>(context - position))
+      throw Error("session",
+                  std::to_string(tokens.size()) + " tokens do not fit: the context of " +
+                      std::to_string(context) + " positions holds " + std::to_string(position),
+                  "a larger context, or a shorter text");
+    for (const Token token : tokens)
+      if (token < 0 || token >= impl.config.vocab_size)
+        throw Error("session", "the token " + std::to_string(token) +
+                                   " is outside the vocabulary of " +
+                                   std::to_string(impl.config.vocab_size));
+  }
+
+  // Logits of the last n rows of a batch of `batch` tokens, as rows first.. of `logits`.
+  void append_logits(size_t batch, size_t n, size_t first) {
+    const size_t vocab = static_cast<size_t>(impl.config.vocab_size);
+    const size_t padded = round_up(vocab, kPanelRows);
+    float* out = logits.data() + first * vocab;
+    // Rows are written padded, one after the other, and then moved together; the buffer has room
+    // for the padding of all rows.
+    compute_logits(impl, workspace, batch - n, n, out);
+    if (padded == vocab) return;
+    for (size_t row = 1; row < n; ++row)
+      std::memmove(out + row * vocab, out + row * padded, vocab * sizeof(float));
+  }
+};
+
+Session::Session(const Model& model, const SessionOptions& options)
+    : impl_(std::make_unique<SessionImpl>(model, options)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+std::span<const float> Session::eval(std::span<const Token> tokens, Logits which) {
+  SessionImpl& s = *impl_;
+  s.check(tokens);
+  s.was_cancelled = false;
+  const size_t vocab = static_cast<size_t>(s.impl.config.vocab_size);
+  const size_t n_rows = tokens.empty()          ? 0
+                        : which == Logits::all  ? tokens.size()
+                        : which == Logits::last ? 1
+                                                : 0;
+  if (s.logits.size() < n_rows * round_up(vocab, kPanelRows))
+    s.logits.resize(n_rows * round_up(vocab, kPanelRows));
+  const std::lock_guard turn(s.impl.turn);
+  for (size_t done = 0; done < tokens.size();) {
+    const auto batch = tokens.subspan(done, std::min(s.workspace.batch, tokens.size() - done));
+    if (!run_layers(s.impl, s.cache, s.workspace, batch, s.position, s.cancel)) {
+      s.cancel = false;
+      s.was_cancelled = true;
+      return {};
+    }
+    if (which == Logits::all) s.append_logits(batch.size(), batch.size(), done);
+    done += batch.size();
+    s.position += static_cast<int>(batch.size());
+    if (which == Logits::last && done == tokens.size()) s.append_logits(batch.size(), 1, 0);
+  }
+  return {s.logits.data(), n_rows * vocab};
+}
+
+int Session::position() const { return impl_->position; }
+int Session::context() const { return impl_->context; }
+
+void Session::truncate(int n) {
+  if (n < 0 || n > impl_->position)
+    throw Error("session", "cannot truncate to " + std::to_string(n) + " of " +
+                               std::to_string(impl_->position) + " positions");
+  impl_->position = n;
+}
+
+void Session::cancel() noexcept { impl_->cancel = true; }
+bool Session::cancelled() const noexcept { return impl_->was_cancelled; }
+const Model& Session::model() const { return impl_->model; }
+
+}  // namespace nibble

@@ -1,0 +1,96 @@
+// The weights of a model by their place in the forward pass, and how they get there.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+#include "load/checkpoint.h"
+#include "nibble/model.h"
+#include "quant/packed_matrix.h"
+
+namespace nibble {
+
+struct LayerWeights {
+  std::vector<float> attn_norm;  // [dim]
+  PackedMatrix q;                // [n_heads * head_dim, dim]
+  PackedMatrix k;                // [n_kv_heads * head_dim, dim]
+  PackedMatrix v;                // [n_kv_heads * head_dim, dim]
+  PackedMatrix o;                // [dim, n_heads * head_dim]
+  std::vector<float> q_bias;     // [n_heads * head_dim], or empty
+  std::vector<float> k_bias;     // [n_kv_heads * head_dim], or empty
+  std::vector<float> v_bias;     // [n_kv_heads * head_dim], or empty
+  std::vector<float> ffn_norm;   // [dim]
+  PackedMatrix gate;             // [ffn_dim, dim]
+  PackedMatrix up;               // [ffn_dim, dim]
+  PackedMatrix down;             // [dim, ffn_dim]
+};
+
+struct Weights {
+  PackedMatrix embedding;  // [vocab_size, dim]
+  std::vector<LayerWeights> layers;
+  std::vector<float> output_norm;  // [dim]
+  PackedMatrix output;             // [vocab_size, dim]; empty if tied
+
+  const PackedMatrix& head() const { return output.empty() ? embedding : output; }
+
+  // Where the bytes of the matrices live: packed at load, or inside the files of a .nib.
+  AnonymousMemory packed;
+  std::vector<MappedFile> files;
+};
+
+/// One matrix on its way from a checkpoint into panels.
+struct PlannedMatrix {
+  std::string name;  // as .nib files call it
+  const TensorView* source = nullptr;
+  PackedShape shape;
+  PackTarget target;
+  RopeRows rows;
+  PackedMatrix* destination = nullptr;
+};
+
+/// What a checkpoint's tensors become. Vectors (norms, biases) are read at once, into the Weights.
+struct WeightPlan {
+  std::vector<PlannedMatrix> matrices;
+  /// Names and values of the vectors, for writing; they point into the Weights.
+  std::vector<std::pair<std::string, const std::vector<float>*>> vectors;
+};
+
+struct QuantizeRule {
+  WeightType weights = WeightType::automatic;
+  uint16_t group = 32;
+  bool symmetric = false;
+};
+
+/// Finds every tensor of the model's family, checks its shape against the config, and says what it
+/// becomes. `weights` receives the vectors and must outlive the plan. Throws Error that names what
+/// is missing, of a wrong shape, or present but unknown to the family.
+WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
+                        const QuantizeRule& rule, Weights& weights);
+
+/// Packs one matrix into `out` (total_bytes() of its layout, zero before), on all threads.
+void pack_matrix(const PlannedMatrix& matrix, std::byte* out, ThreadPool& pool);
+
+/// Packs all matrices of the plan into weights.packed, on all threads of the pool, letting go of
+/// each source as it is consumed. Refuses with the numbers if memory does not suffice.
+void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
+                  ThreadPool& pool, const Progress& progress);
+
+/// Points the matrices at the packed tensors of a .nib checkpoint; no byte is copied.
+void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& weights);
+
+/// Weights that come from no file: `shape` says what a matrix of that place is, `fill` writes the
+/// bytes of its panels begin..end-1 (called from all threads). Norms are ones, biases zeros.
+struct WeightGenerator {
+  std::function<PackedShape(bool linear, uint32_t rows, uint32_t cols)> shape;
+  std::function<void(const PackedShape&, const PackedLayout&, std::byte* out, size_t begin,
+                     size_t end)>
+      fill;
+};
+void generate_weights(const Config& config, const WeightGenerator& generator, Weights& weights,
+                      ThreadPool& pool);
+
+}  // namespace nibble
