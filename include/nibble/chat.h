@@ -23,7 +23,7 @@ struct ChatOptions {
   std::optional<SamplerOptions> sampling;  // none: the model's
   int max_tokens = -1;                     // of a reply; -1: until it ends
   std::vector<std::string> stop;           // texts that end a reply; not part of it
-  std::string chat_template;               // "", or a name of chat_template_names()
+  std::string chat_template;               // "", a name of chat_template_names(), or Jinja text
   SessionOptions session;
 };
 
@@ -50,7 +50,7 @@ struct ChatImpl;
 /// never become a special token.
 class NIBBLE_API Chat {
  public:
-  /// Throws Error if the template is unknown, or the model has no tokenizer.
+  /// Throws Error if the template is unknown, the model has no tokenizer or an option is invalid.
   explicit Chat(const Model& model, const ChatOptions& options = {});
   Chat(Chat&&) noexcept;
   Chat& operator=(Chat&&) noexcept;

@@ -31,6 +31,7 @@ class NIBBLE_API Sampler {
   ~Sampler();
 
   /// `logits` [vocab_size]; NaN counts as -infinity. Does not record the choice: see accept().
+  /// Throws Error if no logit is above -infinity.
   Token sample(std::span<const float> logits);
   /// Records a token of the text so far, prompt included, for the repeat penalty.
   void accept(Token token);

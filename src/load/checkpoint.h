@@ -3,11 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/mapped_file.h"
@@ -51,8 +49,13 @@ struct DTypeInfo {
 };
 const DTypeInfo& dtype_info(DType type);
 
+/// Bytes of a tensor of that type and row-major shape, or Error(where, ...) if its rows are not
+/// whole blocks or the size does not fit 64 bits.
+uint64_t tensor_bytes(DType type, std::span<const uint64_t> shape, const std::string& where);
+
 /// A tensor inside a mapped file. `data` holds exactly the bytes that type and shape need (proven);
-/// its alignment is not promised.
+/// its alignment is not promised. No GGUF or llama2c tensor is empty; a safetensors one can have a
+/// zero in its shape, or no dimension at all (one element).
 struct TensorView {
   std::string name;
   DType type = DType::f32;
@@ -90,23 +93,27 @@ struct Checkpoint {
   /// Lets go of the memory of a tensor that has been consumed.
   void release(const TensorView& tensor) const noexcept;
 
-  /// Called once by the loaders when `tensors` is complete. Error if a name occurs twice.
+  /// Called once by the loaders when `tensors` is complete and its order final. Error if a name
+  /// occurs twice.
   void index_tensors();
 
  private:
-  std::unordered_map<std::string_view, size_t> by_name_;
+  std::vector<size_t> by_name_;  // indices of `tensors`, sorted by name: no names make it slow
 };
 
 /// Opens a model by what it is, not by what it is called: a directory with config.json; a file that
-/// starts with "GGUF"; a safetensors file with nibble metadata; else llama2.c (its tokenizer is
-/// tok*.bin or tokenizer.bin beside it, chosen by the vocabulary size that fits). A split GGUF is
-/// opened with all its parts, beside the first. Throws Error.
+/// starts with "GGUF"; a safetensors file with nibble metadata; else llama2.c. Throws Error.
 Checkpoint open_checkpoint(const std::string& path);
 
 // The formats, one file each.
+
+/// A split model is opened by the first of its parts, with the others beside it.
 Checkpoint open_gguf(const std::string& path);
 Checkpoint open_hugging_face(const std::string& directory);
+/// The padding that SafetensorsWriter adds is left out of the tensors.
 Checkpoint open_nib(const std::string& path);
+/// Tensors are named as in a GGUF file. The tokenizer is tok*.bin (tokenizer.bin too) beside the
+/// file, the one whose number of tokens fits; metadata has no "tokenizer" if there is none.
 Checkpoint open_llama2c(const std::string& path);
 
 /// The tensors of one safetensors file, appended to `out.tensors`; the file is added to

@@ -1,7 +1,7 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,8 +10,8 @@
 
 namespace nibble {
 
-/// A JSON value. Also what metadata of other formats is translated to. Immutable once parsed, apart
-/// from the builders.
+/// A JSON value. Also what metadata of other formats is translated to. A value type: copies are
+/// deep. Immutable apart from assignment.
 class Json {
  public:
   enum class Type : uint8_t { null, boolean, integer, number, string, array, object };
@@ -20,14 +20,19 @@ class Json {
   using Object = std::vector<Member>;  // in file order
 
   Json() = default;
+  Json(const Json& other);
+  Json(Json&& other) noexcept;
+  Json& operator=(const Json& other);
+  Json& operator=(Json&& other) noexcept;
+  ~Json();
   Json(bool value) : value_(value) {}
   Json(int64_t value) : value_(value) {}
   Json(int value) : value_(int64_t{value}) {}
   Json(double value) : value_(value) {}
   Json(std::string value) : value_(std::move(value)) {}
   Json(const char* value) : value_(std::string(value)) {}
-  Json(Array value) : value_(std::make_unique<Array>(std::move(value))) {}
-  Json(Object value) : value_(std::make_unique<Object>(std::move(value))) {}
+  Json(Array value) : value_(std::move(value)) {}
+  Json(Object value) : value_(std::move(value)) {}
 
   Type type() const { return static_cast<Type>(value_.index()); }
   bool is_null() const { return type() == Type::null; }
@@ -51,14 +56,16 @@ class Json {
   const Json* find(std::string_view key) const;
 
  private:
-  std::variant<std::monostate, bool, int64_t, double, std::string, std::unique_ptr<Array>,
-               std::unique_ptr<Object>>
-      value_;
+  std::variant<std::monostate, bool, int64_t, double, std::string, Array, Object> value_;
 };
 
-/// Parses a whole text (RFC 8259; UTF-8 checked, duplicate keys refused, depth at most 128, lone
-/// surrogate escapes become U+FFFD). Throws Error(where, ...) with line and column. Integers that
-/// do not fit int64 become numbers. Time and memory are linear in the text.
+inline constexpr int kMaxJsonDepth = 128;                  // arrays and objects inside one another
+inline constexpr size_t kMaxJsonValues = size_t{1} << 23;  // several times the largest tokenizer
+
+/// Parses a whole text (RFC 8259; UTF-8 checked, duplicate keys refused, depth and number of values
+/// bounded as above, lone surrogate escapes become U+FFFD). Throws Error(where, ...) with line and
+/// column. Integers that do not fit int64 become numbers; numbers that do not fit a double are
+/// refused. Time is linear in the text but for the keys of an object, which are sorted.
 Json parse_json(std::string_view text, const std::string& where);
 
 /// The text of a value: compact, or indented by `indent` spaces a level. Invalid UTF-8 in strings

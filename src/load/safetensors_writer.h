@@ -2,16 +2,19 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "load/checkpoint.h"
 
 namespace nibble {
+
+/// How the names of padding entries begin; no tensor's may.
+inline constexpr std::string_view kPaddingPrefix = "pad.";
 
 /// Writes a safetensors file, tensor by tensor, under a temporary name beside `path`; finish()
 /// renames it. If it is destroyed before, the temporary file is removed.

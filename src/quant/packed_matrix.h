@@ -42,8 +42,9 @@ struct PackedMatrix {
 PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
                        const std::string& where);
 
-/// "q4 g32", "q4 g32 zero", "q8 g16 k", "f16".
+/// "q4 g32", "q4 g32 zero", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
 std::string format_name(const PackedShape& shape);
+/// Bits of codes and scales per weight, padding left out.
 double bits_per_weight(const PackedShape& shape);
 
 /// Row `row` of the matrix as f32: out [cols]. Used for embeddings.
@@ -58,7 +59,8 @@ struct RopeRows {
   uint32_t head_dim = 0;  // rows of a head
   uint32_t rope_dim = 0;  // of which the first rope_dim are rotated
   /// The source row of packed row n. Interleaved files pair rows (2i, 2i + 1); kernels pair
-  /// (i, i + rope_dim / 2).
+  /// (i, i + rope_dim / 2). The matrix must be whole heads (rows of a head cut off by its end are
+  /// packed where they are).
   uint32_t source_row(uint32_t n) const;
 };
 

@@ -9,13 +9,15 @@
 
 #include "load/checkpoint.h"
 #include "nibble/config.h"
+#include "nibble/tokenizer.h"
 
 namespace nibble {
 
 enum class TokenizerKind : uint8_t { sentencepiece_bpe, byte_bpe };
 
-/// How byte-level BPE cuts a text into words before merging.
-enum class PreTokenizer : uint8_t { none, gpt2, llama3, qwen2, falcon, starcoder, mpt };
+/// How byte-level BPE cuts a text into words before merging. `generic` is what GGUF calls
+/// "default".
+enum class PreTokenizer : uint8_t { none, gpt2, llama3, qwen2, falcon, starcoder, mpt, generic };
 
 enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused, byte };
 
@@ -24,26 +26,44 @@ enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused,
 struct Vocabulary {
   TokenizerKind kind = TokenizerKind::sentencepiece_bpe;
   PreTokenizer pre = PreTokenizer::none;
-  std::vector<std::string> tokens;                          // [vocab_size]
-  std::vector<float> scores;                                // [vocab_size], sentencepiece_bpe only
-  std::vector<TokenKind> kinds;                             // [vocab_size]
-  std::vector<std::pair<std::string, std::string>> merges;  // by rank, byte_bpe only (see .cpp for
-                                                            // SentencePiece from tokenizer.json)
+  std::vector<std::string> tokens;  // [vocab_size]
+  std::vector<TokenKind> kinds;     // [vocab_size]
+  /// [vocab_size] for sentencepiece_bpe without merges, else empty: the pair whose concatenation
+  /// has the highest score is merged first.
+  std::vector<float> scores;
+  /// By rank: the pair of lowest rank is merged first. byte_bpe, and sentencepiece_bpe as a
+  /// tokenizer.json writes it: kept as they are, because ranks of pairs say more than scores.
+  std::vector<std::pair<std::string, std::string>> merges;
   Token bos = -1, eos = -1, unk = -1;
   std::vector<Token> end_tokens;  // all end-of-generation tokens, eos included
+  /// Special tokens that swallow the white space before and after them.
+  std::vector<Token> strip_left, strip_right;
   bool add_bos = false;
-  bool add_space_prefix = false;  // sentencepiece_bpe: a text starts with U+2581
-  bool ignore_merges = false;     // byte_bpe: a word that is a token is not merged (Llama 3)
-  std::string chat_template;      // Jinja text, or empty
+  /// sentencepiece_bpe: a text starts with U+2581, and so does what follows a special token, unless
+  /// `prefix_first_only`; not what starts with a space already if `prefix_unless_space`.
+  bool add_space_prefix = false;
+  bool prefix_first_only = false;
+  bool prefix_unless_space = false;
+  bool ignore_merges = false;  // a word that is a token is not merged (Llama 3)
+  std::string chat_template;   // Jinja text, or empty
 };
 
 /// From any checkpoint; Error if it holds no tokenizer (see has_vocabulary) or one that is unknown:
-/// unknown pre-tokenizers are refused by name. `vocab_size` of the model bounds the ids.
+/// unknown pre-tokenizers are refused by name.
 bool has_vocabulary(const Checkpoint& checkpoint);
 Vocabulary read_vocabulary(const Checkpoint& checkpoint);
+
+/// From the tokenizer files of a Hugging Face directory; no weights or config.json are needed.
+Vocabulary read_vocabulary_from_directory(const std::string& directory);
 
 /// The JSON text that a .nib file stores, and back (validated like any other input).
 std::string vocabulary_to_json(const Vocabulary& vocabulary);
 Vocabulary vocabulary_from_json(std::string_view text, const std::string& where);
+
+/// Throws Error if the vocabulary contradicts itself (made by hand; what the functions above return
+/// does not).
+Tokenizer make_tokenizer(Vocabulary vocabulary);
+
+const char* pre_tokenizer_name(PreTokenizer pre);
 
 }  // namespace nibble

@@ -1,0 +1,363 @@
+// Matrix products of the ARM kernel sets, for every (codes, scheme). Units of 16 columns: the
+// bytes of 4 rows in 4 quads of columns meet the 16 int8 activations of a row of x.
+#pragma once
+
+#include "neon_common.h"
+
+namespace nibble {
+namespace {
+
+/// One group of a panel: w = s * (q - z) or w = s * q + m for its 16 rows.
+struct Affine {
+  Block s;
+  Block m;  // schemes with a minimum
+  Quads z;  // the others
+};
+
+inline Block multiply(const Block& a, const Block& b) {
+  Block y;
+  for (size_t i = 0; i < 4; ++i) y.v[i] = vmulq_f32(a.v[i], b.v[i]);
+  return y;
+}
+
+inline Quads splat_int(int32_t value) {
+  const int32x4_t v = vdupq_n_s32(value);
+  return {{v, v, v, v}};
+}
+
+/// (bytes >> shift) & mask.
+inline uint8x16_t bits_of(const uint8_t* bytes, int shift, uint8_t mask) {
+  const int8x16_t right = vdupq_n_s8(static_cast<int8_t>(-shift));
+  return vandq_u8(vshlq_u8(vld1q_u8(bytes), right), vdupq_n_u8(mask));
+}
+
+// How each scheme is read. `scales` is where the panel's begin, g the group.
+template <Scheme kScheme>
+struct Scales {};
+
+template <>
+struct Scales<Scheme::f16> {
+  static constexpr bool kHasMin = false;
+  static Affine load(const PackedShape& shape, const uint8_t* scales, size_t g) {
+    return {.s = load_halves(scales + g * sizeof(ScaleF16)), .m = {}, .z = splat_int(shape.zero)};
+  }
+};
+
+template <>
+struct Scales<Scheme::f16_zero> {
+  static constexpr bool kHasMin = false;
+  static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
+    const uint8_t* block = scales + g * sizeof(ScaleF16Zero);
+    return {.s = load_halves(block + offsetof(ScaleF16Zero, s)),
+            .m = {},
+            .z = widen(vld1q_u8(block + offsetof(ScaleF16Zero, z)))};
+  }
+};
+
+template <>
+struct Scales<Scheme::f16_min> {
+  static constexpr bool kHasMin = true;
+  static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
+    const uint8_t* block = scales + g * sizeof(ScaleF16Min);
+    return {.s = load_halves(block + offsetof(ScaleF16Min, s)),
+            .m = load_halves(block + offsetof(ScaleF16Min, m)),
+            .z = {}};
+  }
+};
+
+/// s = d * sc and m = -dmin * mn, both exact in f32 (11 by at most 8 bits).
+inline Affine two_level(const uint8_t* d, const uint8_t* dmin, uint8x16_t sc, uint8x16_t mn) {
+  Block m = multiply(load_halves(dmin), to_float(widen(mn)));
+  for (size_t i = 0; i < 4; ++i) m.v[i] = vnegq_f32(m.v[i]);
+  return {.s = multiply(load_halves(d), to_float(widen(sc))), .m = m, .z = {}};
+}
+
+template <>
+struct Scales<Scheme::k6> {
+  static constexpr bool kHasMin = true;
+  static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
+    const uint8_t* block = scales + g / 8 * sizeof(ScaleK6);
+    const size_t row = g % 8 / 2 * kPanelRows;
+    const int odd = static_cast<int>(g % 2);
+    const uint8_t* hi = block + offsetof(ScaleK6, hi) + row;
+    const uint8x16_t sc_low = bits_of(block + offsetof(ScaleK6, sc) + row, 4 * odd, 15);
+    const uint8x16_t mn_low = bits_of(block + offsetof(ScaleK6, mn) + row, 4 * odd, 15);
+    const uint8x16_t sc = vorrq_u8(sc_low, vshlq_n_u8(bits_of(hi, 2 * odd, 3), 4));
+    const uint8x16_t mn = vorrq_u8(mn_low, vshlq_n_u8(bits_of(hi, 2 * odd + 4, 3), 4));
+    return two_level(block + offsetof(ScaleK6, d), block + offsetof(ScaleK6, dmin), sc, mn);
+  }
+};
+
+template <>
+struct Scales<Scheme::k8> {
+  static constexpr bool kHasMin = false;
+  static Affine load(const PackedShape& shape, const uint8_t* scales, size_t g) {
+    const size_t n_groups = kSuperCols / shape.group;
+    const size_t bytes = shape.group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32);
+    static_assert(offsetof(ScaleK8x16, sc) == offsetof(ScaleK8x32, sc));
+    const uint8_t* block = scales + g / n_groups * bytes;
+    const uint8_t* sc = block + offsetof(ScaleK8x16, sc) + g % n_groups * kPanelRows;
+    return {.s = multiply(load_halves(block + offsetof(ScaleK8x16, d)), ElementI8::load(sc)),
+            .m = {},
+            .z = splat_int(shape.zero)};
+  }
+};
+
+template <>
+struct Scales<Scheme::k8_min> {
+  static constexpr bool kHasMin = true;
+  static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
+    const uint8_t* block = scales + g / 16 * sizeof(ScaleK8Min);
+    const size_t row = g % 16 * kPanelRows;
+    return two_level(block + offsetof(ScaleK8Min, d), block + offsetof(ScaleK8Min, dmin),
+                     vld1q_u8(block + offsetof(ScaleK8Min, sc) + row),
+                     vld1q_u8(block + offsetof(ScaleK8Min, mn) + row));
+  }
+};
+
+/// How codes are read.
+template <Codes kCodes>
+struct CodeFormat {};
+
+template <>
+struct CodeFormat<Codes::q4> {
+  static constexpr size_t kColumnsPerLine = 8;
+  static constexpr uint32_t kMask = 15;
+  static constexpr int32_t kBias = 0;
+  /// Rows 4i..4i+3 of the 16 columns that begin at `line`: q[c] has columns 4c..4c+3 of each, as
+  /// signed bytes, less kBias.
+  static void load(const uint8_t* line, size_t i, int8x16_t (&q)[4]) {
+    const uint8x16_t a = vld1q_u8(line + 16 * i);
+    const uint8x16_t b = vld1q_u8(line + kLineBytes + 16 * i);
+    const uint8x16_t mask = vdupq_n_u8(15);
+    q[0] = vreinterpretq_s8_u8(vandq_u8(a, mask));
+    q[1] = vreinterpretq_s8_u8(vshrq_n_u8(a, 4));
+    q[2] = vreinterpretq_s8_u8(vandq_u8(b, mask));
+    q[3] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
+  }
+  /// Where column k lies in each 32-bit lane of its line.
+  static int bit_of(size_t k) { return static_cast<int>(k % 4 * 8 + k / 4 % 2 * 4); }
+};
+
+template <>
+struct CodeFormat<Codes::q8> {
+  static constexpr size_t kColumnsPerLine = 4;
+  static constexpr uint32_t kMask = 255;
+  static constexpr int32_t kBias = 128;  // codes are unsigned, the products signed
+  static void load(const uint8_t* line, size_t i, int8x16_t (&q)[4]) {
+    for (size_t c = 0; c < 4; ++c) {
+      const uint8x16_t code = vld1q_u8(line + c * kLineBytes + 16 * i);
+      q[c] = vreinterpretq_s8_u8(veorq_u8(code, vdupq_n_u8(128)));
+    }
+  }
+  static int bit_of(size_t k) { return static_cast<int>(k % 4 * 8); }
+};
+
+/// y += w x of one group, from dot = sum of (q - kBias) * x over the group. Exact as integers and
+/// as floats: |dot| <= 128 * 127 * 128 columns and |z * xsum| <= 255 * 127 * 128 < 2^23.
+template <int32_t kBias, bool kHasMin>
+Block add_group(const Block& y, const Quads& dot, const Affine& w, float x_scale, int32_t x_sum) {
+  Block out;
+  for (size_t i = 0; i < 4; ++i) {
+    if constexpr (kHasMin) {
+      const int32x4_t sum = vaddq_s32(dot.v[i], vdupq_n_s32(kBias * x_sum));
+      const float32x4_t offset = vmulq_n_f32(w.m.v[i], static_cast<float>(x_sum));
+      const float32x4_t value = vfmaq_f32(offset, w.s.v[i], vcvtq_f32_s32(sum));
+      out.v[i] = vfmaq_f32(y.v[i], value, vdupq_n_f32(x_scale));
+    } else {
+      const int32x4_t zero = vsubq_s32(w.z.v[i], vdupq_n_s32(kBias));
+      const int32x4_t sum = vmlsq_s32(dot.v[i], zero, vdupq_n_s32(x_sum));
+      out.v[i] = vfmaq_f32(y.v[i], vmulq_n_f32(w.s.v[i], x_scale), vcvtq_f32_s32(sum));
+    }
+  }
+  return out;
+}
+
+/// One panel by T rows of x. Dot::add<kBias>(acc, q, x) adds to the lanes of acc the products of 16
+/// columns, q as CodeFormat::load gives it.
+template <class Dot, Codes kCodes, Scheme kScheme, size_t T>
+void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, size_t row, float* y,
+                    size_t y_stride) {
+  using Format = CodeFormat<kCodes>;
+  const size_t group = w.shape.group;
+  const size_t n_groups = w.cols_padded / group;
+  const uint8_t* line = w.codes + panel * w.code_stride;
+  const uint8_t* scales = w.scales + panel * w.scale_stride;
+  const int8_t* codes = x.codes + row * x.stride;
+  Block out[T];
+  for (size_t t = 0; t < T; ++t) out[t] = splat(0.0f);
+  for (size_t g = 0; g < n_groups; ++g) {
+    Quads dot[T];
+    for (size_t t = 0; t < T; ++t) dot[t] = splat_int(0);
+    for (size_t k = 0; k < group; k += 16) {
+      int8x16_t xq[T];
+      for (size_t t = 0; t < T; ++t) xq[t] = vld1q_s8(codes + t * x.stride + g * group + k);
+      for (size_t i = 0; i < 4; ++i) {
+        int8x16_t q[4];
+        Format::load(line, i, q);
+        for (size_t t = 0; t < T; ++t)
+          dot[t].v[i] = Dot::template add<Format::kBias>(dot[t].v[i], q, xq[t]);
+      }
+      line += 16 / Format::kColumnsPerLine * kLineBytes;
+    }
+    const Affine affine = Scales<kScheme>::load(w.shape, scales, g);
+    for (size_t t = 0; t < T; ++t) {
+      const size_t at = (row + t) * x.n_groups + g;
+      out[t] = add_group<Format::kBias, Scales<kScheme>::kHasMin>(out[t], dot[t], affine,
+                                                                  x.scales[at], x.sums[at]);
+    }
+  }
+  for (size_t t = 0; t < T; ++t) store_block(y + (row + t) * y_stride + panel * kPanelRows, out[t]);
+}
+
+constexpr size_t kRowsPerBlock = 32;  // rows of x that stay in the cache while panels pass
+
+/// Calls fn(Rows<n>, panel, row) for all panels and rows.
+template <class Fn>
+void for_tiles(size_t panel_begin, size_t panel_end, size_t n_rows, const Fn& fn) {
+  for (size_t begin = 0; begin < n_rows; begin += kRowsPerBlock) {
+    const size_t end = min_of(begin + kRowsPerBlock, n_rows);
+    for (size_t panel = panel_begin; panel < panel_end; ++panel)
+      for_row_tiles(begin, end, [&](auto rows, size_t row) { fn(rows, panel, row); });
+  }
+}
+
+template <class Dot, Codes kCodes, Scheme kScheme>
+void matmul_q_as(const PackedView& w, size_t panel_begin, size_t panel_end, const QuantizedRows& x,
+                 float* y, size_t y_stride) {
+  for_tiles(panel_begin, panel_end, x.n_rows, [&](auto rows, size_t panel, size_t row) {
+    quantized_tile<Dot, kCodes, kScheme, decltype(rows)::kCount>(w, panel, x, row, y, y_stride);
+  });
+}
+
+/// A column of a quantized panel as 16 weights.
+template <Codes kCodes, Scheme kScheme>
+Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
+  using Format = CodeFormat<kCodes>;
+  const uint8_t* line = codes + k / Format::kColumnsPerLine * kLineBytes;
+  const int32x4_t right = vdupq_n_s32(-Format::bit_of(k));
+  Block w;
+  for (size_t i = 0; i < 4; ++i) {
+    const uint32x4_t lanes = vreinterpretq_u32_u8(vld1q_u8(line + 16 * i));
+    const int32x4_t q =
+        vreinterpretq_s32_u32(vandq_u32(vshlq_u32(lanes, right), vdupq_n_u32(Format::kMask)));
+    if constexpr (Scales<kScheme>::kHasMin)
+      w.v[i] = vfmaq_f32(affine.m.v[i], affine.s.v[i], vcvtq_f32_s32(q));
+    else
+      w.v[i] = vmulq_f32(affine.s.v[i], vcvtq_f32_s32(vsubq_s32(q, affine.z.v[i])));
+  }
+  return w;
+}
+
+/// The activations and result of matmul_f32.
+struct FloatRows {
+  const float* x;  // [n_rows, x_stride]
+  size_t x_stride;
+  size_t n_rows;
+  float* y;  // [n_rows, y_stride]
+  size_t y_stride;
+};
+
+/// All panels; tile(panel, x, acc) adds the products of the panel to the Block acc[n].
+template <class Tile>
+void matmul_rows(size_t panel_begin, size_t panel_end, const FloatRows& rows, const Tile& tile) {
+  for_tiles(panel_begin, panel_end, rows.n_rows, [&](auto count, size_t panel, size_t row) {
+    constexpr size_t kCount = decltype(count)::kCount;
+    Block acc[kCount];
+    for (size_t t = 0; t < kCount; ++t) acc[t] = splat(0.0f);
+    tile(panel, rows.x + row * rows.x_stride, acc);
+    float* y = rows.y + row * rows.y_stride + panel * kPanelRows;
+    for (size_t t = 0; t < kCount; ++t) store_block(y + t * rows.y_stride, acc[t]);
+  });
+}
+
+template <Codes kCodes, Scheme kScheme>
+void matmul_f32_as(const PackedView& w, size_t panel_begin, size_t panel_end,
+                   const FloatRows& rows) {
+  const size_t group = w.shape.group;
+  const size_t cols = w.shape.cols;
+  matmul_rows(panel_begin, panel_end, rows, [&](size_t panel, const float* x, auto& acc) {
+    const uint8_t* codes = w.codes + panel * w.code_stride;
+    const uint8_t* scales = w.scales + panel * w.scale_stride;
+    for (size_t k = 0; k < cols; k += group) {
+      const Affine affine = Scales<kScheme>::load(w.shape, scales, k / group);
+      const auto column = [&](size_t i) { return column_of<kCodes, kScheme>(codes, affine, i); };
+      add_products(acc, column, k, min_of(k + group, cols), x, rows.x_stride);
+    }
+  });
+}
+
+template <class Element>
+void matmul_f32_of(const PackedView& w, size_t panel_begin, size_t panel_end,
+                   const FloatRows& rows) {
+  matmul_rows(panel_begin, panel_end, rows, [&](size_t panel, const float* x, auto& acc) {
+    const uint8_t* codes = w.codes + panel * w.code_stride;
+    const auto column = [&](size_t k) {
+      return Element::load(codes + k * kPanelRows * Element::kBytes);
+    };
+    add_products(acc, column, 0, w.shape.cols, x, rows.x_stride);
+  });
+}
+
+/// A combination of codes and scheme, as a type.
+template <Codes kCodesOf, Scheme kSchemeOf>
+struct Format {
+  static constexpr Codes kCodes = kCodesOf;
+  static constexpr Scheme kScheme = kSchemeOf;
+};
+
+/// Calls fn(Format<kCodes, scheme>).
+template <Codes kCodes, class Fn>
+void with_scheme(Scheme scheme, const Fn& fn) {
+  switch (scheme) {
+    case Scheme::f16:
+      return fn(Format<kCodes, Scheme::f16>{});
+    case Scheme::f16_zero:
+      return fn(Format<kCodes, Scheme::f16_zero>{});
+    case Scheme::f16_min:
+      return fn(Format<kCodes, Scheme::f16_min>{});
+    case Scheme::k6:
+      return fn(Format<kCodes, Scheme::k6>{});
+    case Scheme::k8:
+      return fn(Format<kCodes, Scheme::k8>{});
+    case Scheme::k8_min:
+      return fn(Format<kCodes, Scheme::k8_min>{});
+    case Scheme::none:
+      return;
+  }
+}
+
+template <class Dot>
+void matmul_q(const PackedView& w, size_t panel_begin, size_t panel_end, const QuantizedRows& x,
+              float* y, size_t y_stride) {
+  const auto run = [&](auto format) {
+    using Of = decltype(format);
+    matmul_q_as<Dot, Of::kCodes, Of::kScheme>(w, panel_begin, panel_end, x, y, y_stride);
+  };
+  if (w.shape.codes == Codes::q4) return with_scheme<Codes::q4>(w.shape.scheme, run);
+  if (w.shape.codes == Codes::q8) return with_scheme<Codes::q8>(w.shape.scheme, run);
+}
+
+inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
+                       size_t x_stride, size_t n_rows, float* y, size_t y_stride) {
+  const FloatRows rows = {x, x_stride, n_rows, y, y_stride};
+  const auto run = [&](auto format) {
+    using Of = decltype(format);
+    matmul_f32_as<Of::kCodes, Of::kScheme>(w, panel_begin, panel_end, rows);
+  };
+  switch (w.shape.codes) {
+    case Codes::f32:
+      return matmul_f32_of<ElementF32>(w, panel_begin, panel_end, rows);
+    case Codes::f16:
+      return matmul_f32_of<ElementF16>(w, panel_begin, panel_end, rows);
+    case Codes::bf16:
+      return matmul_f32_of<ElementBf16>(w, panel_begin, panel_end, rows);
+    case Codes::q4:
+      return with_scheme<Codes::q4>(w.shape.scheme, run);
+    case Codes::q8:
+      return with_scheme<Codes::q8>(w.shape.scheme, run);
+  }
+}
+
+}  // namespace
+}  // namespace nibble

@@ -1,0 +1,331 @@
+// The specification: every kernel as plain loops, in the words of kernels.h and packed.h. The other
+// files must agree with this one; it is compiled without ISA flags and runs everywhere.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/half.h"
+#include "sets.h"
+
+namespace nibble {
+namespace {
+
+constexpr size_t kBlock = 128;  // columns unpacked at a time: the largest group
+
+/// w = s * (q - z) + m for one row and group; the schemes set what they lack to 0.
+struct Affine {
+  float s = 0;
+  int32_t z = 0;
+  float m = 0;
+};
+
+/// The code of row r, column k of a panel of q4 or q8.
+uint8_t code_at(Codes codes, const uint8_t* panel, size_t k, size_t r) {
+  if (codes == Codes::q8) return panel[k / 4 * kLineBytes + 4 * r + k % 4];
+  const uint8_t byte = panel[k / 8 * kLineBytes + 4 * r + k % 4];
+  return k % 8 < 4 ? byte & 15 : byte >> 4;
+}
+
+Affine affine_k6(const ScaleK6& super, size_t pair, size_t odd, size_t r) {
+  const unsigned hi = super.hi[pair][r] >> (2 * odd);
+  const unsigned sc = ((super.sc[pair][r] >> (4 * odd)) & 15u) | (hi & 3u) << 4;
+  const unsigned mn = ((super.mn[pair][r] >> (4 * odd)) & 15u) | ((hi >> 4) & 3u) << 4;
+  return {.s = half_to_float(super.d[r]) * static_cast<float>(sc),
+          .m = -half_to_float(super.dmin[r]) * static_cast<float>(mn)};
+}
+
+/// k8 has 16 or 8 rows of sc per 256 columns: the same struct, cut short.
+Affine affine_k8(const uint8_t* scales, size_t group, size_t g, uint8_t zero, size_t r) {
+  const size_t per_super = kSuperCols / group;
+  const size_t bytes = group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32);
+  const auto& super = *reinterpret_cast<const ScaleK8x16*>(scales + g / per_super * bytes);
+  return {.s = half_to_float(super.d[r]) * static_cast<float>(super.sc[g % per_super][r]),
+          .z = zero};
+}
+
+/// The scheme of row r of a panel in group g; `scales` is the panel's. The products of an fp16 and
+/// a 6- or 8-bit integer are exact in f32.
+Affine affine_at(const PackedShape& shape, const uint8_t* scales, size_t g, size_t r) {
+  switch (shape.scheme) {
+    case Scheme::f16: {
+      const auto& scale = reinterpret_cast<const ScaleF16*>(scales)[g];
+      return {.s = half_to_float(scale.s[r]), .z = shape.zero};
+    }
+    case Scheme::f16_zero: {
+      const auto& scale = reinterpret_cast<const ScaleF16Zero*>(scales)[g];
+      return {.s = half_to_float(scale.s[r]), .z = scale.z[r]};
+    }
+    case Scheme::f16_min: {
+      const auto& scale = reinterpret_cast<const ScaleF16Min*>(scales)[g];
+      return {.s = half_to_float(scale.s[r]), .m = half_to_float(scale.m[r])};
+    }
+    case Scheme::k6:
+      return affine_k6(reinterpret_cast<const ScaleK6*>(scales)[g / 8], g % 8 / 2, g % 2, r);
+    case Scheme::k8:
+      return affine_k8(scales, shape.group, g, shape.zero, r);
+    case Scheme::k8_min: {
+      const auto& super = reinterpret_cast<const ScaleK8Min*>(scales)[g / 16];
+      return {.s = half_to_float(super.d[r]) * static_cast<float>(super.sc[g % 16][r]),
+              .m = -half_to_float(super.dmin[r]) * static_cast<float>(super.mn[g % 16][r])};
+    }
+    case Scheme::none:
+      break;
+  }
+  return {};
+}
+
+/// The weight of row r, column k of an f32, f16 or bf16 panel.
+float float_at(Codes codes, const uint8_t* panel, size_t k, size_t r) {
+  const size_t i = k * kPanelRows + r;
+  if (codes == Codes::f32) return reinterpret_cast<const float*>(panel)[i];
+  const uint16_t bits = reinterpret_cast<const uint16_t*>(panel)[i];
+  return codes == Codes::f16 ? half_to_float(bits) : bf16_to_float(bits);
+}
+
+/// x / scale rounded to nearest even; 0 where that is no code (input that is not finite).
+int8_t round_code(float x, float scale) {
+  const float code = std::nearbyint(x / scale);
+  return code >= -127.0f && code <= 127.0f ? static_cast<int8_t>(code) : int8_t{0};
+}
+
+/// absmax / 127, or 0 where that is below the normal floats.
+float scale_of(const float* x, size_t n) {
+  float absmax = 0;
+  for (size_t i = 0; i < n; ++i) absmax = std::max(absmax, std::abs(x[i]));
+  const float scale = absmax / 127.0f;
+  return scale >= std::numeric_limits<float>::min() ? scale : 0.0f;
+}
+
+void quantize_rows(const float* x, size_t x_stride, size_t cols, const QuantizedRows& out) {
+  for (size_t t = 0; t < out.n_rows; ++t) {
+    const float* row = x + t * x_stride;
+    int8_t* codes = out.codes + t * out.stride;
+    std::memset(codes, 0, out.stride);
+    for (size_t g = 0; g < out.n_groups; ++g) {
+      const size_t begin = std::min(g * out.group, cols);
+      const size_t end = std::min(begin + out.group, cols);
+      const float scale = scale_of(row + begin, end - begin);
+      int32_t sum = 0;
+      for (size_t k = begin; k < end && scale != 0; ++k) {
+        codes[k] = round_code(row[k], scale);
+        sum += codes[k];
+      }
+      out.scales[t * out.n_groups + g] = scale;
+      out.sums[t * out.n_groups + g] = sum;
+    }
+  }
+}
+
+void matmul_q(const PackedView& w, size_t panel_begin, size_t panel_end, const QuantizedRows& x,
+              float* y, size_t y_stride) {
+  const size_t group = w.shape.group;
+  for (size_t panel = panel_begin; panel < panel_end; ++panel) {
+    const uint8_t* codes = w.codes + panel * w.code_stride;
+    const uint8_t* scales = w.scales + panel * w.scale_stride;
+    for (size_t t = 0; t < x.n_rows; ++t)
+      std::fill_n(y + t * y_stride + panel * kPanelRows, kPanelRows, 0.0f);
+    for (size_t g = 0; g < w.cols_padded / group; ++g) {
+      uint8_t q[kBlock][kPanelRows];
+      Affine affine[kPanelRows];
+      for (size_t k = 0; k < group; ++k)
+        for (size_t r = 0; r < kPanelRows; ++r)
+          q[k][r] = code_at(w.shape.codes, codes, g * group + k, r);
+      for (size_t r = 0; r < kPanelRows; ++r) affine[r] = affine_at(w.shape, scales, g, r);
+      for (size_t t = 0; t < x.n_rows; ++t) {
+        const int8_t* xq = x.codes + t * x.stride + g * group;
+        const float xs = x.scales[t * x.n_groups + g];
+        const int32_t xsum = x.sums[t * x.n_groups + g];
+        int32_t dot[kPanelRows] = {};
+        for (size_t k = 0; k < group; ++k)
+          for (size_t r = 0; r < kPanelRows; ++r) dot[r] += q[k][r] * xq[k];
+        float* out = y + t * y_stride + panel * kPanelRows;
+        for (size_t r = 0; r < kPanelRows; ++r) {
+          const auto [s, z, m] = affine[r];
+          out[r] += xs * (s * static_cast<float>(dot[r] - z * xsum) + m * static_cast<float>(xsum));
+        }
+      }
+    }
+  }
+}
+
+/// Widens n columns from k0 of a panel to weights [n][16].
+void unpack_weights(const PackedView& w, size_t panel, size_t k0, size_t n,
+                    float (*weights)[kPanelRows]) {
+  const PackedShape& shape = w.shape;
+  const uint8_t* codes = w.codes + panel * w.code_stride;
+  for (size_t k = 0; k < n; ++k)
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      if (shape.scheme == Scheme::none) {
+        weights[k][r] = float_at(shape.codes, codes, k0 + k, r);
+        continue;
+      }
+      const uint8_t* scales = w.scales + panel * w.scale_stride;
+      const auto [s, z, m] = affine_at(shape, scales, (k0 + k) / shape.group, r);
+      const int32_t q = code_at(shape.codes, codes, k0 + k, r);
+      weights[k][r] = s * static_cast<float>(q - z) + m;
+    }
+}
+
+void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
+                size_t x_stride, size_t n_rows, float* y, size_t y_stride) {
+  for (size_t panel = panel_begin; panel < panel_end; ++panel) {
+    for (size_t t = 0; t < n_rows; ++t)
+      std::fill_n(y + t * y_stride + panel * kPanelRows, kPanelRows, 0.0f);
+    for (size_t k0 = 0; k0 < w.shape.cols; k0 += kBlock) {
+      const size_t n = std::min(kBlock, w.shape.cols - k0);
+      float weights[kBlock][kPanelRows];
+      unpack_weights(w, panel, k0, n, weights);
+      for (size_t t = 0; t < n_rows; ++t) {
+        float* out = y + t * y_stride + panel * kPanelRows;
+        for (size_t k = 0; k < n; ++k)
+          for (size_t r = 0; r < kPanelRows; ++r)
+            out[r] += weights[k][r] * x[t * x_stride + k0 + k];
+      }
+    }
+  }
+}
+
+void rms_norm(const float* x, const float* weight, float eps, size_t n, float* y) {
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
+  const double mean = sum / static_cast<double>(n);
+  const float inverse = static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps)));
+  for (size_t i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+}
+
+void add(float* x, const float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+void silu_mul(float* gate, const float* up, size_t n) {
+  for (size_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void rope(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
+          const float* sin) {
+  for (size_t h = 0; h < n_heads; ++h) {
+    float* row = x + h * head_dim;
+    for (size_t i = 0; i < half; ++i) {
+      const float a = row[i], b = row[i + half];
+      row[i] = a * cos[i] - b * sin[i];
+      row[i + half] = a * sin[i] + b * cos[i];
+    }
+  }
+}
+
+float kv_at(const void* data, KvCode code, size_t i) {
+  if (code == KvCode::f32) return static_cast<const float*>(data)[i];
+  if (code == KvCode::f16) return half_to_float(static_cast<const uint16_t*>(data)[i]);
+  return static_cast<float>(static_cast<const int8_t*>(data)[i]);
+}
+
+/// Stores x as element i; `scale` is of q8.
+void kv_put(void* data, KvCode code, size_t i, float x, float scale) {
+  if (code == KvCode::f32)
+    static_cast<float*>(data)[i] = x;
+  else if (code == KvCode::f16)
+    static_cast<uint16_t*>(data)[i] = float_to_half(x);
+  else
+    static_cast<int8_t*>(data)[i] = scale == 0 ? int8_t{0} : round_code(x, scale);
+}
+
+size_t padded(size_t head_dim) { return (head_dim + 15) / 16 * 16; }
+
+void store_key(const float* k, size_t head_dim, size_t pos, KvCode code, void* dst, float* scale) {
+  const float s = scale_of(k, head_dim);
+  if (code == KvCode::q8) scale[pos] = s;
+  for (size_t d = 0; d < head_dim; ++d)
+    kv_put(dst, code, (pos / kPanelRows * head_dim + d) * kPanelRows + pos % kPanelRows, k[d], s);
+}
+
+void store_value(const float* v, size_t head_dim, size_t pos, KvCode code, void* dst,
+                 float* scale) {
+  const size_t stride = padded(head_dim);
+  const float s = scale_of(v, head_dim);
+  if (code == KvCode::q8) scale[pos] = s;
+  for (size_t d = 0; d < stride; ++d)
+    kv_put(dst, code, pos * stride + d, d < head_dim ? v[d] : 0.0f, s);
+}
+
+void attention_chunk(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
+                     size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
+                     float* scores, const SoftmaxState& out) {
+  const size_t stride = padded(head_dim);
+  for (size_t r = 0; r < n_rows; ++r) {
+    const auto first = static_cast<size_t>(begin[r]);
+    const auto last = static_cast<size_t>(std::max(begin[r], end[r]));
+    float* score = scores + r * kAttentionChunk;
+    float max = -std::numeric_limits<float>::infinity();
+    for (size_t p = first; p < last; ++p) {
+      float dot = 0;
+      for (size_t d = 0; d < head_dim; ++d)
+        dot += q[r * q_stride + d] *
+               kv_at(kv.k, kv.code, (p / kPanelRows * head_dim + d) * kPanelRows + p % kPanelRows);
+      score[p] = dot * (kv.code == KvCode::q8 ? scale * kv.k_scale[p] : scale);
+      max = std::max(max, score[p]);
+    }
+    float sum = 0;
+    float* acc = out.acc + r * stride;
+    std::fill_n(acc, stride, 0.0f);
+    for (size_t p = first; p < last; ++p) {
+      const float e = std::exp(score[p] - max);
+      const float weight = kv.code == KvCode::q8 ? e * kv.v_scale[p] : e;
+      sum += e;
+      for (size_t d = 0; d < stride; ++d) acc[d] += weight * kv_at(kv.v, kv.code, p * stride + d);
+    }
+    out.max[r] = max;
+    out.sum[r] = sum;
+  }
+}
+
+void attention_merge(const SoftmaxState& into, const SoftmaxState& from, size_t n_rows,
+                     size_t head_dim_padded) {
+  constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+  for (size_t r = 0; r < n_rows; ++r) {
+    if (from.max[r] == kUnseen) continue;
+    float* acc = into.acc + r * head_dim_padded;
+    const float* other = from.acc + r * head_dim_padded;
+    if (into.max[r] == kUnseen) {
+      std::copy_n(other, head_dim_padded, acc);
+      into.sum[r] = from.sum[r];
+      into.max[r] = from.max[r];
+      continue;
+    }
+    const float max = std::max(into.max[r], from.max[r]);
+    const float a = std::exp(into.max[r] - max);
+    const float b = std::exp(from.max[r] - max);
+    for (size_t d = 0; d < head_dim_padded; ++d) acc[d] = acc[d] * a + other[d] * b;
+    into.sum[r] = into.sum[r] * a + from.sum[r] * b;
+    into.max[r] = max;
+  }
+}
+
+void attention_finish(const SoftmaxState& state, size_t n_rows, size_t head_dim, float* y,
+                      size_t y_stride) {
+  for (size_t r = 0; r < n_rows; ++r) {
+    const float sum = state.sum[r];
+    const float* acc = state.acc + r * padded(head_dim);
+    for (size_t d = 0; d < head_dim; ++d) y[r * y_stride + d] = sum == 0 ? 0.0f : acc[d] / sum;
+  }
+}
+
+}  // namespace
+
+const Kernels kScalarKernels = {
+    .name = "scalar",
+    .quantize_rows = quantize_rows,
+    .matmul_q = matmul_q,
+    .matmul_f32 = matmul_f32,
+    .rms_norm = rms_norm,
+    .add = add,
+    .silu_mul = silu_mul,
+    .rope = rope,
+    .store_key = store_key,
+    .store_value = store_value,
+    .attention_chunk = attention_chunk,
+    .attention_merge = attention_merge,
+    .attention_finish = attention_finish,
+};
+
+}  // namespace nibble

@@ -1,0 +1,14 @@
+// The kernel sets that dispatch.cpp chooses from; each is defined by the file of its name.
+#pragma once
+
+#include "kernels.h"
+
+namespace nibble {
+
+extern const Kernels kScalarKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kNeonKernels;
+extern const Kernels kNeonDotKernels;
+
+}  // namespace nibble

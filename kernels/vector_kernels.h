@@ -1,0 +1,31 @@
+// The table of a vector instruction set V: all of vector_*.h.
+#pragma once
+
+#include "vector_attention.h"
+#include "vector_matmul.h"
+#include "vector_rows.h"
+
+namespace nibble {
+namespace {
+
+template <class V>
+constexpr Kernels vector_kernels(const char* name) {
+  return {
+      .name = name,
+      .quantize_rows = quantize_rows<V>,
+      .matmul_q = matmul_q<V>,
+      .matmul_f32 = matmul_f32<V>,
+      .rms_norm = rms_norm<V>,
+      .add = add<V>,
+      .silu_mul = silu_mul<V>,
+      .rope = rope<V>,
+      .store_key = store_key<V>,
+      .store_value = store_value<V>,
+      .attention_chunk = attention_chunk<V>,
+      .attention_merge = attention_merge<V>,
+      .attention_finish = attention_finish<V>,
+  };
+}
+
+}  // namespace
+}  // namespace nibble

@@ -1,0 +1,68 @@
+// What the vector kernels share. vector_*.h are the kernels of every instruction set that works on
+// vectors of 16 floats (one register of AVX-512, two of AVX2), written once as templates over V: a
+// struct of the instruction set's operations, see avx2.cpp.
+//
+// These headers are compiled with ISA flags. Everything in them, and in the files that include
+// them, is a template over V or in an anonymous namespace, and no standard library function
+// template is called: a shared inline function compiled here could end up in code that runs on any
+// CPU. Multiplications that feed an addition are written as V::fma, so that the compiler's freedom
+// to contract does not make two paths differ.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels.h"
+
+namespace nibble {
+namespace {
+
+constexpr size_t kLanes = 16;
+
+constexpr size_t min_of(size_t a, size_t b) { return a < b ? a : b; }
+constexpr size_t max_of(size_t a, size_t b) { return a < b ? b : a; }
+constexpr size_t padded_dim(size_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
+
+constexpr float kInfinity = __builtin_inff();
+constexpr float kSmallestNormal = 0x1p-126f;
+
+/// exp(x) with an error below 2 ulp for -87.3 <= x <= 88; beyond, the value at that end. NaN stays.
+/// x = n ln 2 + r, |r| <= ln(2) / 2; the series of exp(r) to r^7 / 7! misses 6e-9 of it.
+template <class V>
+[[gnu::always_inline]] inline typename V::F vector_exp(typename V::F x) {
+  using F = typename V::F;
+  x = V::min(V::set1(88.0f), V::max(V::set1(-87.3f), x));
+  const F n = V::round(V::mul(x, V::set1(1.44269504f)));
+  // ln 2 in two parts: 355 / 512, whose products with n are exact, and the rest.
+  F r = V::fma(n, V::set1(-0.693359375f), x);
+  r = V::fma(n, V::set1(2.12194440e-4f), r);
+  F sum = V::set1(1.0f / 5040);
+  sum = V::fma(sum, r, V::set1(1.0f / 720));
+  sum = V::fma(sum, r, V::set1(1.0f / 120));
+  sum = V::fma(sum, r, V::set1(1.0f / 24));
+  sum = V::fma(sum, r, V::set1(1.0f / 6));
+  sum = V::fma(sum, r, V::set1(0.5f));
+  sum = V::fma(sum, r, V::set1(1.0f));
+  sum = V::fma(sum, r, V::set1(1.0f));
+  return V::times_pow2(sum, n);
+}
+
+/// The largest |x[i]|, i < n; 0 if n is 0.
+template <class V>
+float absmax(const float* x, size_t n) {
+  auto max = V::zero();
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) max = V::max(max, V::abs(V::load(x + i)));
+  if (i < n) max = V::max(max, V::abs(V::load_first(x + i, n - i)));
+  return V::reduce_max(max);
+}
+
+/// absmax / 127, or 0 where that is below the normal floats: a scale that int8 codes can divide by.
+template <class V>
+float code_scale(const float* x, size_t n) {
+  const float scale = absmax<V>(x, n) / 127.0f;
+  return scale >= kSmallestNormal ? scale : 0.0f;
+}
+
+}  // namespace
+}  // namespace nibble

@@ -1,0 +1,149 @@
+#include "chat/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "chat/stop_filter.h"
+#include "nibble/error.h"
+
+namespace nibble {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
+  const auto [end, unused] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  return static_cast<size_t>(end - a.begin());
+}
+
+/// From tokens to the caller's text: whole characters, up to a stop text.
+class Generator::Output {
+ public:
+  Output(const Tokenizer& tokenizer, const GenerateOptions& options, const OnText& on_text)
+      : decoder_(tokenizer), filter_(options.stops), on_text_(on_text), trim_(options.trim_start) {}
+
+  void push(Token token) { emit(filter_.push(decoder_.push(token))); }
+
+  /// The text ends here: what was held back belongs to it, unless the caller refused more.
+  void finish() {
+    if (refused_ || filter_.stopped()) return;
+    emit(filter_.push(decoder_.flush()));
+    if (!refused_ && !filter_.stopped()) emit(filter_.flush());
+  }
+
+  bool refused() const { return refused_; }
+  bool stopped() const { return filter_.stopped(); }
+  std::string take_text() { return std::move(text_); }
+
+ private:
+  void emit(std::string piece) {
+    if (trim_) {
+      piece.erase(0, std::min(piece.find_first_not_of(" \t\r\n"), piece.size()));
+      trim_ = piece.empty();
+    }
+    if (piece.empty()) return;
+    text_ += piece;
+    if (on_text_) refused_ = !on_text_(piece);
+  }
+
+  StreamDecoder decoder_;
+  StopFilter filter_;
+  const OnText& on_text_;
+  bool trim_;
+  bool refused_ = false;
+  std::string text_;
+};
+
+Generator::Generator(const Model& model, const SessionOptions& session,
+                     const SamplerOptions& sampling)
+    : session_(model, session), sampler_(sampling) {}
+
+void Generator::check_prompt(std::span<const Token> prompt) const {
+  if (prompt.empty()) throw Error("prompt", "has no tokens", "give it some text");
+  if (prompt.size() < static_cast<size_t>(context())) return;
+  throw Error("prompt",
+              "its " + std::to_string(prompt.size()) + " tokens leave no room in a context of " +
+                  std::to_string(context()),
+              "shorten it, or start with a larger context");
+}
+
+Reply Generator::run(std::span<const Token> prompt, const GenerateOptions& options,
+                     const OnText& on_text) {
+  check_prompt(prompt);
+  Output output(session_.model().tokenizer(), options, on_text);
+  Reply reply;
+  auto start = Clock::now();
+  const std::span<const float> logits = prefill(prompt, reply);
+  reply.prefill_s = seconds_since(start);
+  start = Clock::now();
+  reply.stop =
+      logits.empty() ? StopReason::cancelled : decode(logits, options.max_tokens, output, reply);
+  output.finish();
+  if (output.stopped()) reply.stop = StopReason::stop_text;
+  if (output.refused()) reply.stop = StopReason::cancelled;
+  reply.decode_s = seconds_since(start);
+  reply.text = output.take_text();
+  return reply;
+}
+
+std::span<const float> Generator::prefill(std::span<const Token> prompt, Reply& reply) {
+  // The last token is evaluated anew in any case: its logits are needed.
+  const size_t keep = std::min(common_prefix(cached_, prompt), prompt.size() - 1);
+  session_.truncate(static_cast<int>(keep));
+  cached_.resize(keep);
+  sampler_.reset();
+  for (const Token token : prompt) sampler_.accept(token);
+  const std::span<const float> logits = eval(prompt.subspan(keep));
+  reply.n_prompt = static_cast<int>(cached_.size() - keep);
+  return logits;
+}
+
+StopReason Generator::decode(std::span<const float> logits, int max_tokens, Output& output,
+                             Reply& reply) {
+  const Tokenizer& tokenizer = session_.model().tokenizer();
+  if (max_tokens == 0) return StopReason::length;
+  while (true) {
+    const Token token = sampler_.sample(logits);
+    if (tokenizer.is_end(token)) return StopReason::end;
+    sampler_.accept(token);
+    ++reply.n_new;
+    output.push(token);
+    if (output.refused() || stop_) return StopReason::cancelled;
+    if (output.stopped()) return StopReason::stop_text;
+    if (reply.n_new == max_tokens) return StopReason::length;
+    if (position() == context()) return StopReason::context;
+    logits = eval({&token, 1});
+    if (logits.empty()) return StopReason::cancelled;
+  }
+}
+
+std::span<const float> Generator::eval(std::span<const Token> tokens) {
+  while (!stop_) {
+    const std::span<const float> logits = session_.eval(tokens);
+    const size_t done = static_cast<size_t>(position()) - cached_.size();
+    cached_.insert(cached_.end(), tokens.begin(),
+                   tokens.begin() + static_cast<std::ptrdiff_t>(done));
+    if (!session_.cancelled()) return logits;
+    tokens = tokens.subspan(done);  // unless stop_ is set, the cancel was for an earlier run
+  }
+  return {};
+}
+
+void Generator::stop() noexcept {
+  stop_ = true;
+  session_.cancel();
+}
+
+void Generator::clear() {
+  session_.reset();
+  cached_.clear();
+}
+
+}  // namespace nibble

@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "load/checkpoint.h"
+#include "load/names.h"
+#include "nibble/error.h"
+
+namespace nibble {
+namespace {
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+std::string in_directory(const std::string& directory, std::string_view name) {
+  return (std::filesystem::path(directory) / name).string();
+}
+
+bool exists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+std::string read_text(const std::string& path) {
+  const MappedFile file(path);
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+Json read_json(const std::string& path) {
+  const MappedFile file(path);
+  const auto bytes = file.bytes();
+  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+}
+
+// The JSON files beside the weights, each under its name; only the configuration must exist.
+Json read_metadata(const std::string& directory) {
+  Json::Object metadata;
+  const auto file = [&](const char* name) { return in_directory(directory, name); };
+  metadata.emplace_back("config", read_json(file(kConfig)));
+  for (const char* key : {"generation_config", "tokenizer_config", "tokenizer"}) {
+    const std::string path = in_directory(directory, std::string(key) + ".json");
+    if (exists(path)) metadata.emplace_back(key, read_json(path));
+  }
+  if (exists(file("chat_template.jinja")))
+    metadata.emplace_back("chat_template", read_text(file("chat_template.jinja")));
+  if (!exists(file("tokenizer.json")) && exists(file("tokenizer.model")))
+    metadata.emplace_back("tokenizer_model", read_text(file("tokenizer.model")));
+  for (const auto& [key, value] : metadata)
+    if (!value.is_string()) value.as_object(in_directory(directory, key + ".json"));
+  return metadata;
+}
+
+// A shard's name comes from a file: it must stay inside the directory.
+void check_shard_name(const std::string& name, const std::string& where) {
+  const bool plain = !name.empty() && name != "." && name != ".." &&
+                     name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+  if (!plain) throw Error(where, "the shard name " + printable(name) + " is no plain file name");
+}
+
+// model.safetensors.index.json: which tensor is in which of several files.
+void read_shards(const std::string& directory, Checkpoint& out) {
+  const std::string path = in_directory(directory, kIndex);
+  const Json index = read_json(path);
+  const Json* map = index.find("weight_map");
+  if (!map) throw Error(path, "its \"weight_map\" is missing");
+  const Json::Object& weights = map->as_object(path);
+
+  std::vector<std::string> shards;
+  for (const auto& [tensor, shard] : weights) shards.push_back(shard.as_string(path));
+  std::ranges::sort(shards);
+  shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+  std::vector<size_t> ends;  // [n_shards]: index behind the last tensor of each
+  for (const std::string& shard : shards) {
+    check_shard_name(shard, path);
+    if (!exists(in_directory(directory, shard)))
+      throw Error(path, "the shard " + printable(shard) + " is missing",
+                  "the download may be incomplete");
+    read_safetensors(in_directory(directory, shard), out);
+    ends.push_back(out.tensors.size());
+  }
+  out.index_tensors();
+
+  for (const auto& [name, shard] : weights) {
+    const auto position = [](auto begin, auto at) { return static_cast<size_t>(at - begin); };
+    const TensorView* tensor = out.find(name);
+    const size_t expected =
+        position(shards.begin(), std::ranges::lower_bound(shards, shard.as_string(path)));
+    if (!tensor ||
+        position(ends.begin(),
+                 std::ranges::upper_bound(ends, position(out.tensors.data(), tensor))) != expected)
+      throw Error(path, "the tensor " + printable(name) + " is not in the shard " +
+                            printable(shards[expected]));
+  }
+}
+
+}  // namespace
+
+Checkpoint open_hugging_face(const std::string& directory) {
+  Checkpoint checkpoint;
+  checkpoint.format = FileFormat::hugging_face;
+  checkpoint.path = directory;
+  if (!exists(in_directory(directory, kConfig)))
+    throw Error(directory, std::string("is a directory without ") + kConfig,
+                "a Hugging Face model has one");
+  checkpoint.metadata = read_metadata(directory);
+  const std::string single = in_directory(directory, kWeights);
+  if (exists(single)) {
+    read_safetensors(single, checkpoint);
+    checkpoint.index_tensors();
+  } else if (exists(in_directory(directory, kIndex))) {
+    read_shards(directory, checkpoint);
+  } else {
+    throw Error(directory, std::string("has neither ") + kWeights + " nor " + kIndex,
+                "weights in PyTorch's own format are not read");
+  }
+  checkpoint.description = "Hugging Face safetensors";
+  if (checkpoint.files.size() > 1)
+    checkpoint.description += ", " + std::to_string(checkpoint.files.size()) + " files";
+  return checkpoint;
+}
+
+}  // namespace nibble

@@ -1,0 +1,94 @@
+// Tensors of any type as f32.
+#include <algorithm>
+
+#include "base/half.h"
+#include "quant/ggml_split.h"
+#include "quant/packed_matrix.h"
+
+namespace nibble {
+namespace {
+
+/// w = d * q + m, or d * (q - zero), for the codes of one group. The products are exact in f32
+/// (fp16 times at most 13 bits), so the only rounding is that of the final addition.
+template <class Block>
+void widen_group(const BlockScales& scales, size_t g, const uint8_t* codes, float* out) {
+  constexpr PackedForm form = Block::kForm;
+  constexpr bool super = Block::kCols == kSuperBlock;
+  float s = half_to_float(scales.d);
+  if (super) s *= static_cast<float>(scales.sc[g]);
+  if constexpr (form.scheme == Scheme::f16 || form.scheme == Scheme::k8) {
+    for (size_t i = 0; i < form.group; ++i)
+      out[i] = s * static_cast<float>(int{codes[i]} - int{form.zero});
+  } else {
+    float m = half_to_float(scales.m);
+    if (super) m *= -static_cast<float>(scales.mn[g]);
+    for (size_t i = 0; i < form.group; ++i) out[i] = s * static_cast<float>(codes[i]) + m;
+  }
+}
+
+template <class Block>
+void dequantize_block(const Block& block, float* out) {  // out [Block::kCols]
+  constexpr size_t group = Block::kForm.group;
+  uint8_t codes[Block::kCols];
+  const BlockScales scales = split(block, codes);
+  for (size_t g = 0; g < Block::kCols / group; ++g)
+    widen_group<Block>(scales, g, codes + g * group, out + g * group);
+}
+
+template <class Block>
+void dequantize_blocks(const std::byte* data, size_t n, float* out) {
+  const auto* blocks = reinterpret_cast<const Block*>(data);
+  const size_t whole = n / Block::kCols, rest = n % Block::kCols;
+  for (size_t b = 0; b < whole; ++b) dequantize_block(blocks[b], out + b * Block::kCols);
+  if (rest == 0) return;
+  float last[Block::kCols];
+  dequantize_block(blocks[whole], last);
+  std::copy_n(last, rest, out + whole * Block::kCols);
+}
+
+template <class T, class Fn>
+void convert(const std::byte* data, size_t n, float* out, Fn&& to_float) {
+  for (size_t i = 0; i < n; ++i) out[i] = to_float(load_as<T>(data + i * sizeof(T)));
+}
+template <class T>
+void convert(const std::byte* data, size_t n, float* out) {
+  convert<T>(data, n, out, [](T x) { return static_cast<float>(x); });
+}
+
+}  // namespace
+
+void dequantize(DType type, const std::byte* data, size_t n, float* out) {
+  switch (type) {
+    case DType::f32:
+      return convert<float>(data, n, out);
+    case DType::f16:
+      return convert<uint16_t>(data, n, out, half_to_float);
+    case DType::bf16:
+      return convert<uint16_t>(data, n, out, bf16_to_float);
+    case DType::f64:
+      return convert<double>(data, n, out);
+    case DType::i8:
+      return convert<int8_t>(data, n, out);
+    case DType::boolean:
+    case DType::u8:
+      return convert<uint8_t>(data, n, out);
+    case DType::i16:
+      return convert<int16_t>(data, n, out);
+    case DType::u16:
+      return convert<uint16_t>(data, n, out);
+    case DType::i32:
+      return convert<int32_t>(data, n, out);
+    case DType::u32:
+      return convert<uint32_t>(data, n, out);
+    case DType::i64:
+      return convert<int64_t>(data, n, out);
+    case DType::u64:
+      return convert<uint64_t>(data, n, out);
+    default:
+      break;
+  }
+  with_block(type,
+             [&](auto block) { dequantize_blocks<typename decltype(block)::type>(data, n, out); });
+}
+
+}  // namespace nibble

@@ -1,0 +1,145 @@
+// The blocks of the quantized GGUF tensor types: their bytes, and the packed form that keeps them.
+//
+// All members are bytes, so that a block may lie at any address; two-byte fields are little-endian.
+// A row of a tensor is a sequence of blocks. Each struct names the codes, scheme, group and zero of
+// packed.h that hold the same numbers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "packed.h"
+
+namespace nibble {
+
+/// Columns of a block of the types without and with two levels of scales.
+inline constexpr size_t kSmallBlock = 32;
+inline constexpr size_t kSuperBlock = 256;
+static_assert(kSuperBlock == kSuperCols);
+
+/// The packed form of a block type.
+struct PackedForm {
+  Codes codes;
+  Scheme scheme;
+  uint16_t group;
+  uint8_t zero;
+};
+
+// Types of 32 columns. The nibbles of `qs` are columns 0..15 (low) and 16..31 (high); bit c of `qh`
+// is the fifth bit of column c.
+
+struct BlockQ4_0 {  // w = d * (q - 8)
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::q4, Scheme::f16, 32, 8};
+  uint8_t d[2];    // fp16
+  uint8_t qs[16];  // [32] x 4 bits
+};
+
+struct BlockQ4_1 {  // w = d * q + m
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::q4, Scheme::f16_min, 32, 0};
+  uint8_t d[2];    // fp16
+  uint8_t m[2];    // fp16
+  uint8_t qs[16];  // [32] x 4 bits
+};
+
+struct BlockQ5_0 {  // w = d * (q - 16)
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::f16, 32, 16};
+  uint8_t d[2];    // fp16
+  uint8_t qh[4];   // [32] x 1 bit
+  uint8_t qs[16];  // [32] x 4 bits
+};
+
+struct BlockQ5_1 {  // w = d * q + m
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::f16_min, 32, 0};
+  uint8_t d[2];    // fp16
+  uint8_t m[2];    // fp16
+  uint8_t qh[4];   // [32] x 1 bit
+  uint8_t qs[16];  // [32] x 4 bits
+};
+
+struct BlockQ8_0 {  // w = d * q, q signed: code = q + 128
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::f16, 32, 128};
+  uint8_t d[2];    // fp16
+  uint8_t qs[32];  // [32] x int8
+};
+
+struct BlockIQ4_NL {  // w = d * kIq4Values[q]: code = value + 128
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::f16, 32, 128};
+  uint8_t d[2];    // fp16
+  uint8_t qs[16];  // [32] x 4 bits
+};
+
+// Types of 256 columns. Two-bit fields: byte b of half h (128 columns) holds the columns
+// 128h + b + {0, 32, 64, 96}, lowest bits first.
+
+struct BlockQ2_K {  // w = d * sc * q - dmin * mn, per 16 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::q4, Scheme::k8_min, 16, 0};
+  uint8_t scales[16];  // [16]: sc in the low, mn in the high nibble
+  uint8_t qs[64];      // [2 halves][32] x 4 x 2 bits
+  uint8_t d[2];        // fp16
+  uint8_t dmin[2];     // fp16
+};
+
+struct BlockQ3_K {  // w = d * (sc - 32) * (q - 4), per 16 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::q4, Scheme::k8, 16, 4};
+  uint8_t hmask[32];   // bit i of byte b: bit 2 of the code of column 32i + b
+  uint8_t qs[64];      // [2 halves][32] x 4 x 2 bits: bits 1:0 of the codes
+  uint8_t scales[12];  // [16] x 6 bits: nibbles of 0..7 (low) and 8..15 (high), then bits 5:4
+  uint8_t d[2];        // fp16
+};
+
+struct BlockQ4_K {  // w = d * sc * q - dmin * mn, per 32 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::q4, Scheme::k6, 32, 0};
+  uint8_t d[2];        // fp16
+  uint8_t dmin[2];     // fp16
+  uint8_t scales[12];  // [8] sc and [8] mn x 6 bits, see split_k6()
+  uint8_t qs[128];     // [4][32]: columns 64i + b in the low, 64i + 32 + b in the high nibble
+};
+
+struct BlockQ5_K {  // as Q4_K with five bits
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::k6, 32, 0};
+  uint8_t d[2];        // fp16
+  uint8_t dmin[2];     // fp16
+  uint8_t scales[12];  // as in Q4_K
+  uint8_t qh[32];      // bit i of byte b: bit 4 of the code of column 32i + b
+  uint8_t qs[128];     // as in Q4_K
+};
+
+struct BlockQ6_K {  // w = d * sc * (q - 32), per 16 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::k8, 16, 32};
+  uint8_t ql[128];     // [2 halves][64]: columns b in the low, 64 + b in the high nibble of a half
+  uint8_t qh[64];      // [2 halves][32] x 4 x 2 bits: bits 5:4 of the codes
+  uint8_t scales[16];  // [16] x int8
+  uint8_t d[2];        // fp16
+};
+
+struct BlockIQ4_XS {  // w = d * (sc - 32) * kIq4Values[q], per 32 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::q8, Scheme::k8, 32, 128};
+  uint8_t d[2];         // fp16
+  uint8_t scales_h[2];  // [8] x 2 bits: bits 5:4 of sc
+  uint8_t scales_l[4];  // [8] x 4 bits: bits 3:0 of sc
+  uint8_t qs[128];      // [8][16]: columns 32i + b in the low, 32i + 16 + b in the high nibble
+};
+
+/// What the 16 codes of IQ4_NL and IQ4_XS stand for.
+inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
+
+static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
+static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockIQ4_NL) == 18);
+static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144);
+static_assert(sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210 && sizeof(BlockIQ4_XS) == 136);
+static_assert(alignof(BlockQ4_0) == 1 && alignof(BlockQ4_K) == 1);
+
+}  // namespace nibble

@@ -1,0 +1,263 @@
+// Taking GGUF blocks apart: one code per byte, and the scales as the packed form stores them.
+//
+// The loops work on eight codes at a time in a 64-bit word: fast on every CPU without an ISA flag.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "load/checkpoint.h"
+#include "quant/ggml_blocks.h"
+
+namespace nibble {
+
+static_assert(std::endian::native == std::endian::little, "words are read as bytes in order");
+
+template <class T>
+T load_as(const void* bytes) {
+  T value;
+  std::memcpy(&value, bytes, sizeof value);
+  return value;
+}
+template <class T>
+void store_as(void* bytes, T value) {
+  std::memcpy(bytes, &value, sizeof value);
+}
+
+/// The scales of one block. Small blocks have d and m alone (the fp16 of the formulas, as bits).
+struct BlockScales {
+  uint16_t d = 0;
+  uint16_t m = 0;       // m or dmin
+  int8_t sc[16] = {};   // [cols / group]
+  uint8_t mn[16] = {};  // [cols / group]
+};
+
+namespace detail {
+
+/// The byte `value` eight times.
+constexpr uint64_t bytes_of(uint8_t value) { return 0x0101010101010101u * value; }
+
+/// The fields of `mask` that start at bit `shift` of each byte of `word`.
+constexpr uint64_t fields(uint64_t word, int shift, uint8_t mask) {
+  return (word >> shift) & bytes_of(mask);
+}
+
+/// n bytes (a multiple of 8): codes = low nibbles, codes + high = high nibbles.
+inline void split_nibbles(const uint8_t* qs, size_t n, uint8_t* codes, size_t high) {
+  for (size_t i = 0; i < n; i += 8) {
+    const uint64_t word = load_as<uint64_t>(qs + i);
+    store_as(codes + i, fields(word, 0, 15));
+    store_as(codes + high + i, fields(word, 4, 15));
+  }
+}
+
+/// Bit i of `bits` as bit 4 of byte i.
+constexpr uint64_t fifth_bits(uint8_t bits) {
+  const uint64_t one_each = bytes_of(bits) & 0x8040201008040201u;
+  return fields(one_each + bytes_of(0x7f), 3, 0x10);  // bit 7 is set where a byte is not zero
+}
+
+/// The codes of Q5_0 and Q5_1.
+inline void split_five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], uint8_t* codes) {
+  for (size_t i = 0; i < 2; ++i) {
+    const uint64_t word = load_as<uint64_t>(qs + 8 * i);
+    store_as(codes + 8 * i, fields(word, 0, 15) | fifth_bits(qh[i]));
+    store_as(codes + 16 + 8 * i, fields(word, 4, 15) | fifth_bits(qh[2 + i]));
+  }
+}
+
+/// Entry a + 16 b: the codes of the indices a (low byte) and b.
+inline constexpr auto kIq4Pairs = [] {
+  std::array<uint16_t, 256> pairs{};
+  for (size_t i = 0; i < pairs.size(); ++i)
+    pairs[i] = static_cast<uint16_t>((kIq4Values[i % 16] + 128) | (kIq4Values[i / 16] + 128) << 8);
+  return pairs;
+}();
+
+/// The codes of eight indices, one per byte.
+inline void look_up_iq4(uint64_t indices, uint8_t* codes) {
+  for (size_t i = 0; i < 4; ++i) {
+    const uint64_t two = indices >> (16 * i);
+    store_as(codes + 2 * i, kIq4Pairs[(two | two >> 4) & 255]);
+  }
+}
+
+/// 16 bytes of nibbles that index kIq4Values.
+inline void split_iq4(const uint8_t* qs, uint8_t* codes) {
+  for (size_t i = 0; i < 16; i += 8) {
+    const uint64_t word = load_as<uint64_t>(qs + i);
+    look_up_iq4(fields(word, 0, 15), codes + i);
+    look_up_iq4(fields(word, 4, 15), codes + 16 + i);
+  }
+}
+
+/// The 6-bit scales and minima of Q4_K and Q5_K: those of groups 0..3 are bits 5:0 of bytes 0..3
+/// and 4..7, whose bits 7:6 are bits 5:4 of groups 4..7; bytes 8..11 hold the nibbles of those.
+inline void split_k6(const uint8_t (&scales)[12], BlockScales& out) {
+  const uint32_t sc = load_as<uint32_t>(scales);
+  const uint32_t mn = load_as<uint32_t>(scales + 4);
+  const uint32_t low = load_as<uint32_t>(scales + 8);
+  store_as<uint32_t>(out.sc, sc & 0x3f3f3f3fu);
+  store_as<uint32_t>(out.mn, mn & 0x3f3f3f3fu);
+  store_as<uint32_t>(out.sc + 4, (low & 0x0f0f0f0fu) | ((sc >> 2) & 0x30303030u));
+  store_as<uint32_t>(out.mn + 4, ((low >> 4) & 0x0f0f0f0fu) | ((mn >> 2) & 0x30303030u));
+}
+
+}  // namespace detail
+
+// split(block, codes): writes block.kCols codes, one per byte, and returns the scales.
+
+inline BlockScales split(const BlockQ4_0& b, uint8_t* codes) {
+  detail::split_nibbles(b.qs, 16, codes, 16);
+  return {.d = load_as<uint16_t>(b.d)};
+}
+
+inline BlockScales split(const BlockQ4_1& b, uint8_t* codes) {
+  detail::split_nibbles(b.qs, 16, codes, 16);
+  return {.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.m)};
+}
+
+inline BlockScales split(const BlockQ5_0& b, uint8_t* codes) {
+  detail::split_five_bits(b.qs, b.qh, codes);
+  return {.d = load_as<uint16_t>(b.d)};
+}
+
+inline BlockScales split(const BlockQ5_1& b, uint8_t* codes) {
+  detail::split_five_bits(b.qs, b.qh, codes);
+  return {.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.m)};
+}
+
+inline BlockScales split(const BlockQ8_0& b, uint8_t* codes) {
+  for (size_t i = 0; i < 32; i += 8)  // adding 128 to an int8 is flipping its sign bit
+    store_as(codes + i, load_as<uint64_t>(b.qs + i) ^ detail::bytes_of(0x80));
+  return {.d = load_as<uint16_t>(b.d)};
+}
+
+inline BlockScales split(const BlockIQ4_NL& b, uint8_t* codes) {
+  detail::split_iq4(b.qs, codes);
+  return {.d = load_as<uint16_t>(b.d)};
+}
+
+inline BlockScales split(const BlockQ2_K& b, uint8_t* codes) {
+  for (size_t half = 0; half < 2; ++half)
+    for (size_t i = 0; i < 32; i += 8) {
+      const uint64_t q = load_as<uint64_t>(b.qs + 32 * half + i);
+      for (size_t j = 0; j < 4; ++j)
+        store_as(codes + 128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3));
+    }
+  BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
+  for (size_t g = 0; g < 16; ++g) {
+    out.sc[g] = static_cast<int8_t>(b.scales[g] & 15);
+    out.mn[g] = static_cast<uint8_t>(b.scales[g] >> 4);
+  }
+  return out;
+}
+
+inline BlockScales split(const BlockQ3_K& b, uint8_t* codes) {
+  for (size_t half = 0; half < 2; ++half)
+    for (size_t i = 0; i < 32; i += 8) {
+      const uint64_t q = load_as<uint64_t>(b.qs + 32 * half + i);
+      const uint64_t h = load_as<uint64_t>(b.hmask + i) >> (4 * half);
+      for (size_t j = 0; j < 4; ++j)
+        store_as(codes + 128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3) |
+                                                      detail::fields(h, static_cast<int>(j), 1)
+                                                          << 2);
+    }
+  BlockScales out{.d = load_as<uint16_t>(b.d)};
+  for (size_t g = 0; g < 16; ++g) {
+    const int low = g < 8 ? b.scales[g] & 15 : b.scales[g - 8] >> 4;
+    const int high = (b.scales[8 + g % 4] >> (2 * (g / 4))) & 3;
+    out.sc[g] = static_cast<int8_t>((low | high << 4) - 32);
+  }
+  return out;
+}
+
+inline BlockScales split(const BlockQ4_K& b, uint8_t* codes) {
+  for (size_t i = 0; i < 4; ++i) detail::split_nibbles(b.qs + 32 * i, 32, codes + 64 * i, 32);
+  BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
+  detail::split_k6(b.scales, out);
+  return out;
+}
+
+inline BlockScales split(const BlockQ5_K& b, uint8_t* codes) {
+  for (size_t i = 0; i < 32; i += 8) {
+    const uint64_t h = load_as<uint64_t>(b.qh + i);
+    for (size_t j = 0; j < 4; ++j) {
+      const uint64_t q = load_as<uint64_t>(b.qs + 32 * j + i);
+      const int bit = static_cast<int>(2 * j);
+      store_as(codes + 64 * j + i, detail::fields(q, 0, 15) | detail::fields(h, bit, 1) << 4);
+      store_as(codes + 64 * j + 32 + i, detail::fields(q, 4, 15) | detail::fields(h, bit + 1, 1)
+                                                                       << 4);
+    }
+  }
+  BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
+  detail::split_k6(b.scales, out);
+  return out;
+}
+
+inline BlockScales split(const BlockQ6_K& b, uint8_t* codes) {
+  for (size_t half = 0; half < 2; ++half)
+    for (size_t i = 0; i < 32; i += 8) {
+      const uint64_t h = load_as<uint64_t>(b.qh + 32 * half + i);
+      for (size_t j = 0; j < 4; ++j) {  // j: which 32 columns of the half
+        const uint64_t q = load_as<uint64_t>(b.ql + 64 * half + 32 * (j % 2) + i);
+        store_as(codes + 128 * half + 32 * j + i, detail::fields(q, j < 2 ? 0 : 4, 15) |
+                                                      detail::fields(h, static_cast<int>(2 * j), 3)
+                                                          << 4);
+      }
+    }
+  BlockScales out{.d = load_as<uint16_t>(b.d)};
+  std::memcpy(out.sc, b.scales, sizeof out.sc);
+  return out;
+}
+
+inline BlockScales split(const BlockIQ4_XS& b, uint8_t* codes) {
+  BlockScales out{.d = load_as<uint16_t>(b.d)};
+  const uint32_t high = load_as<uint16_t>(b.scales_h);
+  for (size_t g = 0; g < 8; ++g) {
+    detail::split_iq4(b.qs + 16 * g, codes + 32 * g);
+    const int low = (b.scales_l[g / 2] >> (4 * (g % 2))) & 15;
+    out.sc[g] = static_cast<int8_t>((low | static_cast<int>((high >> (2 * g)) & 3) << 4) - 32);
+  }
+  return out;
+}
+
+/// Calls fn(std::type_identity<BlockX>{}) for the block struct of a quantized type; false if `type`
+/// is not one.
+template <class Fn>
+bool with_block(DType type, Fn&& fn) {
+  switch (type) {
+    case DType::q4_0:
+      return fn(std::type_identity<BlockQ4_0>{}), true;
+    case DType::q4_1:
+      return fn(std::type_identity<BlockQ4_1>{}), true;
+    case DType::q5_0:
+      return fn(std::type_identity<BlockQ5_0>{}), true;
+    case DType::q5_1:
+      return fn(std::type_identity<BlockQ5_1>{}), true;
+    case DType::q8_0:
+      return fn(std::type_identity<BlockQ8_0>{}), true;
+    case DType::q2_k:
+      return fn(std::type_identity<BlockQ2_K>{}), true;
+    case DType::q3_k:
+      return fn(std::type_identity<BlockQ3_K>{}), true;
+    case DType::q4_k:
+      return fn(std::type_identity<BlockQ4_K>{}), true;
+    case DType::q5_k:
+      return fn(std::type_identity<BlockQ5_K>{}), true;
+    case DType::q6_k:
+      return fn(std::type_identity<BlockQ6_K>{}), true;
+    case DType::iq4_nl:
+      return fn(std::type_identity<BlockIQ4_NL>{}), true;
+    case DType::iq4_xs:
+      return fn(std::type_identity<BlockIQ4_XS>{}), true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace nibble

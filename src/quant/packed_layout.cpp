@@ -1,0 +1,285 @@
+// The bytes of a packed matrix: sizes, views, names, and one row back as f32.
+#include <algorithm>
+
+#include "base/checked.h"
+#include "base/half.h"
+#include "quant/packed_matrix.h"
+
+namespace nibble {
+namespace {
+
+bool is_quantized(const PackedShape& shape) {
+  return shape.codes == Codes::q4 || shape.codes == Codes::q8;
+}
+
+size_t code_bits(Codes codes) {
+  switch (codes) {
+    case Codes::f32:
+      return 32;
+    case Codes::f16:
+    case Codes::bf16:
+      return 16;
+    case Codes::q4:
+      return 4;
+    case Codes::q8:
+      return 8;
+  }
+  return 0;
+}
+
+const char* codes_name(Codes codes) {
+  switch (codes) {
+    case Codes::f32:
+      return "f32";
+    case Codes::f16:
+      return "f16";
+    case Codes::bf16:
+      return "bf16";
+    case Codes::q4:
+      return "q4";
+    case Codes::q8:
+      return "q8";
+  }
+  return "?";
+}
+
+const char* scheme_name(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::none:
+    case Scheme::f16:
+      return "";
+    case Scheme::f16_zero:
+      return " zero";
+    case Scheme::f16_min:
+      return " min";
+    case Scheme::k6:
+    case Scheme::k8:
+      return " k";
+    case Scheme::k8_min:
+      return " k min";
+  }
+  return " ?";
+}
+
+/// Columns and bytes of one of the scheme's structs, which hold the scales of 16 rows.
+struct ScaleStruct {
+  size_t cols = 0;
+  size_t bytes = 0;
+};
+
+ScaleStruct scale_struct(const PackedShape& shape) {
+  switch (shape.scheme) {
+    case Scheme::none:
+      break;
+    case Scheme::f16:
+      return {shape.group, sizeof(ScaleF16)};
+    case Scheme::f16_zero:
+      return {shape.group, sizeof(ScaleF16Zero)};
+    case Scheme::f16_min:
+      return {shape.group, sizeof(ScaleF16Min)};
+    case Scheme::k6:
+      return {kSuperCols, sizeof(ScaleK6)};
+    case Scheme::k8:
+      return {kSuperCols, shape.group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32)};
+    case Scheme::k8_min:
+      return {kSuperCols, sizeof(ScaleK8Min)};
+  }
+  return {};
+}
+
+bool group_is_legal(const PackedShape& shape) {
+  const auto g = shape.group;
+  switch (shape.scheme) {
+    case Scheme::none:
+      return g == 0;
+    case Scheme::f16:
+    case Scheme::f16_zero:
+    case Scheme::f16_min:
+      return g == 16 || g == 32 || g == 64 || g == 128;
+    case Scheme::k6:
+      return g == 32;
+    case Scheme::k8:
+      return g == 16 || g == 32;
+    case Scheme::k8_min:
+      return g == 16;
+  }
+  return false;  // a value that is no Scheme: a file may hold any byte
+}
+
+void check_shape(const PackedShape& shape, const std::string& where) {
+  if (code_bits(shape.codes) == 0)
+    throw Error(where, "unknown code of weights: " + std::to_string(unsigned(shape.codes)));
+  if (shape.rows == 0 || shape.cols == 0)
+    throw Error::mismatch(
+        where, "the shape of the matrix", "at least [1, 1]",
+        "[" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + "]");
+  if (is_quantized(shape) != (shape.scheme != Scheme::none) || !group_is_legal(shape))
+    throw Error::mismatch(where, "the weight format",
+                          "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 "
+                          "or 128 columns (k: 32 or 16)",
+                          format_name(shape));
+}
+
+/// One group of one row: w = s * (q - zero), or s * q + m.
+struct GroupScale {
+  float s = 0;
+  float m = 0;
+  int zero = 0;
+};
+
+template <class T>
+const T& struct_at(const uint8_t* scales, size_t i) {
+  return reinterpret_cast<const T*>(scales)[i];
+}
+
+/// Bits 5:4 of field `field` (0..3) of a byte of ScaleK6::hi, in place.
+int high_bits(uint8_t hi, size_t field) { return ((hi >> (2 * field)) & 3) << 4; }
+
+/// Group g of lane r, from the scales of its panel.
+GroupScale group_scale(const PackedShape& shape, const uint8_t* scales, size_t g, size_t r) {
+  const size_t groups = kSuperCols / shape.group;  // of a super block
+  const size_t super = g / groups, i = g % groups;
+  switch (shape.scheme) {
+    case Scheme::none:
+      break;
+    case Scheme::f16:
+      return {half_to_float(struct_at<ScaleF16>(scales, g).s[r]), 0, shape.zero};
+    case Scheme::f16_zero: {
+      const auto& x = struct_at<ScaleF16Zero>(scales, g);
+      return {half_to_float(x.s[r]), 0, x.z[r]};
+    }
+    case Scheme::f16_min: {
+      const auto& x = struct_at<ScaleF16Min>(scales, g);
+      return {half_to_float(x.s[r]), half_to_float(x.m[r]), 0};
+    }
+    case Scheme::k6: {
+      const auto& x = struct_at<ScaleK6>(scales, super);
+      const size_t pair = i / 2, odd = i % 2;
+      const int sc = ((x.sc[pair][r] >> (4 * odd)) & 15) | high_bits(x.hi[pair][r], odd);
+      const int mn = ((x.mn[pair][r] >> (4 * odd)) & 15) | high_bits(x.hi[pair][r], 2 + odd);
+      return {half_to_float(x.d[r]) * static_cast<float>(sc),
+              -(half_to_float(x.dmin[r]) * static_cast<float>(mn)), 0};
+    }
+    case Scheme::k8: {
+      const bool wide = shape.group == 32;
+      const uint16_t d = wide ? struct_at<ScaleK8x32>(scales, super).d[r]
+                              : struct_at<ScaleK8x16>(scales, super).d[r];
+      const int8_t sc = wide ? struct_at<ScaleK8x32>(scales, super).sc[i][r]
+                             : struct_at<ScaleK8x16>(scales, super).sc[i][r];
+      return {half_to_float(d) * static_cast<float>(sc), 0, shape.zero};
+    }
+    case Scheme::k8_min: {
+      const auto& x = struct_at<ScaleK8Min>(scales, super);
+      return {half_to_float(x.d[r]) * static_cast<float>(x.sc[i][r]),
+              -(half_to_float(x.dmin[r]) * static_cast<float>(x.mn[i][r])), 0};
+    }
+  }
+  return {};
+}
+
+bool has_minimum(Scheme scheme) {
+  return scheme == Scheme::f16_min || scheme == Scheme::k6 || scheme == Scheme::k8_min;
+}
+
+/// The code of column c of lane r, from the codes of its panel.
+int code_at(Codes codes, const uint8_t* panel, size_t c, size_t r) {
+  if (codes == Codes::q8) return panel[c / 4 * kLineBytes + 4 * r + c % 4];
+  return (panel[c / 8 * kLineBytes + 4 * r + c % 4] >> (c % 8 < 4 ? 0 : 4)) & 15;
+}
+
+void unpack_quantized(const PackedView& w, const uint8_t* codes, const uint8_t* scales, size_t r,
+                      float* out) {
+  const bool minimum = has_minimum(w.shape.scheme);
+  for (size_t c0 = 0; c0 < w.shape.cols; c0 += w.shape.group) {
+    const GroupScale scale = group_scale(w.shape, scales, c0 / w.shape.group, r);
+    const size_t end = std::min<size_t>(c0 + w.shape.group, w.shape.cols);
+    for (size_t c = c0; c < end; ++c) {
+      const int q = code_at(w.shape.codes, codes, c, r);
+      out[c] = minimum ? scale.s * static_cast<float>(q) + scale.m
+                       : scale.s * static_cast<float>(q - scale.zero);
+    }
+  }
+}
+
+}  // namespace
+
+PackedLayout packed_layout(const PackedShape& shape, const std::string& where) {
+  check_shape(shape, where);
+  const ScaleStruct scale = scale_struct(shape);
+  const uint64_t unit = scale.cols == 0 ? 1 : scale.cols;
+  const uint64_t cols = round_up(shape.cols, unit);  // cols < 2^33: nothing below wraps but totals
+  const uint64_t codes = round_up(cols * kPanelRows * code_bits(shape.codes) / 8, kLineBytes);
+  const uint64_t scales = round_up(cols / unit * scale.bytes, kLineBytes);
+
+  PackedLayout out;
+  out.n_panels = static_cast<uint32_t>(ceil_div(shape.rows, kPanelRows));
+  out.cols_padded = checked_cast<uint32_t>(cols, where);
+  const uint64_t codes_bytes = checked_mul(out.n_panels, codes, where);
+  const uint64_t scales_bytes = checked_mul(out.n_panels, scales, where);
+  checked_cast<size_t>(checked_add(codes_bytes, scales_bytes, where), where);  // so all fit
+  out.code_stride = static_cast<size_t>(codes);
+  out.scale_stride = static_cast<size_t>(scales);
+  out.codes_bytes = static_cast<size_t>(codes_bytes);
+  out.scales_bytes = static_cast<size_t>(scales_bytes);
+  return out;
+}
+
+PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
+                       const std::string& where) {
+  const PackedLayout layout = packed_layout(shape, where);
+  if (data.size() != layout.total_bytes())
+    throw Error::mismatch(where, "the size of the packed matrix",
+                          std::to_string(layout.total_bytes()) + " bytes",
+                          std::to_string(data.size()) + " bytes");
+  const size_t offset = reinterpret_cast<uintptr_t>(data.data()) % kLineBytes;
+  if (offset != 0)
+    throw Error::mismatch(where, "the address of the packed matrix", "a multiple of 64",
+                          "64 n + " + std::to_string(offset));
+  PackedView view{.shape = shape,
+                  .cols_padded = layout.cols_padded,
+                  .code_stride = layout.code_stride,
+                  .scale_stride = layout.scale_stride};
+  view.codes = reinterpret_cast<const uint8_t*>(data.data());
+  if (layout.scales_bytes != 0) view.scales = view.codes + layout.codes_bytes;
+  return view;
+}
+
+std::string format_name(const PackedShape& shape) {
+  std::string name = codes_name(shape.codes);
+  if (shape.group != 0) name += " g" + std::to_string(shape.group);
+  return name + scheme_name(shape.scheme);
+}
+
+double bits_per_weight(const PackedShape& shape) {
+  const ScaleStruct scale = scale_struct(shape);
+  const double codes = static_cast<double>(code_bits(shape.codes));
+  if (scale.cols == 0) return codes;
+  return codes +
+         8 * static_cast<double>(scale.bytes) / static_cast<double>(kPanelRows * scale.cols);
+}
+
+void unpack_row(const PackedView& w, size_t row, float* out) {
+  const size_t panel = row / kPanelRows, r = row % kPanelRows;
+  const uint8_t* codes = w.codes + panel * w.code_stride;
+  const auto half = [&](size_t c) {
+    return reinterpret_cast<const uint16_t*>(codes)[c * kPanelRows + r];
+  };
+  switch (w.shape.codes) {
+    case Codes::f32:
+      for (size_t c = 0; c < w.shape.cols; ++c)
+        out[c] = reinterpret_cast<const float*>(codes)[c * kPanelRows + r];
+      break;
+    case Codes::f16:
+      for (size_t c = 0; c < w.shape.cols; ++c) out[c] = half_to_float(half(c));
+      break;
+    case Codes::bf16:
+      for (size_t c = 0; c < w.shape.cols; ++c) out[c] = bf16_to_float(half(c));
+      break;
+    case Codes::q4:
+    case Codes::q8:
+      unpack_quantized(w, codes, w.scales + panel * w.scale_stride, r, out);
+      break;
+  }
+}
+
+}  // namespace nibble

@@ -1,0 +1,176 @@
+// Tokenizers of GGUF files: the keys "tokenizer.*".
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "base/checked.h"
+#include "load/names.h"
+#include "nibble/error.h"
+#include "text/vocabulary_readers.h"
+
+namespace nibble {
+namespace {
+
+// Names of tokenizer.ggml.pre, and what they imply unless a key says otherwise.
+struct PreName {
+  std::string_view name;
+  PreTokenizer rule;
+  bool ignore_merges = false;
+  bool add_bos = false;
+};
+constexpr std::array kPreNames = {
+    PreName{"llama-bpe", PreTokenizer::llama3, true, true},
+    PreName{"llama3", PreTokenizer::llama3, true, true},
+    PreName{"llama-v3", PreTokenizer::llama3, true, true},
+    PreName{"falcon3", PreTokenizer::llama3, true, true},
+    PreName{"pixtral", PreTokenizer::llama3, true, true},
+    PreName{"lfm2", PreTokenizer::llama3, true, true},
+    PreName{"dbrx", PreTokenizer::llama3},
+    PreName{"smaug-bpe", PreTokenizer::llama3},
+    PreName{"qwen2", PreTokenizer::qwen2},
+    PreName{"deepseek-r1-qwen", PreTokenizer::qwen2},
+    PreName{"stablelm2", PreTokenizer::qwen2},
+    PreName{"megrez", PreTokenizer::qwen2},
+    PreName{"gpt-2", PreTokenizer::gpt2},
+    PreName{"phi-2", PreTokenizer::gpt2},
+    PreName{"olmo", PreTokenizer::gpt2},
+    PreName{"jais", PreTokenizer::gpt2},
+    PreName{"mpt", PreTokenizer::mpt},
+    PreName{"falcon", PreTokenizer::falcon},
+    PreName{"starcoder", PreTokenizer::starcoder},
+    PreName{"smollm", PreTokenizer::starcoder},
+    PreName{"refact", PreTokenizer::starcoder},
+    PreName{"command-r", PreTokenizer::starcoder},
+    PreName{"codeshell", PreTokenizer::starcoder},
+    PreName{"default", PreTokenizer::generic},
+};
+
+class GgufReader {
+ public:
+  GgufReader(const Json& metadata, const std::string& where) : metadata_(metadata), where_(where) {}
+
+  Vocabulary read() {
+    read_tokens();
+    const std::string& model = require("model").as_string(at("model"));
+    if (model == "llama") {
+      read_sentencepiece();
+    } else if (model == "gpt2") {
+      read_byte_level();
+    } else {
+      throw Error(at("model"), "is " + printable(model) + ", which is not supported",
+                  "\"llama\" and \"gpt2\" are");
+    }
+    read_ids();
+    read_flag("add_bos_token", v_.add_bos);
+    if (const Json* text = metadata_.find("tokenizer.chat_template"); text && text->is_string())
+      v_.chat_template = text->as_string(where_);
+    finish_vocabulary(v_, where_);
+    return std::move(v_);
+  }
+
+ private:
+  static std::string key(const char* name) { return std::string("tokenizer.ggml.") + name; }
+  std::string at(const char* name) const { return where_ + ": " + key(name); }
+  const Json* find(const char* name) const { return metadata_.find(key(name)); }
+  const Json& require(const char* name) const {
+    if (const Json* value = find(name)) return *value;
+    throw Error(at(name), "is missing");
+  }
+  void read_flag(const char* name, bool& flag) const {
+    if (const Json* value = find(name)) flag = value->as_bool(at(name));
+  }
+
+  void read_tokens() {
+    for (const Json& token : require("tokens").as_array(at("tokens")))
+      v_.tokens.push_back(token.as_string(at("tokens")));
+    if (const Json* types = find("token_type")) {
+      for (const Json& type : types->as_array(at("token_type")))
+        v_.kinds.push_back(token_kind(static_cast<uint64_t>(type.as_int(at("token_type")))));
+    } else {
+      v_.kinds.resize(v_.tokens.size());
+    }
+  }
+
+  void read_sentencepiece() {
+    v_.kind = TokenizerKind::sentencepiece_bpe;
+    for (const Json& score : require("scores").as_array(at("scores")))
+      v_.scores.push_back(static_cast<float>(score.as_number(at("scores"))));
+    const auto none_beyond = [&](Token id) {
+      return static_cast<size_t>(id) < v_.tokens.size() ? id : -1;
+    };
+    v_.unk = none_beyond(0);
+    v_.bos = none_beyond(1);
+    v_.eos = none_beyond(2);
+    v_.add_bos = v_.bos >= 0;
+    v_.add_space_prefix = true;
+    read_flag("add_space_prefix", v_.add_space_prefix);
+    if (is_phi3()) set_phi3_strips();
+  }
+
+  // The file does not say which tokens swallow white space: in Phi-3 most special tokens swallow
+  // what follows. The vocabulary is known by the token that it alone has.
+  bool is_phi3() const {
+    return std::ranges::find(v_.tokens, "<|placeholder1|>") != v_.tokens.end();
+  }
+  void set_phi3_strips() {
+    constexpr std::array<std::string_view, 3> kOthers = {"<unk>", "<s>", "<|endoftext|>"};
+    for (size_t i = 0; i < std::min(v_.tokens.size(), v_.kinds.size()); ++i) {
+      const bool special =
+          v_.kinds[i] == TokenKind::control || v_.kinds[i] == TokenKind::user_defined;
+      if (special && std::ranges::find(kOthers, v_.tokens[i]) == kOthers.end())
+        v_.strip_right.push_back(static_cast<Token>(i));
+    }
+  }
+
+  void read_byte_level() {
+    v_.kind = TokenizerKind::byte_bpe;
+    std::string name = "default";
+    if (const Json* pre = find("pre")) name = pre->as_string(at("pre"));
+    const auto* known = std::ranges::find(kPreNames, name, &PreName::name);
+    if (known == kPreNames.end())
+      throw Error(at("pre"), "the pre-tokenizer " + printable(name) + " is not known");
+    v_.pre = known->rule;
+    v_.ignore_merges = known->ignore_merges;
+    v_.add_bos = known->add_bos;
+    for (const Json& merge : require("merges").as_array(at("merges")))
+      v_.merges.push_back(split_merge(merge.as_string(at("merges")), at("merges")));
+  }
+
+  void read_id(const char* name, Token& id) const {
+    const Json* value = find(name);
+    if (!value) return;
+    const int64_t found = value->as_int(at(name));
+    constexpr int64_t kNone = std::numeric_limits<uint32_t>::max();  // -1 as the file's uint32
+    if (found == -1 || found == kNone) {
+      id = -1;
+      return;
+    }
+    if (found < 0 || static_cast<uint64_t>(found) >= v_.tokens.size())
+      throw Error::mismatch(where_, key(name), "below " + std::to_string(v_.tokens.size()),
+                            std::to_string(found));
+    id = static_cast<Token>(found);
+  }
+
+  void read_ids() {
+    read_id("bos_token_id", v_.bos);
+    read_id("eos_token_id", v_.eos);
+    read_id("unknown_token_id", v_.unk);
+    for (const char* name : {"eot_token_id", "eom_token_id"}) {
+      Token id = -1;
+      read_id(name, id);
+      if (id >= 0) v_.end_tokens.push_back(id);
+    }
+  }
+
+  const Json& metadata_;
+  const std::string& where_;
+  Vocabulary v_;
+};
+
+}  // namespace
+
+Vocabulary read_gguf_vocabulary(const Json& metadata, const std::string& where) {
+  return GgufReader(metadata, where).read();
+}
+
+}  // namespace nibble

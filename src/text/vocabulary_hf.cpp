@@ -1,0 +1,253 @@
+// Tokenizers of Hugging Face directories: tokenizer.json (or tokenizer.model), and what
+// tokenizer_config.json, config.json and generation_config.json say about special tokens.
+#include <algorithm>
+#include <filesystem>
+
+#include "base/mapped_file.h"
+#include "load/names.h"
+#include "nibble/error.h"
+#include "text/tokenizer_layout.h"
+#include "text/vocabulary_readers.h"
+
+namespace nibble {
+namespace {
+
+class HuggingFaceReader {
+ public:
+  HuggingFaceReader(const Json& metadata, const std::string& where)
+      : metadata_(metadata),
+        where_(where + ": tokenizer.json"),
+        directory_(where),
+        config_(member(&metadata, "config")),
+        tokenizer_config_(member(&metadata, "tokenizer_config")) {}
+
+  Vocabulary read() {
+    if (const Json* tokenizer = member(&metadata_, "tokenizer"))
+      read_tokenizer(*tokenizer);
+    else
+      v_ = read_sentencepiece_model(metadata_.find("tokenizer_model")->as_string(directory_),
+                                    directory_ + ": tokenizer.model");
+    read_special_ids();
+    read_add_bos();
+    read_chat_template();
+    finish_vocabulary(v_, directory_);
+    return std::move(v_);
+  }
+
+ private:
+  void read_tokenizer(const Json& tokenizer) {
+    const Json* model = member(&tokenizer, "model");
+    const std::string type = text_member(model, "type");
+    if (!model || (!type.empty() && type != "BPE"))
+      throw Error(where_, "its model is of the type " + printable(type) +
+                              ", of which only \"BPE\" is supported");
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+      if (!text_member(model, key).empty())
+        throw Error(where_, std::string("its model has a ") + key + ", which is not supported");
+    read_layout(tokenizer, where_, v_);
+    v_.ignore_merges = flag_member(model, "ignore_merges", false);
+    read_tokens(*model);
+    read_merges(*model);
+    const std::string unknown = text_member(model, "unk_token");
+    if (!unknown.empty()) v_.unk = find(unknown);
+    if (v_.unk >= 0) v_.kinds[static_cast<size_t>(v_.unk)] = TokenKind::unknown;
+    read_added_tokens(tokenizer);
+  }
+
+  // The place of a token. Ids leave gaps, and a model may have more rows than the file has tokens:
+  // both are filled by unused tokens.
+  std::string& place(int64_t id, TokenKind kind) {
+    if (id < 0 || id >= static_cast<int64_t>(kMaxVocabulary))
+      throw Error::mismatch(where_, "the id of a token", "below " + std::to_string(kMaxVocabulary),
+                            std::to_string(id));
+    const auto index = static_cast<size_t>(id);
+    if (index >= v_.tokens.size()) {
+      v_.tokens.resize(index + 1);
+      v_.kinds.resize(index + 1, TokenKind::unused);
+    }
+    v_.kinds[index] = kind;
+    return v_.tokens[index];
+  }
+
+  void read_tokens(const Json& model) {
+    const Json* vocab = member(&model, "vocab");
+    if (!vocab) throw Error(where_, "its vocabulary is missing");
+    const bool byte_tokens =
+        v_.kind == TokenizerKind::sentencepiece_bpe && flag_member(&model, "byte_fallback", false);
+    for (const auto& [text, id] : vocab->as_object(where_)) {
+      const bool byte = byte_tokens && parse_byte_token(text);
+      std::string& token = place(id.as_int(where_), byte ? TokenKind::byte : TokenKind::normal);
+      if (!token.empty())
+        throw Error(where_, "the tokens " + printable(token) + " and " + printable(text) +
+                                " have the same id");
+      token = text;
+    }
+  }
+
+  void read_merges(const Json& model) {
+    const Json* merges = member(&model, "merges");
+    if (!merges) throw Error(where_, "its merges are missing");
+    for (const Json& merge : merges->as_array(where_)) {
+      if (!merge.is_array()) {
+        v_.merges.push_back(split_merge(merge.as_string(where_), where_));
+        continue;
+      }
+      const Json::Array& pair = merge.as_array(where_);
+      if (pair.size() != 2)
+        throw Error::mismatch(where_, "the number of texts of a merge", "2",
+                              std::to_string(pair.size()));
+      v_.merges.emplace_back(pair[0].as_string(where_), pair[1].as_string(where_));
+    }
+    if (v_.merges.empty() && v_.kind == TokenizerKind::sentencepiece_bpe)
+      throw Error(where_, "it has no merges");
+  }
+
+  void read_added_tokens(const Json& tokenizer) {
+    int64_t n_rows = static_cast<int64_t>(kMaxVocabulary);
+    if (const Json* rows = member(config_, "vocab_size"))
+      n_rows = std::max(rows->as_int(directory_ + ": config.json"),
+                        static_cast<int64_t>(v_.tokens.size()));
+    if (const Json* added = member(&tokenizer, "added_tokens"))
+      for (const Json& token : added->as_array(where_)) read_added_token(token, n_rows);
+    if (n_rows < static_cast<int64_t>(kMaxVocabulary) && n_rows > 0) fill(n_rows);
+  }
+
+  void fill(int64_t n_rows) {
+    v_.tokens.resize(static_cast<size_t>(n_rows));
+    v_.kinds.resize(static_cast<size_t>(n_rows), TokenKind::unused);
+  }
+
+  void read_added_token(const Json& token, int64_t n_rows) {
+    const Json* number = member(&token, "id");
+    const std::string text = text_member(&token, "content");
+    if (!number || text.empty()) throw Error(where_, "an added token has no id or no text");
+    const int64_t id = number->as_int(where_);
+    if (id >= n_rows) return;  // the model has no row for it
+    const bool special = flag_member(&token, "special", false);
+    const bool unknown = v_.unk >= 0 && id == v_.unk;
+    place(id, unknown   ? TokenKind::unknown
+              : special ? TokenKind::control
+                        : TokenKind::user_defined) = text;
+    if (flag_member(&token, "lstrip", false)) v_.strip_left.push_back(static_cast<Token>(id));
+    if (flag_member(&token, "rstrip", false)) v_.strip_right.push_back(static_cast<Token>(id));
+  }
+
+  Token find(std::string_view text) const {
+    const auto it = std::ranges::find(v_.tokens, text);
+    return it != v_.tokens.end() ? static_cast<Token>(it - v_.tokens.begin()) : -1;
+  }
+
+  Token checked_id(const Json& json, const std::string& where) const {
+    const int64_t id = json.as_int(where);
+    if (id < 0 || id >= static_cast<int64_t>(v_.tokens.size()))
+      throw Error::mismatch(where, "the id of a special token",
+                            "below " + std::to_string(v_.tokens.size()), std::to_string(id));
+    return static_cast<Token>(id);
+  }
+
+  // tokenizer_config.json gives texts (or objects with a text), and null for none; config.json
+  // gives an id or a list of ids.
+  void read_special_id(const char* token_key, const char* id_key, Token& out) const {
+    const Json* named = tokenizer_config_ ? tokenizer_config_->find(token_key) : nullptr;
+    if (named) {
+      const std::string text = named->is_object() ? text_member(named, "content")
+                                                  : text_member(tokenizer_config_, token_key);
+      out = text.empty() ? -1 : find(text);
+      return;
+    }
+    const Json* ids = member(config_, id_key);
+    if (!ids) return;
+    const std::string where = directory_ + ": config.json: " + id_key;
+    if (!ids->is_array())
+      out = checked_id(*ids, where);
+    else if (!ids->as_array(where).empty())
+      out = checked_id(ids->as_array(where)[0], where);
+  }
+
+  void read_special_ids() {
+    read_special_id("bos_token", "bos_token_id", v_.bos);
+    read_special_id("eos_token", "eos_token_id", v_.eos);
+    for (const char* file : {"config", "generation_config"}) {
+      const std::string where = directory_ + ": " + file + ".json: eos_token_id";
+      const Json* ids = member(member(&metadata_, file), "eos_token_id");
+      if (!ids) continue;
+      if (!ids->is_array()) {
+        v_.end_tokens.push_back(checked_id(*ids, where));
+        continue;
+      }
+      for (const Json& id : ids->as_array(where)) v_.end_tokens.push_back(checked_id(id, where));
+    }
+  }
+
+  // Whether a template processor starts a text with a special token.
+  static bool begins_with_special(const Json* processor) {
+    if (const Json* inner = member(processor, "processors"); inner && inner->is_array())
+      return std::ranges::any_of(inner->as_array({}), [](const Json& p) {
+        return text_member(&p, "type") == "TemplateProcessing" && begins_with_special(&p);
+      });
+    const Json* single = member(processor, "single");
+    if (!single || !single->is_array() || single->as_array({}).empty()) return false;
+    return member(&single->as_array({})[0], "SpecialToken") != nullptr;
+  }
+
+  void read_add_bos() {
+    const Json* tokenizer = member(&metadata_, "tokenizer");
+    const bool otherwise =
+        tokenizer ? begins_with_special(member(tokenizer, "post_processor")) : v_.add_bos;
+    v_.add_bos = flag_member(tokenizer_config_, "add_bos_token", otherwise);
+  }
+
+  void read_chat_template() {
+    v_.chat_template = text_member(&metadata_, "chat_template");
+    const Json* found = member(tokenizer_config_, "chat_template");
+    if (!v_.chat_template.empty() || !found) return;
+    if (!found->is_array()) {
+      v_.chat_template = text_member(tokenizer_config_, "chat_template");
+      return;
+    }
+    for (const Json& choice : found->as_array({}))
+      if (v_.chat_template.empty() || text_member(&choice, "name") == "default")
+        v_.chat_template = text_member(&choice, "template");
+  }
+
+  const Json& metadata_;
+  std::string where_, directory_;
+  const Json* config_;
+  const Json* tokenizer_config_;
+  Vocabulary v_;
+};
+
+std::string read_file(const std::filesystem::path& path) {
+  const MappedFile file(path.string());
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+}  // namespace
+
+Vocabulary read_hugging_face_vocabulary(const Json& metadata, const std::string& where) {
+  return HuggingFaceReader(metadata, where).read();
+}
+
+Vocabulary read_vocabulary_from_directory(const std::string& directory) {
+  const auto file = [&](std::string_view name) { return std::filesystem::path(directory) / name; };
+  const auto exists = [&](std::string_view name) {
+    std::error_code error;
+    return std::filesystem::exists(file(name), error);
+  };
+  Json::Object metadata;
+  for (const char* key : {"config", "generation_config", "tokenizer_config", "tokenizer"}) {
+    const std::string name = std::string(key) + ".json";
+    if (exists(name))
+      metadata.emplace_back(key, parse_json(read_file(file(name)), file(name).string()));
+  }
+  if (exists("chat_template.jinja"))
+    metadata.emplace_back("chat_template", read_file(file("chat_template.jinja")));
+  if (!exists("tokenizer.json")) {
+    if (!exists("tokenizer.model"))
+      throw Error(directory, "holds no tokenizer.json or tokenizer.model");
+    metadata.emplace_back("tokenizer_model", read_file(file("tokenizer.model")));
+  }
+  return read_hugging_face_vocabulary(Json(std::move(metadata)), directory);
+}
+
+}  // namespace nibble

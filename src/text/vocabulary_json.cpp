@@ -1,0 +1,196 @@
+// The form in which a .nib file stores a vocabulary.
+//
+// {"kind": "sentencepiece_bpe" | "byte_bpe", "pre": a name, "tokens": [text],
+//  "kinds": a digit of enum TokenKind for each token, "scores": [number], "merges": [text],
+//  "bos", "eos", "unk": ids, "end_tokens", "strip_left", "strip_right": [ids],
+//  "add_bos", "add_space_prefix", "prefix_first_only", "prefix_unless_space", "ignore_merges",
+//  "chat_template": text}
+// A text that is no UTF-8 is {"bytes": hexadecimal digits}; a merge is "a b", or [a, b] if one of
+// the two texts has a space or is no UTF-8. What is left out has the value of a new Vocabulary.
+#include <algorithm>
+#include <array>
+
+#include "base/checked.h"
+#include "base/utf8.h"
+#include "load/names.h"
+#include "nibble/error.h"
+#include "text/vocabulary_readers.h"
+
+namespace nibble {
+namespace {
+
+constexpr std::array kPreTokenizers = {
+    PreTokenizer::none,   PreTokenizer::gpt2,      PreTokenizer::llama3, PreTokenizer::qwen2,
+    PreTokenizer::falcon, PreTokenizer::starcoder, PreTokenizer::mpt,    PreTokenizer::generic};
+constexpr char kLastKind = '0' + static_cast<char>(TokenKind::byte);
+constexpr std::string_view kDigits = "0123456789abcdef";
+
+const char* kind_name(TokenizerKind kind) {
+  return kind == TokenizerKind::byte_bpe ? "byte_bpe" : "sentencepiece_bpe";
+}
+
+// The members that are plain values: one list for both directions.
+template <class V, class Fn>
+void for_each_flag(V& v, const Fn& fn) {
+  fn("add_bos", v.add_bos);
+  fn("add_space_prefix", v.add_space_prefix);
+  fn("prefix_first_only", v.prefix_first_only);
+  fn("prefix_unless_space", v.prefix_unless_space);
+  fn("ignore_merges", v.ignore_merges);
+}
+template <class V, class Fn>
+void for_each_id(V& v, const Fn& fn) {
+  fn("bos", v.bos);
+  fn("eos", v.eos);
+  fn("unk", v.unk);
+}
+template <class V, class Fn>
+void for_each_id_list(V& v, const Fn& fn) {
+  fn("end_tokens", v.end_tokens);
+  fn("strip_left", v.strip_left);
+  fn("strip_right", v.strip_right);
+}
+
+Json text_to_json(const std::string& text) {
+  if (is_valid_utf8(text)) return text;
+  std::string digits;
+  for (const char c : text) {
+    digits += kDigits[static_cast<uint8_t>(c) >> 4];
+    digits += kDigits[static_cast<uint8_t>(c) & 15];
+  }
+  return Json::Object{{"bytes", digits}};
+}
+
+std::string text_from_json(const Json& json, const std::string& where) {
+  if (json.is_string()) return json.as_string(where);
+  const Json* bytes = json.find("bytes");
+  if (!bytes) throw Error(where, "a token is neither a text nor an object with \"bytes\"");
+  const std::string& digits = bytes->as_string(where);
+  std::string text;
+  if (digits.size() % 2 != 0) throw Error(where, "the bytes of a token are cut short");
+  for (size_t i = 0; i < digits.size(); i += 2) {
+    const size_t high = kDigits.find(digits[i]), low = kDigits.find(digits[i + 1]);
+    if (high == std::string_view::npos || low == std::string_view::npos)
+      throw Error(where, "the bytes of a token are not hexadecimal");
+    text += static_cast<char>(high * 16 + low);
+  }
+  return text;
+}
+
+Json merge_to_json(const std::pair<std::string, std::string>& merge) {
+  const auto plain = [](const std::string& text) {
+    return !text.empty() && text.find(' ') == std::string::npos && is_valid_utf8(text);
+  };
+  if (plain(merge.first) && plain(merge.second)) return merge.first + ' ' + merge.second;
+  return Json::Array{text_to_json(merge.first), text_to_json(merge.second)};
+}
+
+std::pair<std::string, std::string> merge_from_json(const Json& json, const std::string& where) {
+  if (json.is_string()) return split_merge(json.as_string(where), where);
+  const Json::Array& pair = json.as_array(where);
+  if (pair.size() != 2)
+    throw Error::mismatch(where, "the number of texts of a merge", "2",
+                          std::to_string(pair.size()));
+  return {text_from_json(pair[0], where), text_from_json(pair[1], where)};
+}
+
+class JsonReader {
+ public:
+  JsonReader(const Json& json, const std::string& where) : json_(json), where_(where) {
+    json.as_object(where);
+  }
+
+  Vocabulary read() {
+    read_names();
+    for (const Json& token : list("tokens")) v_.tokens.push_back(text_from_json(token, where_));
+    for (const Json& score : list("scores"))
+      v_.scores.push_back(static_cast<float>(score.as_number(where_)));
+    for (const Json& merge : list("merges")) v_.merges.push_back(merge_from_json(merge, where_));
+    read_kinds();
+    for_each_id(v_, [&](const char* key, Token& id) {
+      if (const Json* found = json_.find(key)) id = read_id(*found);
+    });
+    for_each_id_list(v_, [&](const char* key, std::vector<Token>& ids) {
+      for (const Json& id : list(key)) ids.push_back(read_id(id));
+    });
+    for_each_flag(v_, [&](const char* key, bool& flag) {
+      if (const Json* found = json_.find(key)) flag = found->as_bool(where_);
+    });
+    if (const Json* found = json_.find("chat_template"))
+      v_.chat_template = text_from_json(*found, where_);
+    check_vocabulary(v_, where_);
+    return std::move(v_);
+  }
+
+ private:
+  const Json& require(const char* key) const {
+    if (const Json* found = json_.find(key)) return *found;
+    throw Error(where_, std::string("its \"") + key + "\" is missing");
+  }
+  const Json::Array& list(const char* key) const {
+    static const Json::Array kNone;
+    const Json* found = json_.find(key);
+    return found ? found->as_array(where_) : kNone;
+  }
+  Token read_id(const Json& json) const { return checked_cast<Token>(json.as_int(where_), where_); }
+
+  void read_names() {
+    const std::string& kind = require("kind").as_string(where_);
+    if (kind == kind_name(TokenizerKind::byte_bpe))
+      v_.kind = TokenizerKind::byte_bpe;
+    else if (kind != kind_name(TokenizerKind::sentencepiece_bpe))
+      throw Error(where_, "the kind of tokenizer " + printable(kind) + " is not known");
+    const std::string& pre = require("pre").as_string(where_);
+    const auto* known = std::ranges::find(kPreTokenizers, pre, pre_tokenizer_name);
+    if (known == kPreTokenizers.end())
+      throw Error(where_, "the pre-tokenizer " + printable(pre) + " is not known");
+    v_.pre = *known;
+  }
+
+  void read_kinds() {
+    for (const char digit : require("kinds").as_string(where_)) {
+      if (digit < '0' || digit > kLastKind)
+        throw Error(where_, "the kind of a token is not known: " + printable({&digit, 1}));
+      v_.kinds.push_back(static_cast<TokenKind>(digit - '0'));
+    }
+  }
+
+  const Json& json_;
+  const std::string& where_;
+  Vocabulary v_;
+};
+
+}  // namespace
+
+std::string vocabulary_to_json(const Vocabulary& v) {
+  Json::Array tokens, scores, merges;
+  std::string kinds;
+  for (const std::string& token : v.tokens) tokens.push_back(text_to_json(token));
+  for (const float score : v.scores) scores.emplace_back(double{score});
+  for (const auto& merge : v.merges) merges.push_back(merge_to_json(merge));
+  for (const TokenKind kind : v.kinds) kinds += static_cast<char>('0' + static_cast<char>(kind));
+
+  Json::Object out;
+  out.emplace_back("kind", kind_name(v.kind));
+  out.emplace_back("pre", pre_tokenizer_name(v.pre));
+  for_each_id(v, [&](const char* key, Token id) { out.emplace_back(key, int64_t{id}); });
+  for_each_id_list(v, [&](const char* key, const std::vector<Token>& ids) {
+    Json::Array list;
+    for (const Token id : ids) list.emplace_back(int64_t{id});
+    out.emplace_back(key, std::move(list));
+  });
+  for_each_flag(v, [&](const char* key, bool flag) { out.emplace_back(key, flag); });
+  out.emplace_back("chat_template", text_to_json(v.chat_template));
+  out.emplace_back("kinds", std::move(kinds));
+  out.emplace_back("tokens", std::move(tokens));
+  out.emplace_back("scores", std::move(scores));
+  out.emplace_back("merges", std::move(merges));
+  return write_json(Json(std::move(out)));
+}
+
+Vocabulary vocabulary_from_json(std::string_view text, const std::string& where) {
+  const Json json = parse_json(text, where);
+  return JsonReader(json, where).read();
+}
+
+}  // namespace nibble

@@ -1,0 +1,57 @@
+# Includes point one way. ROOT is the project's folder.
+#
+# A layer is a folder of src/, or kernels, tools, include. It may include itself and those listed;
+# `public` is include/nibble.
+cmake_minimum_required(VERSION 3.20)
+
+set(allowed_include public)
+set(allowed_kernels "")
+set(allowed_base public)
+set(allowed_load base public)
+set(allowed_text load base public)
+set(allowed_quant load base kernels public)
+set(allowed_model quant load text base kernels public)
+set(allowed_chat model text base public)
+set(allowed_tools chat model quant load text base kernels public)
+
+file(GLOB kernel_headers RELATIVE ${ROOT}/kernels ${ROOT}/kernels/*.h)
+file(GLOB files RELATIVE ${ROOT} ${ROOT}/include/nibble/* ${ROOT}/kernels/*.* ${ROOT}/src/*/*.*
+     ${ROOT}/tools/*.h ${ROOT}/tools/*.cpp)
+set(n_files 0)
+set(wrong "")
+foreach(file ${files})
+  string(REGEX REPLACE "^(src/)?([^/]+)/.*$" "\\2" layer ${file})
+  if(NOT DEFINED allowed_${layer})
+    string(APPEND wrong "${file}: ${layer} is no known layer\n")
+    continue()
+  endif()
+  math(EXPR n_files "${n_files} + 1")
+  file(STRINGS ${ROOT}/${file} lines REGEX "^[ \t]*#[ \t]*include[ \t]*[\"<]")
+  foreach(line ${lines})
+    string(REGEX REPLACE "^[^\"<]*[\"<]([^\">]*)[\">].*$" "\\1" header "${line}")
+    if(header MATCHES "^nibble/")
+      set(target public)
+    elseif(header MATCHES "^([a-z]+)/" AND EXISTS ${ROOT}/src/${header})
+      set(target ${CMAKE_MATCH_1})
+    elseif(header IN_LIST kernel_headers)
+      set(target kernels)
+    else()
+      continue()  # of the system, or a neighbour
+    endif()
+    if(file STREQUAL kernels/scalar.cpp AND header STREQUAL base/half.h)
+      continue()  # the specification converts fp16 as the rest of the engine does
+    endif()
+    if(layer STREQUAL target OR target IN_LIST allowed_${layer})
+      continue()
+    endif()
+    string(APPEND wrong "${file} includes ${header}: ${layer} may not know ${target}\n")
+  endforeach()
+endforeach()
+
+if(wrong)
+  message(FATAL_ERROR "${wrong}")
+endif()
+if(n_files LESS 10)
+  message(FATAL_ERROR "only ${n_files} files found under ${ROOT}")
+endif()
+message(STATUS "${n_files} files, all includes point down")

@@ -1,0 +1,279 @@
+// The command as people and scripts use it: chat and complete, statuses, signals, the terminal.
+#include <string>
+#include <vector>
+
+#include "chain_model.h"
+#include "check.h"
+#include "load/json.h"
+#include "terminal.h"
+#include "tool_runner.h"
+
+namespace {
+
+using namespace nibble;
+using namespace nibble::test;
+
+const std::string kReply = "Sure, it\xc3\xa9.";
+
+std::vector<std::string> command(const char* name, const ChainModel& model,
+                                 std::vector<std::string> more = {}) {
+  std::vector<std::string> args = {name, model.path(), "--weights", "f32", "--temp", "0"};
+  if (std::string(name) == "chat") args.insert(args.end(), {"--chat-template", "chatml"});
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+#ifdef NIBBLE_CLI
+const std::string kProgram = NIBBLE_CLI;
+#else
+const std::string kProgram;
+#endif
+
+/// A terminal with a chat on it.
+class ChatTerminal : public Terminal {
+ public:
+  explicit ChatTerminal(const ChainModel& model, std::vector<std::string> more = {})
+      : Terminal(program(), command("chat", model, std::move(more)), model.file("state")) {}
+
+ private:
+  static std::string program() {
+    if (kProgram.empty()) skip("NIBBLE_CLI does not name the executable");
+    return kProgram;
+  }
+};
+
+// ---- usage
+// ---------------------------------------------------------------------------------------
+
+void test_usage() {
+  check(answer({"--help"}).find("\n  complete ") != std::string::npos);
+  check(answer({"--version"}).find("\nkernels: ") != std::string::npos);
+  for (const char* name :
+       {"chat", "complete", "bench", "quantize", "perplexity", "info", "tokenize", "logits"}) {
+    const std::string help = answer({name, "--help"});
+    check(help.starts_with(std::string("usage: nibble ") + name), help);
+  }
+  check_refused({"caht"}, 2, "did you mean chat?");
+  check_refused({"chat", "--tmep", "0"}, 2,
+                "nibble: chat: unknown flag --tmep (did you mean --temp?)");
+  check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\"");
+  check_refused({"complete", "--temp", "x"}, 2, "--temp");
+  check_refused({"chat", "none.gguf"}, 1, "none.gguf");
+  check_refused({"chat", "no\x1b[31mne.gguf"}, 1, "no [31mne.gguf");
+}
+
+void test_isa() {
+  const ChainModel model(kReply);
+  check_refused(command("chat", model, {"-p", "hi", "--isa", "z80"}), 1, "z80");
+  check_eq(answer(command("chat", model, {"-p", "hi", "--isa", "scalar"})), kReply + "\n");
+}
+
+// ---- complete
+// ------------------------------------------------------------------------------------
+
+void test_complete() {
+  const ChainModel model(kReply);
+  const auto run = [&](std::vector<std::string> more, const std::string& input = {}) {
+    return answer(command("complete", model, std::move(more)), input);
+  };
+  const std::string rest = kReply.substr(1);
+  check_eq(run({"-p", "S"}), rest, "the continuation only, to the byte");
+  check_eq(run({}, "S\n"), rest, "from standard input, without the last line break");
+  write_file(model.file("prompt"), "S\n");
+  check_eq(run({"-f", model.file("prompt")}), rest);
+  check_eq(run({"-p", "S", "-n", "2"}), std::string("ur"));
+  check_eq(run({"-p", "S", "-r", ", "}), std::string("ure"));
+  check_eq(run({"-p", "S", "-r", "xx", "-r", "e"}), std::string("ur"));
+  check_refused(command("complete", model, {"-p", ""}), 1, "prompt");
+  check_refused(command("complete", model, {"-p", "123456789", "-c", "8"}), 1, "context of 8");
+  const Run cut = nibble_cli(command("complete", model, {"-p", "S", "-c", "4"}));
+  check_eq(cut.status, 0);
+  check_eq(cut.out, std::string("ure,"));
+  check(cut.err.find("used up") != std::string::npos, "a full context is never silent");
+}
+
+void test_complete_json() {
+  const ChainModel model(kReply);
+  const auto run = [&](std::vector<std::string> more) {
+    more.push_back("--json");
+    return parse_json(answer(command("complete", model, std::move(more))), "answer");
+  };
+  const auto integer = [](const Json& json, const char* key) {
+    return json.find(key)->as_int(key);
+  };
+  const Json json = run({"-p", "\nS"});
+  check_eq(json.find("text")->as_string("text"), kReply.substr(1));
+  check_eq(json.find("stop")->as_string("stop"), std::string("end"));
+  check_eq(integer(json, "n_prompt"), 2);
+  check_eq(integer(json, "n_new"), 10);
+  check(json.find("prefill_s")->as_number("") >= 0 && json.find("decode_s")->as_number("") >= 0);
+  check_eq(run({"-p", "S", "-n", "1"}).find("stop")->as_string("stop"), std::string("length"));
+  check_eq(run({"-p", "S", "-r", "e"}).find("stop")->as_string("stop"), std::string("stop"));
+  check_eq(integer(run({"-p", "<|im_end|>\nS"}), "n_prompt"), 12, "special tokens are text");
+  check_eq(integer(run({"-p", "<|im_end|>\nS", "--special"}), "n_prompt"), 3);
+}
+
+// ---- chat without a terminal
+// ---------------------------------------------------------------------
+
+void test_chat_lines() {
+  const ChainModel model(kReply);
+  const Run run = nibble_cli(command("chat", model), "hi\n\n  \r\nthere\r\nlast");
+  check_eq(run.status, 0);
+  check_eq(run.out, kReply + "\n" + kReply + "\n" + kReply + "\n");
+  check_eq(run.err, std::string());
+  check_eq(answer(command("chat", model)), std::string(), "no input, no output");
+  check_eq(answer(command("chat", model, {"-p", "hi", "-n", "4"}), "ignored"), "Sure\n");
+  const Run verbose = nibble_cli(command("chat", model, {"-p", "hi", "-v"}));
+  check_eq(verbose.out, kReply + "\n");
+  check(verbose.err.find("prompt 21 tokens") != std::string::npos, verbose.err);
+  check(verbose.err.find('\x1b') == std::string::npos, "no colours but on a terminal");
+  check_refused(command("chat", model, {"-p", "hi", "-c", "21"}), 1, "context of 21");
+}
+
+void test_chat_template() {
+  const ChainModel model(kReply);
+  check_refused({"chat", model.path(), "-p", "hi"}, 1, "nibble complete");
+  check_refused({"chat", model.path(), "-p", "hi", "--chat-template", "x"}, 1, "known: ");
+  write_file(model.file("t.jinja"),
+             "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + "
+             "'<|im_end|>\\n'}}{% endfor %}");
+  check_eq(answer({"chat", model.path(), "-p", "hi", "--temp", "0", "--weights", "f32",
+                   "--chat-template", model.file("t.jinja")}),
+           kReply + "\n");
+  // <|im_start|> s y s t e m \n x <|im_end|> \n comes before the 21 tokens of the message.
+  const Run run = nibble_cli(command("chat", model, {"-p", "hi", "-sys", "x", "-v"}));
+  check(run.err.find("prompt 32 tokens") != std::string::npos, run.err);
+}
+
+// ---- chat on a terminal
+// --------------------------------------------------------------------------
+
+void test_terminal() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model, {"--no-color"});
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect(kReply);
+  terminal.expect("[prompt 21 tokens");
+  terminal.expect("> ");
+  terminal.send("/regen\r");
+  terminal.expect(kReply);
+  terminal.expect("[prompt 1 tokens");
+  terminal.send("/system be brief\r");
+  terminal.expect("system prompt: be brief");
+  terminal.send("/stats\r");
+  terminal.expect("3 messages");
+  terminal.send("/nonsense\r");
+  terminal.expect("/nonsense: no such command (/help lists them)");
+  terminal.send("/help\r");
+  terminal.expect("/regen  ");
+  terminal.send("/clear\r");
+  terminal.expect("forgotten");
+  terminal.send("/st\t\r");  // Tab completes it
+  terminal.expect("1 messages, 0 of ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0, "Ctrl-D");
+}
+
+void test_terminal_editing() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model);
+  terminal.expect("> ");
+  terminal.send("xi!\x7f\x01\x1b[3~h\x1b[F?\r");  // Backspace, Ctrl-A, Delete, End
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("draft\x1b[A\x1b[B\x15\xc3\xa9\xc3\xa8\x1b[D\x08\r");  // up, down, Ctrl-U, left
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\x1b[A\x1b[A!\r");  // two lines back
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\x1b[200~a\rb\x1b[201~\r");  // a paste of two lines
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\"\"\"\rc\rd\"\"\"\r");
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("half a line\x03\x03");  // the first clears the line, the second leaves
+  check_eq(terminal.finish(), 130);
+  check_eq(read_file(model.file("state/nibble/history")),
+           std::string("hi?\n\xc3\xa8\nhi?!\na\\nb\n\"\"\"\\nc\\nd\"\"\"\n"));
+
+  ChatTerminal later(model);
+  later.expect("> ");
+  later.send("\x1b[A\x1b[A");
+  later.expect("> a");
+  later.expect("  b");
+  later.send("\x15\x15\x7f\x15\x04");  // clears both lines
+  check_eq(later.finish(), 0);
+}
+
+void test_terminal_interrupt() {
+  const ChainModel model("abcdefgh", 'a');  // without an end
+  ChatTerminal terminal(model, {"-c", "1000000"});
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect("abcdefghabc");
+  terminal.send("\x03");
+  terminal.expect("; stopped]");
+  terminal.expect("> ");
+  terminal.send("/stats\r");
+  terminal.expect("2 messages");
+  terminal.send("\x03");
+  check_eq(terminal.finish(), 130);
+}
+
+void test_terminal_signals() {
+  const ChainModel model("abcdefgh", 'a');
+  {
+    ChatTerminal at_prompt(model);
+    at_prompt.expect("> ");
+    at_prompt.signal(SIGTERM);
+    check_eq(at_prompt.finish(), 143);
+  }
+  {
+    ChatTerminal in_reply(model, {"-c", "1000000"});
+    in_reply.expect("> ");
+    in_reply.send("hi\r");
+    in_reply.expect("abcdefghabc");
+    in_reply.signal(SIGTERM);
+    check_eq(in_reply.finish(), 143);
+  }
+  ChatTerminal once(model, {"-c", "1000000", "-p", "hi"});
+  once.expect("abcdefghabc");
+  once.send("\x03");
+  check_eq(once.finish(), 130, "not interactive");
+}
+
+void test_terminal_overflow() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model, {"-c", "40"});
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect(kReply);
+  terminal.send("hi\r");
+  terminal.expect("no room in a context of 40");
+  terminal.expect("> ");
+  terminal.send("/stats\r");
+  terminal.expect("2 messages");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run(argc, argv,
+             {{"usage", test_usage},
+              {"isa", test_isa},
+              {"complete", test_complete},
+              {"complete json", test_complete_json},
+              {"chat lines", test_chat_lines},
+              {"chat template", test_chat_template},
+              {"terminal", test_terminal},
+              {"terminal editing", test_terminal_editing},
+              {"terminal interrupt", test_terminal_interrupt},
+              {"terminal signals", test_terminal_signals},
+              {"terminal overflow", test_terminal_overflow}});
+}

@@ -1,0 +1,465 @@
+// The batch tools through the executable: bench, quantize, perplexity, info, tokenize, logits.
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "load/json.h"
+#include "tool_runner.h"
+
+namespace {
+
+using namespace nibble;
+using namespace nibble::test;
+
+double number(const Json& object, const char* key) {
+  const Json* value = object.find(key);
+  if (!value) fail(std::string("no member ") + key);
+  return value->as_number(key);
+}
+
+std::string text(const Json& object, const char* key) {
+  const Json* value = object.find(key);
+  if (!value) fail(std::string("no member ") + key);
+  return value->as_string(key);
+}
+
+/// Float32 [n, vocab] from the bytes that `nibble logits` writes.
+std::vector<float> floats(const std::string& bytes) {
+  check_eq(bytes.size() % sizeof(float), size_t{0}, "bytes of a float");
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+// tokenize
+
+void tokenize_lines() {
+  const TinyModel model(0.1f);
+  // " ab" -> (" ", "ab") -> " ab"; " aab" -> (" ", "a", "ab") -> (" a", "ab"); "c" is byte 0x63.
+  const std::string expected = "264\n262 263\n259 102\n\n";
+  const std::string input = "ab\naab\nc\n\n";
+  check_eq(answer({"tokenize", model.path()}, input), expected, "standard input");
+  check_eq(answer({"tokenize", "-m", model.path(), "aab"}), "262 263\n", "-m and a text");
+  check_eq(answer({"tokenize", model.path(), "ab\nc"}), "264\n259 102\n", "model and text");
+  write_file(model.file("in.txt"), input);
+  check_eq(answer({"tokenize", model.path(), "--file", model.file("in.txt")}), expected, "--file");
+  check_eq(answer({"tokenize", model.path(), "</s>", "--special"}), "2\n", "--special");
+  check(answer({"tokenize", model.path(), "</s>"}) != "2\n", "special tokens are text");
+}
+
+void tokenize_separator() {
+  const TinyModel model(0.1f);
+  write_file(model.file("in.txt"), "ab\n==\n\n==\na\nb\n==\n\n\n==\nc\n");
+  // "a\nb" -> " a", 0x0a, "b"; a text that is one line break -> " ", 0x0a.
+  check_eq(answer({"tokenize", model.path(), "-f", model.file("in.txt"), "--separator", "=="}),
+           " 264\n\n 262 13 261\n 259 13\n 259 102\n");
+}
+
+void tokenize_ids_to_text() {
+  const TinyModel model(0.1f);
+  check_eq(answer({"tokenize", model.path(), "--ids", "262 263"}), "aab\n");
+  check_eq(answer({"tokenize", model.path(), "--ids"}, "264\n262,263\n"), "ab\naab\n");
+  check_refused({"tokenize", model.path(), "--ids", "265"}, 1, "265");
+  check_refused({"tokenize", model.path(), "--ids", "12x"}, 2, "12x");
+  check_refused({"tokenize", model.file("none.gguf"), "ab"}, 1, "none.gguf");
+}
+
+void tokenize_published(const std::string& model, const std::string& cases) {
+  const std::string inputs = shared(cases + ".inp");
+  check_eq(
+      answer({"tokenize", shared(model), "--file", inputs, "--separator", "__ggml_vocab_test__"}),
+      read_file(shared(cases + ".out")), model);
+}
+
+void tokenize_vocab_files() {
+  for (const char* name : {"llama-spm", "phi-3", "gpt-2", "falcon", "starcoder", "mpt"}) {
+    const std::string file = std::string("data/vocab/ggml-vocab-") + name + ".gguf";
+    tokenize_published(file, file);
+  }
+}
+
+void tokenize_tokenizer_json() {
+  tokenize_published("data/hf/llama-3", "data/vocab/ggml-vocab-llama-bpe.gguf");
+  tokenize_published("data/hf/qwen2.5", "data/vocab/ggml-vocab-qwen2.gguf");
+}
+
+// logits
+
+void logits_rows() {
+  const TinyModel model(0.3f);
+  const std::string file = model.file("logits");
+  check_eq(answer({"logits", model.path(), "--ids", "1,264,262,263", "-o", file}), "", "output");
+  const std::string bytes = read_file(file);
+  check_eq(bytes.size(), size_t{4 * kVocab * 4}, "bytes of 4 rows");
+  for (const float x : floats(bytes)) check(std::isfinite(x), "finite logits");
+
+  write_file(model.file("ids"), "1 264,\n262, 263\n");
+  std::string at_ids = model.file("ids");
+  at_ids.insert(0, 1, '@');
+  check(answer({"logits", model.path(), "--ids", at_ids, "-o", "-"}) == bytes,
+        "@FILE and standard output give the same bytes");
+  const std::string shorter = answer({"logits", model.path(), "--ids=1,264", "-o", "-"});
+  check(shorter == bytes.substr(0, 2 * kVocab * 4), "a row does not depend on what follows");
+}
+
+void logits_refusals() {
+  const TinyModel model(0.3f);
+  const std::string out = model.file("logits");
+  check_refused({"logits", model.path(), "--ids", "1,265", "-o", out}, 1, "265");
+  check_refused({"logits", model.path(), "--ids", "1,-2", "-o", out}, 2, "-2");
+  check_refused({"logits", model.path(), "--ids", "99999999999", "-o", out}, 2, "99999999999");
+  check_refused({"logits", model.path(), "--ids", ",", "-o", out}, 2, "empty");
+  check_refused({"logits", model.path(), "-o", out}, 2, "--ids");
+  check_refused({"logits", model.path(), "--ids", "1"}, 2, "-o");
+  check_refused({"logits", model.path(), "--ids", "1", "-o", model.file("no/where")}, 1,
+                "no/where");
+  std::string many = "1";
+  for (int i = 0; i < kContext; ++i) many += ",1";
+  check_refused({"logits", model.path(), "--ids", many, "-o", out}, 1, "256");
+}
+
+void logits_published() {
+  const std::vector<float> expected = floats(read_file(shared("data/quant/nano-Q4_0.logits")));
+  std::string at_ids = shared("data/quant/ids.txt");
+  at_ids.insert(0, 1, '@');
+  const std::vector<float> found =
+      floats(answer({"logits", shared("data/quant/nano-Q4_0.gguf"), "--ids", at_ids,
+                     "--activations", "f32", "-o", "-"}));
+  check_eq(found.size(), expected.size(), "logits");
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    difference += std::pow(found[i] - expected[i], 2);
+    norm += std::pow(expected[i], 2);
+  }
+  check_near(std::sqrt(difference / norm), 0, 1e-4, "relative error");
+}
+
+// perplexity
+
+/// -log softmax in double precision of row `row` of logits [n, vocab].
+double reference_nll(const std::vector<float>& logits, size_t row, int token) {
+  double sum = 0;
+  const float* x = logits.data() + row * kVocab;
+  for (int i = 0; i < kVocab; ++i) sum += std::exp(static_cast<double>(x[i]));
+  return std::log(sum) - static_cast<double>(x[token]);
+}
+
+void perplexity_matches_logits() {
+  const TinyModel model(0.3f);
+  write_file(model.file("text.txt"), "aab ab c aab");
+  const std::string listed = answer({"tokenize", model.path(), "aab ab c aab"});
+  std::vector<int> ids;
+  std::istringstream in(listed);
+  for (int id = 0; in >> id;) ids.push_back(id);
+  check_eq(ids.size(), size_t{7}, "tokens of the text: " + listed);
+
+  // Windows of 4: BOS and three tokens, BOS and three, BOS and one.
+  double sum = 0;
+  for (size_t begin = 0; begin < ids.size(); begin += 3) {
+    const size_t n = std::min<size_t>(3, ids.size() - begin);
+    std::string list = "1";
+    for (size_t i = 0; i < n; ++i) list.append(",").append(std::to_string(ids[begin + i]));
+    const auto logits = floats(answer({"logits", model.path(), "--ids", list, "-o", "-"}));
+    for (size_t i = 0; i < n; ++i) sum += reference_nll(logits, i, ids[begin + i]);
+  }
+  const Json found = parse_json(
+      answer({"perplexity", model.path(), model.file("text.txt"), "-c", "4", "--json"}), "out");
+  check_eq(number(found, "predictions"), 7.0, "predictions");
+  check_eq(number(found, "windows"), 3.0, "windows");
+  check_near(number(found, "perplexity"), std::exp(sum / 7), 1e-3, "perplexity");
+}
+
+void perplexity_of_a_model_of_zeros() {
+  const TinyModel model(0);
+  write_file(model.file("text.txt"), "aab ab c aab");
+  check_eq(answer({"perplexity", model.path(), model.file("text.txt")}),
+           "perplexity 265.0000 +- 0.0000 (7 predictions, windows of 256: 1)\n");
+
+  write_file(model.file("chat.jsonl"),
+             R"({"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", )"
+             R"("content": "cc"}, {"role": "user", "content": "b"}, {"role": "assistant", )"
+             R"("content": "cc"}]})"
+             "\n\n");
+  const Json found = parse_json(answer({"perplexity", model.path(), model.file("chat.jsonl"),
+                                        "--chat-template", "vicuna", "--json"}),
+                                "out");
+  check_near(number(found, "perplexity"), kVocab, 1e-3, "perplexity");
+  // Each reply: two bytes that no token joins, a space before them, and </s>.
+  check_eq(number(found, "predictions"), 8.0, "predictions");
+}
+
+void perplexity_refusals() {
+  const TinyModel model(0.3f);
+  const std::string empty = model.file("empty.txt"), lines = model.file("lines.jsonl");
+  write_file(empty, "");
+  check_refused({"perplexity", model.path(), empty}, 1, "nothing to predict");
+  check_refused({"perplexity", model.path(), model.file("none.txt")}, 1, "none.txt");
+  check_refused({"perplexity"}, 2, "FILE");
+  check_refused({"perplexity", model.path(), empty, "-c", "1"}, 2, "-c");
+  write_file(lines, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"x\": 1}\n");
+  const std::vector<std::string> args = {"perplexity", model.path(), lines, "--chat-template"};
+  const auto with = [&](const std::string& name) {
+    std::vector<std::string> all = args;
+    all.push_back(name);
+    return all;
+  };
+  check_refused(with("vicuna"), 1, "lines.jsonl:2");
+  check_refused(with("no-such-template"), 1, "no-such-template");
+  write_file(lines, "{\"messages\": [{\"role\": \"nobody\", \"content\": \"a\"}]}\n");
+  check_refused(with("vicuna"), 1, "nobody");
+  write_file(lines, "{\"messages\": 3}\n");
+  check_refused(with("vicuna"), 1, "lines.jsonl:1");
+  write_file(lines, "{\n");
+  check_refused(with("vicuna"), 1, "lines.jsonl:1");
+}
+
+void perplexity_stories() {
+  const std::string golden = shared("data/stories260K/golden.txt");
+  for (const char* form : {"stories260K.gguf", "stories260K.bin"}) {
+    const Json found =
+        parse_json(answer({"perplexity", shared(std::string("data/stories260K/") + form), golden,
+                           "--weights", "f32", "--json"}),
+                   "out");
+    check_eq(number(found, "predictions"), 257.0, form);
+    check_near(number(found, "perplexity"), 1.6384, 1e-4, form);
+  }
+}
+
+void perplexity_chat() {
+  const Json found =
+      parse_json(answer({"perplexity", shared("model/nibble-chat"), shared("model/heldout.jsonl"),
+                         "--weights", "f16", "--json"}),
+                 "out");
+  check_near(number(found, "perplexity"), 1.0722, 2e-4, "assistant's tokens");
+  check_eq(number(found, "too_long"), 0.0, "replies left out");
+}
+
+void perplexity_questions() {
+  const Json found =
+      parse_json(answer({"perplexity", shared("model/nibble-chat"), shared("model/eval.jsonl"),
+                         "--weights", "f16", "-n", "250", "--json"}),
+                 "out");
+  check_eq(number(found, "questions"), 250.0, "questions");
+  // One answer may hang on the order of additions.
+  check_near(number(found, "exact"), 216, 1, "exact answers");
+}
+
+// info
+
+void info_json() {
+  const TinyModel model(0.1f);
+  const Json info = parse_json(
+      answer({"info", model.path(), "--json", "--tensors", "-c", "16", "--weights", "f32"}), "out");
+  check_eq(number(info, "parameters"), static_cast<double>(kParams), "parameters");
+  check_near(number(info, "bits_per_weight"), 32, 0.5, "bits per weight");
+  const Json* shape = info.find("shape");
+  check(shape, "a shape");
+  check_eq(number(*shape, "dim"), static_cast<double>(kDim));
+  check_eq(number(*shape, "ffn_dim"), static_cast<double>(kFfn));
+  check_eq(number(*shape, "vocab_size"), static_cast<double>(kVocab));
+  check_eq(number(*shape, "context_length"), static_cast<double>(kContext));
+  const Json* memory = info.find("memory");
+  check(memory, "memory");
+  check_eq(number(*memory, "context"), 16.0);
+  check_eq(number(*memory, "total_bytes"),
+           number(*memory, "weights_bytes") + number(*memory, "session_bytes"), "sum");
+  const Json* tensors = info.find("tensors");
+  check(tensors && !tensors->as_array("tensors").empty(), "tensors");
+  // The norms are weights too, but none of the matrices that are listed.
+  double bytes = 4.0 * (2 * kLayers + 1) * kDim;
+  for (const Json& tensor : tensors->as_array("tensors")) bytes += number(tensor, "bytes");
+  check_eq(bytes, number(info, "weight_bytes"), "bytes of the tensors");
+}
+
+void info_text() {
+  const TinyModel model(0.1f);
+  const std::string out = answer({"info", model.path()});
+  for (const char* part : {"llama2.c", "2 layers, 32 wide", "265 tokens", "SentencePiece",
+                           "bits per weight", "at context 256"})
+    check(out.find(part) != std::string::npos, std::string(part) + " in:\n" + out);
+  check_refused({"info", model.file("none.nib")}, 1, "none.nib");
+  check_refused({"info", model.path(), "more"}, 2, "more");
+}
+
+// quantize
+
+void quantize_file() {
+  const TinyModel model(0.3f);
+  const std::string out = model.file("out.nib");
+  const Run run = nibble_cli({"quantize", model.path(), out, "--weights", "q8", "-t", "1"});
+  check_eq(run.status, 0, run.err);
+  check_eq(run.out, "", "standard output");
+  check(run.err.find("bits per weight") != std::string::npos, run.err);
+  check_eq(std::count(run.err.begin(), run.err.end(), '\n'), 1, "lines: " + run.err);
+
+  const Json info = parse_json(answer({"info", out, "--json"}), "out");
+  check_eq(number(info, "parameters"), static_cast<double>(kParams), "parameters");
+  const std::vector<std::string> ids = {"--ids", "1,264,262", "-o", "-"};
+  const auto logits = [&](std::vector<std::string> args) {
+    args.insert(args.end(), ids.begin(), ids.end());
+    return answer(args);
+  };
+  check(logits({"logits", out}) == logits({"logits", model.path(), "--weights", "q8"}),
+        "the file gives the logits of the same weights quantized at load");
+  check_eq(answer({"tokenize", out, "aab"}), "262 263\n", "the tokenizer is inside");
+}
+
+void quantize_refusals() {
+  const TinyModel model(0.3f);
+  const std::string before = read_file(model.path()), out = model.file("out.nib");
+  check_refused({"quantize", model.path(), model.path()}, 1, "is the input itself");
+  check_refused({"quantize", model.path(), model.file("./model.bin")}, 1, "is the input itself");
+  check(read_file(model.path()) == before, "the input is as it was");
+  check_refused({"quantize", model.path()}, 2, "IN and OUT");
+  check_refused({"quantize", model.path(), out, "--method", "awq"}, 2, "expected rtn");
+  check_refused({"quantize", model.path(), out, "--format", "awq"}, 2, "expected nib");
+  check_refused({"quantize", model.path(), out, "--group", "48"}, 2, "expected 32, 64 or 128");
+  check_refused({"quantize", model.path(), out, "--weights", "q3"}, 2, "expected auto, q4");
+  check_refused({"quantize", model.file("none.bin"), out}, 1, "none.bin");
+  check_refused({"quantize", model.path(), model.file("no/where.nib")}, 1, "no/where.nib");
+  check(!std::filesystem::exists(out), "nothing is written");
+}
+
+// bench
+
+std::vector<Json> bench_rows(std::vector<std::string> args) {
+  args.insert(args.begin(), "bench");
+  args.insert(args.end(), {"-o", "jsonl", "-t", "1"});
+  std::vector<Json> rows;
+  std::istringstream lines(answer(args));
+  for (std::string line; std::getline(lines, line);) rows.push_back(parse_json(line, "row"));
+  return rows;
+}
+
+void bench_combinations() {
+  const TinyModel model(0.3f);
+  const auto rows = bench_rows({model.path(), "-p", "4,8", "-n", "2", "-pg", "3,2", "-d", "0,5",
+                                "-r", "3", "--no-bandwidth"});
+  std::string names;
+  for (const Json& row : rows) {
+    names += text(row, "test") + ";";
+    const auto& samples = row.find("samples_ts")->as_array("samples_ts");
+    check_eq(samples.size(), size_t{3}, "samples");
+    double sum = 0;
+    for (const Json& sample : samples) sum += sample.as_number("sample");
+    check_near(number(row, "avg_ts") / (sum / 3), 1, 1e-9, "mean");
+    check(number(row, "median_ts") > 0, "median");
+    check_eq(text(row, "check"), "ok", "check");
+    check_eq(number(row, "n_threads"), 1.0, "threads");
+    check_eq(number(row, "model_n_params"), static_cast<double>(kParams), "parameters");
+    check(row.find("bandwidth_share")->is_null(), "no share without a bandwidth");
+  }
+  check_eq(names, "pp4;pp8;tg2;pp3+tg2;pp4 @ d5;pp8 @ d5;tg2 @ d5;pp3+tg2 @ d5;", "tests");
+}
+
+void bench_bandwidth() {
+  const TinyModel model(0.3f);
+  const auto rows = bench_rows(
+      {model.path(), "-p", "4", "-n", "4", "-r", "1", "--weights", "f32", "--isa", "scalar"});
+  check_eq(rows.size(), size_t{2}, "rows");
+  const Json& prompt = rows[0];
+  check_near(number(prompt, "gop_s") / (2e-9 * kParams * number(prompt, "avg_ts")), 1, 1e-9,
+             "GOP/s");
+  check(prompt.find("read_gb_s")->is_null(), "a prompt is not bound by reading");
+  const Json& generation = rows[1];
+  const double limit =
+      (number(generation, "bandwidth_before_gb_s") + number(generation, "bandwidth_after_gb_s")) /
+      2;
+  check(limit > 0.01, "a bandwidth");
+  check_near(number(generation, "bandwidth_share") * limit / number(generation, "read_gb_s"), 1,
+             1e-9, "share");
+  // All weights but the embedding are read once, and the embedding as the tied head; at most the
+  // padding of panels comes on top. The cache, 2.5 positions on average, is a percent of that.
+  const double bytes = number(generation, "read_gb_s") * 1e9 / number(generation, "avg_ts");
+  check(bytes > 4.0 * kParams && bytes < 4.0 * kParams * 1.1,
+        "bytes of a token: " + std::to_string(bytes));
+  check_eq(text(generation, "backends"), "scalar", "kernels");
+}
+
+void bench_formats() {
+  const TinyModel model(0.3f);
+  const std::vector<std::string> base = {
+      "bench", model.path(), "-p", "2", "-n", "2", "-r", "2", "-t", "1", "--no-bandwidth", "-o"};
+  const auto in = [&](const std::string& form) {
+    std::vector<std::string> args = base;
+    args.push_back(form);
+    return answer(args);
+  };
+  const std::string md = in("md");
+  check_eq(std::count(md.begin(), md.end(), '\n'), 4, "a header, a rule, two rows:\n" + md);
+  for (const char* part :
+       {"| model", "params |", "| backend", "threads |", "t/s |", "pp2 |", "tg2 |", " ± ", "| ok "})
+    check(md.find(part) != std::string::npos, std::string(part) + " in:\n" + md);
+
+  const std::string csv = in("csv");
+  check_eq(std::count(csv.begin(), csv.end(), '\n'), 3, "lines of csv");
+  check(csv.starts_with("build_version,"), "a header:\n" + csv);
+  check_eq(parse_json(in("json"), "json").as_array("json").size(), size_t{2}, "objects");
+}
+
+void bench_refusals() {
+  const TinyModel model(0.3f);
+  check_refused({"bench", model.path(), "-p", "0", "-n", "0"}, 2, "nothing to measure");
+  check_refused({"bench", model.path(), "-p", "4,x"}, 2, "\"x\"");
+  check_refused({"bench", model.path(), "-pg", "4"}, 2, "two numbers");
+  check_refused({"bench", model.path(), "-o", "xml"}, 2, "expected md, csv, json or jsonl");
+  check(answer({"bench", "--shape", "list"}).find("llama2-7b") != std::string::npos, "shapes");
+  check_eq(nibble_cli({"bench", "--shape", "no-such"}).status, 2, "status of an unknown shape");
+  check_eq(nibble_cli({"bench", model.path(), "--isa", "no-such", "--no-bandwidth"}).status, 1,
+           "status of an unknown kernel set");
+}
+
+void bench_all_kernels() {
+  const TinyModel model(0.3f);
+  const auto rows =
+      bench_rows({model.path(), "-p", "5", "-n", "0", "-r", "1", "--isa", "all", "--no-bandwidth"});
+  check(!rows.empty() && text(rows.back(), "backends") == "scalar", "scalar is last");
+  for (const Json& row : rows) check_eq(text(row, "check"), "ok", text(row, "backends"));
+}
+
+// all of them
+
+void help_and_usage() {
+  for (const char* name : {"bench", "quantize", "perplexity", "info", "tokenize", "logits"}) {
+    const Run help = nibble_cli({name, "--help"});
+    check_eq(help.status, 0, name);
+    check(help.out.find(std::string("nibble ") + name) != std::string::npos, help.out);
+    check_refused({name, "--no-such-flag"}, 2, "--no-such-flag");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run(argc, argv,
+             {
+                 {"help and usage", help_and_usage},
+                 {"tokenize: lines", tokenize_lines},
+                 {"tokenize: separator", tokenize_separator},
+                 {"tokenize: ids to text", tokenize_ids_to_text},
+                 {"tokenize: vocab files", tokenize_vocab_files},
+                 {"tokenize: tokenizer.json", tokenize_tokenizer_json},
+                 {"logits: rows", logits_rows},
+                 {"logits: refusals", logits_refusals},
+                 {"logits: published", logits_published},
+                 {"perplexity: matches logits", perplexity_matches_logits},
+                 {"perplexity: a model of zeros", perplexity_of_a_model_of_zeros},
+                 {"perplexity: refusals", perplexity_refusals},
+                 {"perplexity: stories", perplexity_stories},
+                 {"perplexity: chat", perplexity_chat},
+                 {"perplexity: questions", perplexity_questions},
+                 {"info: json", info_json},
+                 {"info: text", info_text},
+                 {"quantize: file", quantize_file},
+                 {"quantize: refusals", quantize_refusals},
+                 {"bench: combinations", bench_combinations},
+                 {"bench: bandwidth", bench_bandwidth},
+                 {"bench: formats", bench_formats},
+                 {"bench: refusals", bench_refusals},
+                 {"bench: all kernels", bench_all_kernels},
+             });
+}

@@ -1,0 +1,416 @@
+#include "text/vocabulary.h"
+
+#include <limits>
+
+#include "check.h"
+#include "files.h"
+#include "vocabularies.h"
+
+namespace {
+
+using namespace nibble;
+using namespace nibble::test;
+
+Vocabulary read(FileFormat format, const std::string& metadata) {
+  Checkpoint checkpoint;
+  checkpoint.format = format;
+  checkpoint.path = "model";
+  checkpoint.metadata = parse_json(metadata, "metadata");
+  return read_vocabulary(checkpoint);
+}
+
+std::string replaced(const std::string& text, const std::string& from, const std::string& to) {
+  check(text.find(from) != std::string::npos, "the test replaces " + from);
+  return replace_all(text, from, to);
+}
+
+// A GGUF's metadata, as the loader gives it.
+const std::string kGgufSpm = R"({
+  "tokenizer.ggml.model": "llama",
+  "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "<0x41>", "a", "<|im_end|>", "[x]"],
+  "tokenizer.ggml.scores": [0, 0, 0, 0, -1.5, 0, 0],
+  "tokenizer.ggml.token_type": [2, 3, 3, 6, 1, 4, 4],
+  "tokenizer.ggml.eot_token_id": 4})";
+const std::string kGgufBpe = R"({
+  "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "llama-bpe",
+  "tokenizer.ggml.tokens": ["a", "b", "ab", "<|x|>"],
+  "tokenizer.ggml.token_type": [1, 1, 1, 3],
+  "tokenizer.ggml.merges": ["a b"],
+  "tokenizer.ggml.bos_token_id": 3, "tokenizer.ggml.eos_token_id": 4294967295,
+  "tokenizer.chat_template": "{{ x }}"})";
+
+Vocabulary gguf(const std::string& metadata) { return read(FileFormat::gguf, metadata); }
+
+void reads_gguf_sentencepiece() {
+  const Vocabulary v = gguf(kGgufSpm);
+  check(v.kind == TokenizerKind::sentencepiece_bpe && v.tokens.size() == 7);
+  check(v.unk == 0 && v.bos == 1 && v.eos == 2 && v.add_bos && v.add_space_prefix);
+  check_eq(v.scores[4], -1.5f);
+  check(v.kinds[3] == TokenKind::byte && v.kinds[6] == TokenKind::user_defined);
+  check(v.kinds[5] == TokenKind::control, "what ends a reply is no text");
+  check_eq(joined(v.end_tokens), "2 4 5");
+  const Vocabulary w = gguf(replaced(kGgufSpm, "\"tokenizer.ggml.eot_token_id\": 4",
+                                     "\"tokenizer.ggml.add_bos_token\": false, "
+                                     "\"tokenizer.ggml.add_space_prefix\": false"));
+  check(!w.add_bos && !w.add_space_prefix);
+}
+
+void reads_gguf_byte_level() {
+  const Vocabulary v = gguf(kGgufBpe);
+  check(v.kind == TokenizerKind::byte_bpe && v.pre == PreTokenizer::llama3 && v.ignore_merges);
+  check(v.bos == 3 && v.eos == -1 && v.add_bos && v.end_tokens.empty() && v.scores.empty());
+  check(v.merges.size() == 1 && v.merges[0].first == "a" && v.merges[0].second == "b");
+  check_eq(v.chat_template, "{{ x }}");
+  const std::pair<const char*, PreTokenizer> names[] = {
+      {"gpt-2", PreTokenizer::gpt2},          {"qwen2", PreTokenizer::qwen2},
+      {"falcon", PreTokenizer::falcon},       {"mpt", PreTokenizer::mpt},
+      {"starcoder", PreTokenizer::starcoder}, {"smollm", PreTokenizer::starcoder},
+      {"default", PreTokenizer::generic}};
+  for (const auto& [name, pre] : names) {
+    const Vocabulary w = gguf(replaced(kGgufBpe, "llama-bpe", name));
+    check(w.pre == pre && !w.ignore_merges && !w.add_bos, name);
+  }
+}
+
+void refuses_bad_gguf() {
+  const auto refuse = [](const std::string& base, const char* from, const char* to,
+                         const char* why) {
+    check_error([&] { make_tokenizer(gguf(replaced(base, from, to))); }, why);
+  };
+  refuse(kGgufBpe, "llama-bpe", "tekken", "\"tekken\"");
+  refuse(kGgufBpe, "\"gpt2\"", "\"bert\"", "\"bert\"");
+  refuse(kGgufBpe, "\"a b\"", "\"ab\"", "is not two texts");
+  refuse(kGgufBpe, "\"a b\"", "\"a c\"", "merge 0 joins");
+  refuse(kGgufBpe, "\"a b\"", "\"b a\"", "is not in the vocabulary");
+  refuse(kGgufBpe, "[1, 1, 1, 3]", "[1, 1, 1]", "the number of token types is 3, expected 4");
+  refuse(kGgufBpe, "id\": 3", "id\": 4", "bos_token_id is 4, expected below 4");
+  refuse(kGgufBpe, "id\": 3", "id\": -7", "bos_token_id is -7");
+  refuse(kGgufBpe, "id\": 3", "id\": \"x\"", "bos_token_id");
+  refuse(kGgufBpe, "\"tokenizer.ggml.merges\"", "\"x\"", "tokenizer.ggml.merges: is missing");
+  refuse(kGgufBpe, "[\"a\", \"b\", \"ab\", \"<|x|>\"]", "[]", "expected below 0");
+  refuse(kGgufSpm, "<0x41>", "<0x-1>", "the byte token 3 is \"<0x-1>\"");
+  refuse(kGgufSpm, "<0x41>", "<0x4>", "the byte token 3");
+  refuse(kGgufSpm, "-1.5, 0, 0]", "-1.5]", "the number of token scores is 5, expected 7");
+  refuse(kGgufSpm, "-1.5", "1e39", "not a finite number");
+  refuse(kGgufSpm, "\"tokenizer.ggml.scores\"", "\"x\"", "tokenizer.ggml.scores: is missing");
+  refuse(kGgufSpm, "[x]", std::string(2000, 'x').c_str(), "2000 bytes");
+  check_error([] { gguf("{}"); }, "holds no tokenizer");
+}
+
+void takes_odd_vocabularies() {
+  // A token twice, an empty one: the first counts, the empty one never occurs.
+  const Tokenizer t = make_tokenizer(
+      gguf(replaced(kGgufSpm, "\"a\", \"<|im_end|>\", \"[x]\"", "\"\", \"a\", \"a\"")));
+  check_eq(joined(t.encode("a")), "5");
+  check_eq(t.piece(4), "");
+}
+
+const std::string kByteLevelJson = R"({
+  "tokenizer": {
+    "added_tokens": [
+      {"id": 3, "content": "<|bos|>", "special": true},
+      {"id": 5, "content": "<|im_end|>", "special": false},
+      {"id": 6, "content": "[x]", "special": false, "lstrip": true, "rstrip": true}],
+    "normalizer": null,
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+      {"type": "Split", "pattern": {"Regex": "REGEX"}, "behavior": "Isolated", "invert": false},
+      {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]},
+    "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"},
+      {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|bos|>", "type_id": 0}},
+                                                {"Sequence": {"id": "A", "type_id": 0}}]}]},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"],
+              "ignore_merges": true}},
+  "tokenizer_config": {"bos_token": {"content": "<|bos|>"}, "eos_token": null,
+    "chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}]},
+  "config": {"vocab_size": 8, "bos_token_id": 1, "eos_token_id": 1},
+  "generation_config": {"eos_token_id": [5, 2]}})";
+const std::string kLlama3Regex =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)";
+
+std::string byte_level_json(const std::string& regex = kLlama3Regex) {
+  return replaced(kByteLevelJson, "REGEX", regex);
+}
+Vocabulary hugging_face(const std::string& metadata) {
+  return read(FileFormat::hugging_face, metadata);
+}
+
+void reads_hugging_face_byte_level() {
+  const Vocabulary v = hugging_face(byte_level_json());
+  check(v.kind == TokenizerKind::byte_bpe && v.pre == PreTokenizer::llama3 && v.ignore_merges);
+  check_eq(v.tokens.size(), size_t{8}, "one for each row of the model");
+  check(v.kinds[4] == TokenKind::unused && v.kinds[7] == TokenKind::unused && v.tokens[7].empty());
+  check(v.kinds[5] == TokenKind::control && v.kinds[6] == TokenKind::user_defined);
+  check(v.bos == 3 && v.eos == -1 && v.add_bos);
+  check_eq(joined(v.end_tokens), "1 2 5");
+  check_eq(joined(v.strip_left) + "," + joined(v.strip_right), "6,6");
+  check_eq(v.chat_template, "D");
+
+  const Vocabulary pairs = hugging_face(replaced(byte_level_json(), "\"a b\"", "[\"a\", \"b\"]"));
+  check(pairs.merges == v.merges, "merges as pairs");
+  check(hugging_face(byte_level_json(replaced(kLlama3Regex, "{1,3}", ""))).pre ==
+        PreTokenizer::qwen2);
+  const Vocabulary few =
+      hugging_face(replaced(byte_level_json(), "\"vocab_size\": 8", "\"vocab_size\": 6"));
+  check_eq(few.tokens.size(), size_t{6}, "a token without a row in the model is left out");
+  const Vocabulary no_bos =
+      hugging_face(replaced(byte_level_json(), "\"eos_token\": null", "\"add_bos_token\": false"));
+  check(!no_bos.add_bos && no_bos.eos == 1, "eos from config.json when no other file names it");
+}
+
+void reads_simple_pre_tokenizers() {
+  const std::string json = byte_level_json();
+  const size_t begin = json.find("{\"type\": \"Sequence\", \"pretokenizers\"");
+  const size_t end = json.find("\"post_processor\"");
+  const auto rule = [&](const std::string& pre) {
+    return hugging_face(json.substr(0, begin) + pre + ", " + json.substr(end)).pre;
+  };
+  const std::string byte_level = R"({"type": "ByteLevel", "add_prefix_space": false})";
+  check(rule(byte_level) == PreTokenizer::gpt2);
+  check(rule(R"({"type": "Sequence", "pretokenizers": [{"type": "Digits",
+              "individual_digits": true}, )" +
+             byte_level + "]}") == PreTokenizer::starcoder);
+  check_error([&] { rule(R"({"type": "ByteLevel", "add_prefix_space": true})"); },
+              "pre-tokenizer is not known");
+  check_error([&] { rule("null"); }, "pre-tokenizer is not known: none");
+  check_error([&] { rule("[1]"); }, "is not known");
+}
+
+const std::string kSpmJson = R"({"tokenizer": {
+    "added_tokens": [{"id": 0, "content": "<unk>", "special": true},
+                     {"id": 1, "content": "<s>", "special": true}],
+    "normalizer": {"type": "Sequence", "normalizers": [
+      {"type": "Prepend", "prepend": "\u2581"},
+      {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+    "pre_tokenizer": null,
+    "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "fuse_unk": true,
+      "vocab": {"<unk>": 0, "<s>": 1, "<0x41>": 2, "a": 3, "\u2581": 4, "\u2581a": 5},
+      "merges": ["\u2581 a"]}},
+  "tokenizer_config": {"bos_token": "<s>", "add_bos_token": true}})";
+
+void reads_hugging_face_sentencepiece() {
+  const Vocabulary v = hugging_face(kSpmJson);
+  check(v.kind == TokenizerKind::sentencepiece_bpe && v.scores.empty() && v.merges.size() == 1);
+  check(v.unk == 0 && v.kinds[0] == TokenKind::unknown && v.kinds[1] == TokenKind::control);
+  check(v.kinds[2] == TokenKind::byte && v.bos == 1 && v.add_bos);
+  check(v.add_space_prefix && !v.prefix_first_only && !v.prefix_unless_space);
+  const Tokenizer t = make_tokenizer(v);
+  check_eq(joined(t.encode("a aA")), "5 5 2");
+
+  const size_t begin = kSpmJson.find("\"normalizer\""), end = kSpmJson.find("\"model\"");
+  const auto with = [&](const std::string& middle) {
+    return hugging_face(kSpmJson.substr(0, begin) + middle + ", " + kSpmJson.substr(end));
+  };
+  const std::string metaspace = R"("normalizer": null, "pre_tokenizer": {"type": "Metaspace",
+      "replacement": "\u2581", "prepend_scheme": "first", "split": false})";
+  const Vocabulary first = with(metaspace);
+  check(first.add_space_prefix && first.prefix_first_only && first.prefix_unless_space);
+  check(!with(replaced(metaspace, "first", "never")).add_space_prefix);
+  check(!with(replaced(metaspace, "first", "always")).prefix_first_only);
+  check_error([&] { with(replaced(metaspace, "false", "true")); }, "pre-tokenizer is not known");
+  check_error([&] { with("\"normalizer\": {\"type\": \"NFKC\"}"); }, "normalizer is not known");
+  const Vocabulary gemma = with(R"("normalizer": {"type": "Replace", "pattern": {"String": " "},
+      "content": "\u2581"}, "pre_tokenizer": {"type": "Split", "pattern": {"String": " "},
+      "behavior": "MergedWithPrevious", "invert": false})");
+  check(!gemma.add_space_prefix);
+}
+
+void refuses_bad_hugging_face() {
+  const auto refuse = [](const std::string& base, const char* from, const char* to,
+                         const char* why) {
+    check_error([&] { make_tokenizer(hugging_face(replaced(base, from, to))); }, why);
+  };
+  const std::string json = byte_level_json();
+  check_error([] { hugging_face(byte_level_json("\\\\w+")); }, "w+");
+  refuse(json, "\"type\": \"BPE\"", "\"type\": \"Unigram\"", "\"Unigram\"");
+  refuse(json, "\"ab\": 2", "\"ab\": 1", "have the same id");
+  refuse(json, "\"ab\": 2", "\"ab\": -1", "the id of a token is -1");
+  refuse(json, "\"ab\": 2", "\"ab\": 99999999999", "the id of a token is 99999999999");
+  refuse(json, "[\"a b\"]", "[[\"a\"]]", "texts of a merge is 1, expected 2");
+  refuse(json, "[\"a b\"]", "[7]", "tokenizer.json");
+  refuse(json, "[\"a b\"]", "[\"b b\"]", "is not in the vocabulary");
+  refuse(json, "[5, 2]", "[5, 9]", "generation_config.json: eos_token_id");
+  refuse(json, "\"id\": 3", "\"idx\": 3", "an added token has no id");
+  refuse(json, "\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}", "Lowercase");
+  check_error([] { hugging_face("{}"); }, "put tokenizer.json");
+}
+
+// A protobuf field: a varint, or bytes.
+std::string field(int number, uint64_t value) {
+  std::string out(1, '\0');
+  const auto put = [&](uint64_t v) {
+    std::string bytes;
+    for (; v >= 128; v >>= 7) bytes += static_cast<char>((v & 127) | 128);
+    return bytes + static_cast<char>(v);
+  };
+  return put(static_cast<uint64_t>(number) << 3) + put(value);
+}
+std::string field(int number, const std::string& bytes) {
+  std::string tag = field(number, uint64_t{bytes.size()});
+  tag[0] = static_cast<char>(tag[0] | 2);
+  return tag + bytes;
+}
+std::string piece(const std::string& text, float score, uint64_t type) {
+  return field(1, field(1, text) + "\x15" + raw(score) + field(3, type));
+}
+
+std::string sentencepiece_model(uint64_t model_type = 2, const std::string& normalizer = "") {
+  return piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("<0x41>", 0, 6) +
+         piece("a", -1.25f, 1) + piece("\xe2\x96\x81\xe2\x96\x81", 0, 4) +
+         field(2, field(3, model_type) + field(40, uint64_t{0})) +
+         field(3, field(1, std::string("identity")) + field(4, uint64_t{0}) + normalizer);
+}
+
+void reads_sentencepiece_model() {
+  const Vocabulary v = read_sentencepiece_model(sentencepiece_model(), "tokenizer.model");
+  check_eq(v.tokens.size(), size_t{6});
+  check_eq(v.scores[4], -1.25f);
+  check_eq(v.tokens[5], "  ", "user-defined tokens are plain text");
+  check(v.unk == 0 && v.bos == 1 && v.eos == 2 && v.add_bos && v.add_space_prefix);
+  check(v.kinds[3] == TokenKind::byte && v.kinds[5] == TokenKind::user_defined);
+  check(!read_sentencepiece_model(sentencepiece_model(2, field(3, uint64_t{0})), "m")
+             .add_space_prefix);
+  TempDir dir;
+  write_file(dir / "tokenizer.model", sentencepiece_model());
+  write_file(dir / "tokenizer_config.json", R"({"add_bos_token": false, "chat_template": "T"})");
+  const Vocabulary w = read_vocabulary_from_directory(dir.path());
+  check(w.tokens == v.tokens && !w.add_bos && w.eos == 2 && w.chat_template == "T");
+}
+
+void refuses_bad_sentencepiece_model() {
+  const auto read_model = [](const std::string& bytes) { read_sentencepiece_model(bytes, "m"); };
+  check_error([&] { read_model(sentencepiece_model(1)); }, "unigram");
+  check_error([&] { read_model(sentencepiece_model(9)); }, "number 9");
+  check_error([&] { read_model(sentencepiece_model(2, field(2, std::string("x")))); },
+              "normalizes");
+  check_error([&] { read_model(sentencepiece_model(2, field(4, uint64_t{1}))); }, "normalizes");
+  check_error(
+      [&] {
+        read_model(piece("<0x-1>", 0, 6) + field(2, field(3, uint64_t{2})) +
+                   field(3, field(4, uint64_t{0})));
+      },
+      "<0x-1>");
+  check_error([&] { read_model("IQ== 0\nIg== 1\n"); }, "is not a SentencePiece model");
+  check_error([&] { read_model(std::string(11, '\xff')); }, "protobuf");
+  const std::string whole = sentencepiece_model();
+  for (size_t n = 0; n < whole.size(); ++n)
+    check_error([&] { read_model(whole.substr(0, n)); }, "m: ");
+}
+
+void reads_llama2c() {
+  std::string tokens = "\"?\"", scores = "0";
+  for (int i = 1; i < 259; ++i) {
+    tokens += ", \"x\"";
+    scores += ", 0";
+  }
+  const auto metadata = [&](const std::string& more) {
+    return R"({"tokenizer": {"tokens": [)" + tokens + more + R"(], "scores": [)" + scores +
+           ", -2]}}";
+  };
+  const Vocabulary v = read(FileFormat::llama2c, metadata(", \" a\""));
+  check(v.tokens[0] == "<unk>" && v.tokens[2] == "</s>" && v.tokens[3] == "<0x00>" &&
+        v.tokens[258] == "<0xFF>" &&
+        v.tokens[259] ==
+            "\xe2\x96\x81"
+            "a");
+  check(v.bos == 1 && v.eos == 2 && v.add_bos && v.add_space_prefix && v.scores[259] == -2);
+  check_error([&] { read(FileFormat::llama2c, metadata("")); }, "scores is 260, expected 259");
+  check_error([&] { read(FileFormat::llama2c, R"({"tokenizer": {"tokens": [], "scores": []}})"); },
+              "259 at least");
+}
+
+bool equal(const Vocabulary& a, const Vocabulary& b) {
+  return a.kind == b.kind && a.pre == b.pre && a.tokens == b.tokens && a.kinds == b.kinds &&
+         a.scores == b.scores && a.merges == b.merges && a.bos == b.bos && a.eos == b.eos &&
+         a.unk == b.unk && a.end_tokens == b.end_tokens && a.strip_left == b.strip_left &&
+         a.strip_right == b.strip_right && a.add_bos == b.add_bos &&
+         a.add_space_prefix == b.add_space_prefix && a.prefix_first_only == b.prefix_first_only &&
+         a.prefix_unless_space == b.prefix_unless_space && a.ignore_merges == b.ignore_merges &&
+         a.chat_template == b.chat_template;
+}
+
+void survives_json() {
+  Vocabulary v = sentencepiece_vocabulary({"a", "\xff\x80", "\"\n", std::string("\0z", 2), ""});
+  using Limits = std::numeric_limits<float>;
+  const float floats[] = {0.1f, -1e-40f, Limits::max(), 16777217.0f, Limits::denorm_min()};
+  std::copy(std::begin(floats), std::end(floats), v.scores.begin());
+  v.chat_template = "{{ '\\n' }}\xe4\xbd\xa0";
+  v.strip_left = {1};
+  v.strip_right = {1, 2};
+  v.prefix_first_only = v.prefix_unless_space = v.ignore_merges = true;
+  check(equal(vocabulary_from_json(vocabulary_to_json(v), "json"), v), "SentencePiece by scores");
+
+  v.scores.clear();
+  v.add_bos = v.add_space_prefix = false;
+  v.bos = -1;
+  v.merges = {{"a", "a"}, {"\xff", "b"}, {"a b", ""}};
+  check(equal(vocabulary_from_json(vocabulary_to_json(v), "json"), v), "SentencePiece by merges");
+
+  const Vocabulary b = byte_vocabulary(PreTokenizer::generic, {"a b", "_ a"});
+  check(equal(vocabulary_from_json(vocabulary_to_json(b), "json"), b), "byte-level");
+}
+
+void refuses_bad_json() {
+  const std::string json =
+      R"({"kind": "byte_bpe", "pre": "gpt2", "tokens": ["a", {"bytes": "ff"}], "kinds": "00",)"
+      R"( "merges": ["a b"], "bos": 1})";
+  check_eq(vocabulary_from_json(json, "j").tokens[1], "\xff");
+  const auto refuse = [&](const char* from, const char* to, const char* why) {
+    check_error([&] { vocabulary_from_json(replaced(json, from, to), "j"); }, why);
+  };
+  refuse("byte_bpe", "wordpiece", "\"wordpiece\"");
+  refuse("gpt2", "gpt9", "\"gpt9\"");
+  refuse("\"00\"", "\"0\"", "the number of token types is 1, expected 2");
+  refuse("\"00\"", "\"09\"", "the kind of a token");
+  refuse("\"ff\"", "\"f\"", "cut short");
+  refuse("\"ff\"", "\"fg\"", "not hexadecimal");
+  refuse("\"a\", ", "1, ", "neither a text");
+  refuse("\"bos\": 1", "\"bos\": 2", "BOS token is 2, expected below 2");
+  refuse("\"bos\": 1", "\"bos\": 4294967297", "out of range");
+  refuse("\"bos\": 1", "\"add_bos\": true", "there is none");
+  refuse("\"bos\": 1", "\"end_tokens\": [-1]", "end token is -1");
+  refuse("\"bos\": 1", "\"scores\": [1, 2]", "token scores is 2, expected 0");
+  refuse("\"a b\"", "[\"a\"]", "texts of a merge");
+  refuse("\"kind\"", "\"kinds2\"", "\"kind\" is missing");
+  check_error([] { vocabulary_from_json("[]", "j"); }, "j");
+}
+
+void refuses_vocabularies_made_wrong() {
+  Vocabulary v = byte_vocabulary(PreTokenizer::gpt2, {});
+  v.strip_left = {300};
+  check_error([&] { make_tokenizer(v); }, "is 300, expected below 256");
+  check_error([] { make_tokenizer({}); }, "the number of tokens is 0");
+}
+
+void reads_shared_models() {
+  const Vocabulary bundled = read_vocabulary(open_checkpoint(shared("model/nibble-chat")));
+  check(bundled.pre == PreTokenizer::qwen2 && bundled.tokens.size() == 4096);
+  check(bundled.bos == 1 && bundled.eos == 5 && !bundled.add_bos);
+  check_eq(joined(bundled.end_tokens), "5");
+  // The same tokenizer in two formats.
+  const Vocabulary a =
+      read_vocabulary(open_checkpoint(shared("data/stories260K/stories260K.gguf")));
+  const Vocabulary b = read_vocabulary(open_checkpoint(shared("data/stories260K/stories260K.bin")));
+  check(equal(a, b));
+  check(!has_vocabulary(open_checkpoint(shared("data/stories260K/hf"))));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run(argc, argv,
+             {{"reads GGUF: SentencePiece", reads_gguf_sentencepiece},
+              {"reads GGUF: byte-level", reads_gguf_byte_level},
+              {"refuses bad GGUF", refuses_bad_gguf},
+              {"takes odd vocabularies", takes_odd_vocabularies},
+              {"reads tokenizer.json: byte-level", reads_hugging_face_byte_level},
+              {"reads tokenizer.json: simple pre-tokenizers", reads_simple_pre_tokenizers},
+              {"reads tokenizer.json: SentencePiece", reads_hugging_face_sentencepiece},
+              {"refuses bad tokenizer.json", refuses_bad_hugging_face},
+              {"reads tokenizer.model", reads_sentencepiece_model},
+              {"refuses bad tokenizer.model", refuses_bad_sentencepiece_model},
+              {"reads llama2.c", reads_llama2c},
+              {"survives JSON", survives_json},
+              {"refuses bad JSON", refuses_bad_json},
+              {"refuses vocabularies made wrong", refuses_vocabularies_made_wrong},
+              {"reads shared models", reads_shared_models}});
+}

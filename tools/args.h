@@ -1,0 +1,110 @@
+// Command-line flags as data: what they are called, what they say, where their value goes.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nibble/nibble.h"
+
+namespace nibble::tools {
+
+/// Wrong usage: exit status 2.
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Flag {
+  std::string names;                                  // "-t, --threads"
+  std::string value;                                  // "N"; empty: a switch
+  std::string help;                                   // "threads for decode"
+  std::string shown_default;                          // "0"; empty: none shown
+  std::function<void(const std::string& value)> set;  // throws UsageError for a bad value
+};
+
+/// The flags of one subcommand, in the order its help shows them.
+class Flags {
+ public:
+  /// `synopsis`: "chat [MODEL]"; `about`: one or two sentences.
+  Flags(std::string synopsis, std::string about);
+  /// A flag with a name that is taken replaces the earlier one.
+  void add(Flag flag);
+  /// A heading above the flags that follow.
+  void section(std::string title);
+
+  /// Accepts "--flag value", "--flag=value", "-t 4" and "--" (the rest are arguments). Returns the
+  /// arguments that are no flags; none if help was asked for and printed. Throws UsageError that
+  /// names the flag, and the nearest known one for a misspelt flag.
+  std::optional<std::vector<std::string>> parse(std::span<const std::string> args);
+  std::string help() const;
+
+ private:
+  const Flag& find(std::string_view name) const;
+
+  struct Row {
+    std::string title;  // of a section, if not empty
+    Flag flag;
+  };
+  std::string synopsis_, about_;
+  std::vector<Row> rows_;
+};
+
+/// The word of `known` that `word` was probably meant to be, or "".
+std::string nearest(std::string_view word, std::span<const std::string_view> known);
+
+// Setters for Flag::set. Numbers must be whole texts within [low, high].
+std::function<void(const std::string&)> to_int(int& target, int low, int high);
+std::function<void(const std::string&)> to_float(float& target, float low, float high);
+std::function<void(const std::string&)> to_string(std::string& target);
+std::function<void(const std::string&)> to_switch(bool& target, bool value = true);
+
+/// What most subcommands share.
+struct CommonOptions {
+  std::string model_path;  // -m, or the first argument; empty: the bundled model
+  ModelOptions model;
+  SessionOptions session;
+  SamplerOptions sampling;      // what the flags said ...
+  bool sampling_given = false;  // ... if any sampling flag was given; see merged_sampling()
+  std::vector<std::function<void(SamplerOptions&)>> sampling_changes;
+  bool verbose = false;
+  bool no_color = false;
+  bool json = false;
+};
+void add_model_flags(Flags& flags, CommonOptions& options);     // -m -t -tb --isa --weights ...
+void add_session_flags(Flags& flags, CommonOptions& options);   // -c -b -ctk -ctv
+void add_sampling_flags(Flags& flags, CommonOptions& options);  // --temp --top-k ... -s
+
+/// The model's recommended sampling, changed by the flags that were given.
+SamplerOptions merged_sampling(const Model& model, const CommonOptions& options);
+
+/// Takes the model's path from the flags, else the first argument (removed from `arguments`), else
+/// NIBBLE_MODEL, else the bundled model (beside the executable's install prefix, or in the source
+/// tree of a build tree). Throws Error if there is none.
+std::string resolve_model_path(const CommonOptions& options, std::vector<std::string>& arguments);
+
+/// Loads with a progress bar on standard error (a terminal only, from the second second on).
+Model load_model(const std::string& path, const CommonOptions& options);
+
+/// The whole of a file, or of standard input for "-". Throws Error.
+std::string read_text_file(const std::string& path);
+
+/// A subcommand. `run` returns the exit status; it may throw Error (1) and UsageError (2).
+struct Command {
+  const char* name;
+  const char* summary;
+  int (*run)(std::span<const std::string> args);
+};
+int run_chat(std::span<const std::string> args);
+int run_complete(std::span<const std::string> args);
+int run_bench(std::span<const std::string> args);
+int run_quantize(std::span<const std::string> args);
+int run_perplexity(std::span<const std::string> args);
+int run_info(std::span<const std::string> args);
+int run_tokenize(std::span<const std::string> args);
+int run_logits(std::span<const std::string> args);
+
+}  // namespace nibble::tools

@@ -1,0 +1,122 @@
+#include "bandwidth.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
+namespace nibble::tools {
+namespace {
+
+constexpr size_t kChunkBytes = size_t{1} << 20;
+constexpr int kPasses = 9;
+
+#if defined(__APPLE__)
+std::string system_text(const char* name) {
+  std::array<char, 256> text{};
+  size_t size = text.size() - 1;
+  if (sysctlbyname(name, text.data(), &size, nullptr, 0) != 0) return {};
+  return text.data();
+}
+#endif
+
+uint64_t buffer_bytes() {
+  uint64_t bytes = std::max(uint64_t{512} << 20, 2 * last_cache_bytes());
+  if (const uint64_t free = available_memory()) bytes = std::min(bytes, free / 2);
+  return std::max(bytes, uint64_t{64} << 20) / kChunkBytes * kChunkBytes;
+}
+
+/// The sum of words [kChunkBytes / 8]; 16 sums, so that additions do not wait for each other.
+uint64_t sum_chunk(const uint64_t* words) {
+  constexpr size_t kSums = 16;
+  uint64_t sums[kSums] = {};
+  for (size_t i = 0; i < kChunkBytes / sizeof(uint64_t); i += kSums)
+    for (size_t lane = 0; lane < kSums; ++lane) sums[lane] += words[i + lane];
+  return std::accumulate(sums, sums + kSums, uint64_t{0});
+}
+
+}  // namespace
+
+#if defined(__APPLE__)
+uint64_t last_cache_bytes() {
+  uint64_t largest = 0;
+  for (const char* name : {"hw.l2cachesize", "hw.l3cachesize"}) {
+    uint64_t value = 0;
+    size_t size = sizeof value;
+    if (sysctlbyname(name, &value, &size, nullptr, 0) == 0) largest = std::max(largest, value);
+  }
+  return largest;
+}
+#else
+uint64_t last_cache_bytes() {
+  uint64_t largest = 0;
+  for (int index = 0; index < 8; ++index) {
+    std::ifstream in("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
+    uint64_t value = 0;
+    char unit = 0;
+    if (!(in >> value)) continue;
+    in >> unit;
+    const uint64_t scale = unit == 'K' ? 1u << 10 : unit == 'M' ? 1u << 20 : 1u;
+    largest = std::max(largest, value * scale);
+  }
+  return largest;
+}
+#endif
+
+double measure_read_bandwidth(int threads) {
+  const size_t bytes = buffer_bytes();
+  const size_t n_chunks = bytes / kChunkBytes;
+  const AnonymousMemory buffer(bytes);
+  ThreadPool pool(std::max(threads, 1));
+  // Untouched pages would all be the one page of zeros.
+  pool.run(n_chunks, [&](size_t chunk, int) {
+    std::memset(buffer.data() + chunk * kChunkBytes, static_cast<int>(chunk & 0xff), kChunkBytes);
+  });
+
+  const auto* words = reinterpret_cast<const uint64_t*>(buffer.data());
+  std::vector<uint64_t> sums(n_chunks);
+  std::vector<double> rates;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const auto start = std::chrono::steady_clock::now();
+    pool.run(n_chunks, [&](size_t chunk, int) {
+      sums[chunk] += sum_chunk(words + chunk * (kChunkBytes / sizeof(uint64_t)));
+    });
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    rates.push_back(static_cast<double>(bytes) / took.count() * 1e-9);
+  }
+  // The sums are looked at, so that no compiler may drop them.
+  volatile uint64_t sink = sums[n_chunks / 2];
+  static_cast<void>(sink);
+  std::nth_element(rates.begin(), rates.begin() + kPasses / 2, rates.end());
+  return rates[kPasses / 2];
+}
+
+std::string cpu_name() {
+#if defined(__APPLE__)
+  const std::string name = system_text("machdep.cpu.brand_string");
+  return name.empty() ? "unknown CPU" : name;
+#else
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const size_t colon = line.find(": ");
+    if (colon == std::string::npos) continue;
+    if (line.starts_with("model name") || line.starts_with("Model") ||
+        line.starts_with("CPU part"))  // all that arm64 tells
+      return (line.starts_with("CPU part") ? "arm64, part " : "") + line.substr(colon + 2);
+  }
+  return "unknown CPU";
+#endif
+}
+
+}  // namespace nibble::tools

@@ -1,0 +1,105 @@
+#include "batch.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+
+#include "args.h"
+
+namespace nibble::tools {
+
+std::vector<std::string> split_list(std::string_view text, std::string_view separators) {
+  std::vector<std::string> parts;
+  size_t pos = 0;
+  while ((pos = text.find_first_not_of(separators, pos)) != std::string_view::npos) {
+    const size_t end = std::min(text.find_first_of(separators, pos), text.size());
+    parts.emplace_back(text.substr(pos, end - pos));
+    pos = end;
+  }
+  return parts;
+}
+
+std::vector<int> parse_ints(std::string_view text, int low, int high) {
+  std::vector<int> numbers;
+  for (const std::string& part : split_list(text, ", \t\r\n")) {
+    int number = 0;
+    const char* end = part.data() + part.size();
+    const auto [stop, error] = std::from_chars(part.data(), end, number);
+    if (error != std::errc() || stop != end || number < low || number > high)
+      throw UsageError("found \"" + part + "\", expected whole numbers from " +
+                       std::to_string(low) + " to " + std::to_string(high) +
+                       ", separated by commas");
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::function<void(const std::string&)> to_int_list(std::vector<int>& target, int low, int high) {
+  return [&target, low, high](const std::string& value) {
+    target = parse_ints(value, low, high);
+    if (target.empty()) throw UsageError("the list is empty");
+  };
+}
+
+std::function<void(const std::string&)> to_group(int& target) {
+  return to_choice<int>(target, {{"32", 32}, {"64", 64}, {"128", 128}});
+}
+
+void refuse_choice(const std::string& found, const std::vector<const char*>& names) {
+  std::string text = "found \"" + found + "\", expected ";
+  for (size_t i = 0; i < names.size(); ++i)
+    text += std::string(i == 0 ? "" : i + 1 == names.size() ? " or " : ", ") + names[i];
+  throw UsageError(text);
+}
+
+std::string format(const char* pattern, double value) {
+  std::array<char, 400> buffer{};
+  const int n = std::snprintf(buffer.data(), buffer.size(), pattern, value);
+  return std::string(buffer.data(), static_cast<size_t>(std::max(n, 0)));
+}
+
+std::string bytes_text(uint64_t bytes) {
+  const double value = static_cast<double>(bytes);
+  if (value >= 0x1p30) return format("%.2f GiB", value / 0x1p30);
+  if (value >= 0x1p20) return format("%.2f MiB", value / 0x1p20);
+  if (value >= 0x1p10) return format("%.2f KiB", value / 0x1p10);
+  return format("%.0f B", value);
+}
+
+std::string count_text(uint64_t count) {
+  const double value = static_cast<double>(count);
+  if (value >= 1e9) return format("%.2f B", value / 1e9);
+  if (value >= 1e6) return format("%.2f M", value / 1e6);
+  if (value >= 1e3) return format("%.2f K", value / 1e3);
+  return format("%.0f", value);
+}
+
+std::string printable(std::string text) {
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  return text;
+}
+
+Progress progress_bar(const std::string& label) {
+  if (!isatty(STDERR_FILENO)) return {};
+  return [label, shown = -1](double done) mutable {
+    const int percent = static_cast<int>(std::clamp(done, 0.0, 1.0) * 100);
+    if (percent == shown) return true;
+    shown = percent;
+    const size_t filled = static_cast<size_t>(percent) * 40 / 100;
+    const std::string bar = std::string(filled, '#') + std::string(40 - filled, '.');
+    std::fprintf(stderr, "\r%s [%s] %3d%%%s", label.c_str(), bar.c_str(), percent,
+                 percent == 100 ? "\n" : "");
+    return true;
+  };
+}
+
+void write_stdout(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error("standard output", "cannot be written");
+}
+
+}  // namespace nibble::tools

@@ -1,0 +1,99 @@
+#include "console.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+namespace nibble::tools {
+namespace {
+
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+bool use_color(const CommonOptions& options) {
+  const char* no_color = std::getenv("NO_COLOR");
+  return !options.no_color && !(no_color && *no_color) && ::isatty(STDERR_FILENO);
+}
+
+}  // namespace
+
+void add_text_flags(Flags& flags, TextOptions& options) {
+  flags.section("text");
+  flags.add({"-p, --prompt", "TEXT", "the prompt", "",
+             [&options](const std::string& text) { options.prompt = text; }});
+  flags.add({"-f, --file", "FILE", "a file with the prompt, its last line break dropped; -: stdin",
+             "", [&options](const std::string& path) { options.prompt = read_prompt_file(path); }});
+  flags.add({"-n, --predict", "N", "tokens at most; -1: until the end", "-1",
+             to_int(options.predict, -1, std::numeric_limits<int>::max())});
+  flags.add({"-r, --reverse-prompt", "TEXT", "stop before this text; may be given many times", "",
+             [&options](const std::string& text) {
+               if (text.empty()) throw UsageError("the text is empty");
+               options.stops.push_back(text);
+             }});
+}
+
+std::string read_prompt_file(const std::string& path) {
+  std::string text = read_text_file(path);
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+
+bool print_answer(std::string_view text) {
+  std::string printed(text);
+  if (::isatty(STDOUT_FILENO))
+    std::erase_if(printed, [](char c) { return is_control(c) && c != '\n' && c != '\t'; });
+  return std::fwrite(printed.data(), 1, printed.size(), stdout) == printed.size() &&
+         std::fflush(stdout) == 0;
+}
+
+void print_error(std::string text) {
+  std::ranges::replace_if(text, is_control, ' ');
+  std::fprintf(stderr, "nibble: %s\n", text.c_str());
+}
+
+void print_note(const std::string& text, const CommonOptions& options) {
+  const bool color = use_color(options);
+  std::fprintf(stderr, "%s%s%s\n", color ? "\x1b[2m" : "", text.c_str(), color ? "\x1b[0m" : "");
+}
+
+void print_model(const std::string& path, const Model& model, const CommonOptions& options) {
+  const ModelInfo& info = model.info();
+  const bool billions = info.n_params >= 1'000'000'000;
+  char text[160];
+  std::snprintf(text, sizeof text, ": %.1f %s parameters, %.2f bits each; kernels %s, %d threads",
+                static_cast<double>(info.n_params) * (billions ? 1e-9 : 1e-6),
+                billions ? "billion" : "million", info.bits_per_weight, info.kernels.c_str(),
+                info.threads);
+  print_note(path + text, options);
+  for (const std::string& note : info.notes) print_note(note, options);
+}
+
+std::string timings(const Reply& reply) {
+  const auto rate = [](int n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
+  char text[160];
+  std::snprintf(text, sizeof text, "prompt %d tokens, %.1f t/s; reply %d tokens, %.1f t/s",
+                reply.n_prompt, rate(reply.n_prompt, reply.prefill_s), reply.n_new,
+                rate(reply.n_new, reply.decode_s));
+  return text;
+}
+
+const char* stop_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::end:
+      return "end";
+    case StopReason::stop_text:
+      return "stop";
+    case StopReason::length:
+      return "length";
+    case StopReason::context:
+      return "context";
+    case StopReason::cancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+}  // namespace nibble::tools

@@ -1,0 +1,79 @@
+#include "signals.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace nibble::tools {
+namespace {
+
+extern "C" void end_process(int signal) {
+  _exit(signal == SIGPIPE ? 0 : interrupted_status(signal));
+}
+
+/// What the parent chose for us (nohup, a job in the background).
+bool is_ignored(int signal) {
+  struct sigaction action = {};
+  return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+constexpr int kEnding[] = {SIGINT, SIGTERM, SIGHUP};
+constexpr int kWake = SIGUSR1;  // ends the thread that waits
+
+}  // namespace
+
+void end_on_signals() {
+  struct sigaction action = {};
+  action.sa_handler = end_process;
+  for (const int signal : kEnding)
+    if (!is_ignored(signal)) sigaction(signal, &action, nullptr);
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
+Interrupts::Interrupts() {
+  sigemptyset(&signals_);
+  for (const int signal : kEnding)
+    if (!is_ignored(signal)) sigaddset(&signals_, signal);
+  sigaddset(&signals_, kWake);
+  pthread_sigmask(SIG_BLOCK, &signals_, &saved_);
+  thread_ = std::thread(&Interrupts::watch, this);
+}
+
+Interrupts::~Interrupts() {
+  done_ = true;
+  pthread_kill(thread_.native_handle(), kWake);
+  thread_.join();
+  pthread_sigmask(SIG_SETMASK, &saved_, nullptr);
+}
+
+void Interrupts::watch() {
+  int signal = 0;
+  while (sigwait(&signals_, &signal) == 0 && !done_)
+    if (signal != kWake) handle(signal);
+}
+
+void Interrupts::handle(int signal) {
+  const std::lock_guard lock(mutex_);
+  if (!stop_ || signal_ != 0) end_process(signal);
+  signal_ = signal;
+  stop_();
+}
+
+Interruptible::Interruptible(Interrupts& interrupts, std::function<void()> stop)
+    : interrupts_(interrupts) {
+  const std::lock_guard lock(interrupts_.mutex_);
+  interrupts_.signal_ = 0;
+  interrupts_.stop_ = std::move(stop);
+}
+
+Interruptible::~Interruptible() {
+  const std::lock_guard lock(interrupts_.mutex_);
+  interrupts_.stop_ = nullptr;
+}
+
+int Interruptible::signal() const {
+  const std::lock_guard lock(interrupts_.mutex_);
+  return interrupts_.signal_;
+}
+
+}  // namespace nibble::tools

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Builds with warnings as errors and runs all tests. Other arguments go to ctest.
+#   --sanitize   with AddressSanitizer and UndefinedBehaviorSanitizer
+#   --arm64      cross compiled for arm64, under qemu-user
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+
+kind=release
+while [ $# -gt 0 ]; do
+  case $1 in
+    --sanitize) kind=sanitize ;;
+    --arm64) kind=arm64 ;;
+    -h | --help)
+      sed -n '2,4s/^# //p' "$0"
+      exit 0
+      ;;
+    *) break ;;
+  esac
+  shift
+done
+# shellcheck source=tools/lib.sh
+. "$root/tools/lib.sh"
+
+case $(uname -m) in
+  aarch64 | arm64) [ "$kind" != arm64 ] || kind=release ;; # the tests run as they are
+esac
+ensure_tools
+case $kind in
+  release)
+    folder=$root/build
+    build "$folder" all -DNIBBLE_WERROR=ON
+    ;;
+  sanitize)
+    folder=$root/build-sanitize
+    build "$folder" all -DNIBBLE_WERROR=ON -DNIBBLE_SANITIZE=address,undefined
+    ;;
+  arm64)
+    folder=$root/build-arm64
+    if ! have aarch64-linux-gnu-g++ || ! have qemu-aarch64-static; then
+      require_installer "a cross compiler for arm64"
+      [ "$manager" = apt-get ] || die "install aarch64-linux-gnu-g++ and qemu-aarch64-static first"
+      install_packages g++-aarch64-linux-gnu qemu-user-static ||
+        die "the cross compiler could not be installed"
+    fi
+    unset CXX
+    build "$folder" all -DNIBBLE_WERROR=ON \
+      -DCMAKE_TOOLCHAIN_FILE="$root/tools/arm64-toolchain.cmake"
+    ;;
+esac
+
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+cd "$folder"
+ctest --output-on-failure -j "$(n_jobs)" "$@" </dev/null
