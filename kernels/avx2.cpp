@@ -169,20 +169,24 @@ struct Avx2 {
     return _mm256_set1_epi32(four);
   }
 
-  /// dot[0][t] = sum over `n` lines of the codes times row t of x.
-  template <Codes C, size_t T>
-  [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t, size_t n,
-                                               const int8_t* x, size_t x_stride, I (&dot)[1][T]) {
-    for (size_t t = 0; t < T; ++t) dot[0][t] = zero_int();
-    if constexpr (C == Codes::q8) {
-      for (size_t i = 0; i < n; ++i)
-        add_q8_line(lines + i * kLineBytes, x + 4 * i, x_stride, dot[0]);
-    } else if (n < 4) {  // groups of 16
-      add_q4_lines<2>(lines, x, x_stride, dot[0]);
-    } else {
-      for (size_t i = 0; i < n; i += 4)
-        add_q4_lines<4>(lines + i * kLineBytes, x + 8 * i, x_stride, dot[0]);
-    }
+  /// dot[p][t] = sum over `n` lines of the codes of P panels times row t of x.
+  template <Codes C, size_t P, size_t T>
+  [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
+                                               const int8_t* x, size_t x_stride, I (&dot)[P][T]) {
+    for (size_t p = 0; p < P; ++p)
+      for (size_t t = 0; t < T; ++t) dot[p][t] = zero_int();
+    const size_t step = C == Codes::q8 ? 1 : n < 4 ? 2 : 4;  // two lines are a group of 16
+    const size_t columns = C == Codes::q8 ? 4 : 8;
+    for (size_t i = 0; i < n; i += step, x += step * columns)
+      for (size_t p = 0; p < P; ++p) {
+        const uint8_t* at = lines + p * panel_stride + i * kLineBytes;
+        if constexpr (C == Codes::q8)
+          add_q8_line(at, x, x_stride, dot[p]);
+        else if (step == 4)
+          add_q4_lines<4>(at, x, x_stride, dot[p]);
+        else
+          add_q4_lines<2>(at, x, x_stride, dot[p]);
+      }
   }
 
   /// Up to four lines: an int16 gathers 8 sums of two products, at most 8 * 2 * 15 * 127 = 30,480.
@@ -194,6 +198,7 @@ struct Avx2 {
     I sum[T];
     for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
     for (size_t i = 0; i < kLines; ++i) {
+      fetch_ahead<T>(lines + i * kLineBytes);
       const I line = load_int(lines + i * kLineBytes);
       const I low = {_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)};
       const I high = {_mm256_and_si256(_mm256_srli_epi16(line.lo, 4), low_bits),
@@ -215,6 +220,7 @@ struct Avx2 {
   template <size_t T>
   [[gnu::always_inline]] static void add_q8_line(const uint8_t* line, const int8_t* x,
                                                  size_t x_stride, I (&dot)[T]) {
+    fetch_ahead<T>(line);
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
     const I q = {_mm256_xor_si256(load_256(line), flip),
                  _mm256_xor_si256(load_256(line + 32), flip)};

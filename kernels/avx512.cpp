@@ -21,8 +21,8 @@ struct Avx512 {
   using I = __m512i;  // 16 int32
 
   static constexpr int32_t kQ8Offset = 0;     // vpdpbusd multiplies unsigned codes as they are
-  static constexpr size_t kTileRows = TT;      // activations that share an unpacked line
-  static constexpr size_t kTilePanels = PP;    // panels that share a loaded activation
+  static constexpr size_t kTileRows = 6;      // activations that share an unpacked line
+  static constexpr size_t kTilePanels = 2;    // panels that share a loaded activation
   static constexpr size_t kValueVectors = 4;  // of attention's 4 rows of sums
 
   static F zero() { return _mm512_setzero_ps(); }
@@ -119,7 +119,9 @@ struct Avx512 {
     for (size_t i = 0; i < n; ++i) {
       I codes[P][kParts];
       for (size_t p = 0; p < P; ++p) {
-        const I line = _mm512_loadu_si512(lines + p * panel_stride + i * kLineBytes);
+        const uint8_t* line_at = lines + p * panel_stride + i * kLineBytes;
+        fetch_ahead<T>(line_at);
+        const I line = _mm512_loadu_si512(line_at);
         codes[p][0] = C == Codes::q4 ? _mm512_and_si512(line, low_bits) : line;
         if constexpr (C == Codes::q4)
           codes[p][1] = _mm512_and_si512(_mm512_srli_epi16(line, 4), low_bits);

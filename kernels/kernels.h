@@ -23,7 +23,8 @@ struct QuantizedRows {
   float* scales = nullptr;  // [n_rows, n_groups]
   int32_t* sums = nullptr;  // [n_rows, n_groups]: sum of the codes of each group
   size_t n_rows = 0;
-  size_t stride = 0;    // bytes between rows, >= cols_padded of every matrix that reads it
+  size_t stride = 0;    // bytes between rows, >= cols_padded of every matrix that reads it; rows a
+                        // multiple of 4 KB apart share cache sets: add 64 to such a stride
   size_t n_groups = 0;  // stride between rows of scales and sums; >= cols_padded / group
   size_t group = 0;     // equals the group of every matrix that reads it
 };
@@ -55,9 +56,9 @@ struct Kernels {
   const char* name;  // "scalar", "avx2", ... as NIBBLE_ISA spells it
 
   /// Quantizes x [n_rows, cols] (row stride x_stride) into `out`, whose buffers and sizes are set
-  /// by the caller. scale = absmax / 127 of the group (0 for a group of zeros, whose codes are then
-  /// 0); code = x / scale rounded to nearest even. Writes zero codes for cols..stride, and zero
-  /// scales and sums for groups that lie beyond cols. Input must be finite.
+  /// by the caller. scale = absmax / 127 of the group, or 0, and all codes 0, where that is
+  /// below the normal floats; code = x / scale rounded to nearest even. Writes zero codes for
+  /// cols..stride, and zero scales and sums for groups that lie beyond cols. Input must be finite.
   void (*quantize_rows)(const float* x, size_t x_stride, size_t cols, const QuantizedRows& out);
 
   /// y[t][n] = sum_k W[n][k] x[t][k] for the 16 * (panel_end - panel_begin) rows n of the panels,
@@ -100,7 +101,8 @@ struct Kernels {
   /// Attention of n_rows queries q [n_rows, q_stride] over the positions of one chunk:
   /// score = scale * q . k; row r sees the positions begin[r] <= p < end[r] of the chunk (0..256;
   /// none if end <= begin: max = -inf, sum = 0, acc = 0). `out` is overwritten. `scores` is
-  /// scratch, [n_rows, 256]. Positions that no row sees are not read.
+  /// scratch, [n_rows, 256]. What a row does not see has no influence on it, be it NaN; panels of
+  /// keys and values that no row sees are not read.
   void (*attention_chunk)(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                           size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
                           float* scores, const SoftmaxState& out);

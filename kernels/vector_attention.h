@@ -76,7 +76,7 @@ void score_panel(const void* k, size_t panel, size_t head_dim, const float* q, s
 }
 
 /// Turns the dot products of one row into exp(score - max), and for q8 times the value's scale.
-/// Positions outside first..last-1 of the panels touched become 0.
+/// Other positions of the panels touched have no meaning afterwards.
 template <class V, KvCode C>
 void softmax_row(const KvChunk& kv, size_t first, size_t last, float scale, float* score,
                  float& max, float& sum) {
@@ -92,11 +92,10 @@ void softmax_row(const KvChunk& kv, size_t first, size_t last, float scale, floa
   max = V::reduce_max(top);
   auto total = V::zero();
   for (size_t p = start; p < last; p += kLanes) {
-    const size_t from = first > p ? first - p : 0, to = min_of(last - p, kLanes);
     auto e = vector_exp<V>(V::sub(V::load(score + p), V::set1(max)));
-    e = V::keep(e, from, to, 0.0f);
+    e = V::keep(e, first > p ? first - p : 0, min_of(last - p, kLanes), 0.0f);
     total = V::add(total, e);
-    if constexpr (C == KvCode::q8) e = V::keep(V::mul(e, V::load(kv.v_scale + p)), from, to, 0.0f);
+    if constexpr (C == KvCode::q8) e = V::mul(e, V::load(kv.v_scale + p));
     V::store(score + p, e);
   }
   sum = V::reduce_add(total);
@@ -166,7 +165,7 @@ void attention_rows(const KvChunk& kv, size_t head_dim, const float* q, size_t q
   };
   for (size_t t = 0; t < T; ++t) add_alone(t, first[t], min_of(last[t], common_begin));
   add_values<V, C, T>(kv.v, stride, score, common_begin, common_end, acc);
-  for (size_t t = 0; t < T; ++t) add_alone(t, max_of(first[t], common_end), last[t]);
+  for (size_t t = 0; t < T; ++t) add_alone(t, common_end, last[t]);
 }
 
 template <class V, KvCode C>

@@ -123,13 +123,6 @@ template <class V, Codes C, bool kHasMin>
   return V::fma(V::mul(scale.s, V::set1(xs)), V::to_float(dot), acc);
 }
 
-/// How far ahead of one row's product its codes are fetched: about what arrives during the latency
-/// of memory. The hardware's own prefetching stops at the ends of 4 KB pages.
-#ifndef PF
-#define PF 4096
-#endif
-constexpr size_t kFetchAhead = PF;
-
 /// y of T rows of activations from row t0 and P panels. The unpacked codes of a line serve all T
 /// rows, the loaded activations all P panels.
 template <class V, Codes C, class Grid, size_t T, size_t P>
@@ -147,8 +140,6 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   for (size_t p = 0; p < P; ++p)
     for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
   for (size_t g = 0; g < n_groups; ++g) {
-    if constexpr (T == 1)
-      for (size_t i = 0; i < lines; ++i) __builtin_prefetch(codes + i * kLineBytes + kFetchAhead);
     typename V::I dot[P][T];
     V::template dot_lines<C>(codes, w.code_stride, lines, xq, x.stride, dot);
     for (size_t p = 0; p < P; ++p) {
@@ -164,32 +155,32 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
     xq += group;
   }
   for (size_t p = 0; p < P; ++p)
-    for (size_t t = 0; t < T; ++t)
-      V::store(y + t * y_stride + (panel + p) * kPanelRows, acc[p][t]);
+    for (size_t t = 0; t < T; ++t) V::store(y + t * y_stride + (panel + p) * kPanelRows, acc[p][t]);
+}
+
+/// All rows of activations against P panels. A single row takes them together, too: two streams of
+/// codes keep more of the memory busy than one.
+template <class V, Codes C, class Grid, size_t P>
+void matmul_q_rows(const PackedView& w, size_t panel, const QuantizedRows& x, float* y,
+                   size_t y_stride) {
+  constexpr size_t kTile = V::kTileRows;
+  constexpr size_t kTogether = min_of(P, V::kTilePanels);
+  size_t t = 0;
+  for (; t + kTile <= x.n_rows; t += kTile)
+    for (size_t p = 0; p < P; p += kTogether)
+      matmul_q_tile<V, C, Grid, kTile, kTogether>(w, panel + p, x, t, y + t * y_stride, y_stride);
+  for (; t + 2 <= x.n_rows; t += 2)
+    matmul_q_tile<V, C, Grid, 2, P>(w, panel, x, t, y + t * y_stride, y_stride);
+  for (; t < x.n_rows; ++t)
+    matmul_q_tile<V, C, Grid, 1, P>(w, panel, x, t, y + t * y_stride, y_stride);
 }
 
 template <class V, Codes C, class Grid>
 void matmul_q_panels(const PackedView& w, size_t panel_begin, size_t panel_end,
                      const QuantizedRows& x, float* y, size_t y_stride) {
-  constexpr size_t kTile = V::kTileRows;
-  size_t step = 1;
-  for (size_t panel = panel_begin; panel < panel_end; panel += step) {
-    step = min_of(V::kTilePanels, panel_end - panel);
-    size_t t = 0;
-    if (step == V::kTilePanels)
-      for (; t + kTile <= x.n_rows; t += kTile)
-        matmul_q_tile<V, C, Grid, kTile, V::kTilePanels>(w, panel, x, t, y + t * y_stride,
-                                                         y_stride);
-    const size_t rest = t;
-    for (size_t p = panel; p < panel + step; ++p) {
-      for (t = rest; t + kTile <= x.n_rows; t += kTile)
-        matmul_q_tile<V, C, Grid, kTile, 1>(w, p, x, t, y + t * y_stride, y_stride);
-      for (; t + 2 <= x.n_rows; t += 2)
-        matmul_q_tile<V, C, Grid, 2, 1>(w, p, x, t, y + t * y_stride, y_stride);
-      for (; t < x.n_rows; ++t)
-        matmul_q_tile<V, C, Grid, 1, 1>(w, p, x, t, y + t * y_stride, y_stride);
-    }
-  }
+  size_t panel = panel_begin;
+  for (; panel + 2 <= panel_end; panel += 2) matmul_q_rows<V, C, Grid, 2>(w, panel, x, y, y_stride);
+  for (; panel < panel_end; ++panel) matmul_q_rows<V, C, Grid, 1>(w, panel, x, y, y_stride);
 }
 
 /// Calls run.operator()<C, Grid>() for the codes and scheme of a quantized shape.

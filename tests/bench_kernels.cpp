@@ -78,16 +78,24 @@ class Bytes {
   size_t size_;
 };
 
+/// Reads four streams at once and fetches ahead, which is faster than a plain loop.
 uint64_t sum_bytes(const uint8_t* p, size_t n) {
-  uint64_t sum[16] = {};
-  for (size_t i = 0; i + sizeof sum <= n; i += sizeof sum)
-    for (size_t j = 0; j < 16; ++j) {
-      uint64_t word;
-      std::memcpy(&word, p + i + 8 * j, 8);
-      sum[j] += word;
+  uint64_t sum[4][8] = {};
+  const size_t quarter = n / 4 / 64 * 64;
+  for (size_t i = 0; i < quarter; i += 64)
+    for (size_t s = 0; s < 4; ++s) {
+      const uint8_t* line = p + s * quarter + i;
+      __builtin_prefetch(line + 4096);
+      for (size_t j = 0; j < 8; ++j) {
+        uint64_t word;
+        std::memcpy(&word, line + 8 * j, 8);
+        sum[s][j] += word;
+      }
     }
-  for (size_t j = 1; j < 16; ++j) sum[0] += sum[j];
-  return sum[0];
+  uint64_t total = 0;
+  for (const auto& stream : sum)
+    for (const uint64_t word : stream) total += word;
+  return total;
 }
 
 struct Format {

@@ -100,9 +100,10 @@ class ChainModel {
           data += raw(one ? 1.0f : 0.0f);
         }
       }
-      header += (header.size() > 1 ? ",\"" : "\"") + name + R"(":{"dtype":"F32","shape":[)" +
-                std::to_string(t.rows) + (t.cols == 0 ? "" : "," + std::to_string(t.cols)) +
-                R"(],"data_offsets":[)" + begin + "," + std::to_string(data.size()) + "]}";
+      header.append(header.size() > 1 ? ",\"" : "\"").append(name);
+      header += R"(":{"dtype":"F32","shape":[)" + std::to_string(t.rows) +
+                (t.cols == 0 ? "" : "," + std::to_string(t.cols)) + R"(],"data_offsets":[)" +
+                begin + "," + std::to_string(data.size()) + "]}";
     }
     header += "}";
     return raw(uint64_t{header.size()}) + header + data;
@@ -125,8 +126,9 @@ class ChainModel {
     std::string added;
     for (const auto& [text, id] :
          {std::pair{"<|im_start|>", kStart}, std::pair{"<|im_end|>", kEnd}}) {
-      added += (added.empty() ? "" : ",") + std::string(R"({"id":)") + std::to_string(id) +
-               R"(,"content":")" + text + R"(","special":true,"normalized":false,"lstrip":false,)" +
+      added.append(added.empty() ? "" : ",").append(R"({"id":)");
+      added += std::to_string(id) + R"(,"content":")" + text +
+               R"(","special":true,"normalized":false,"lstrip":false,)" +
                R"("rstrip":false,"single_word":false})";
     }
     return R"({"added_tokens":[)" + added +

@@ -208,8 +208,8 @@ void test_read_text_file() {
 
 /// The text with a bar at the cursor.
 std::string shown(const EditBuffer& buffer) {
-  std::string text = buffer.text();
-  return text.insert(buffer.cursor(), "|");
+  const std::string& text = buffer.text();
+  return text.substr(0, buffer.cursor()).append("|").append(text, buffer.cursor());
 }
 
 void test_edit() {

@@ -120,12 +120,11 @@ void every_tensor_type() {
   }};
   GgufBuilder g;
   for (const Type& t : types)
-    g.tensor("t" + std::to_string(t.number), t.number, {256, 2, 1, 3},
-             std::string(6 * t.row_bytes, 'x'));
+    g.tensor(dtype_info(t.type).name, t.number, {256, 2, 1, 3}, std::string(6 * t.row_bytes, 'x'));
   const TempDir dir;
   const Checkpoint c = open_bytes(dir, g.build());
   for (const Type& t : types) {
-    const TensorView& tensor = c.get("t" + std::to_string(t.number));
+    const TensorView& tensor = c.get(dtype_info(t.type).name);
     check(tensor.type == t.type, dtype_info(t.type).name);
     check_eq(tensor.data.size(), 6 * t.row_bytes, dtype_info(t.type).name);
     check_eq(tensor.shape_text(), "[3, 1, 2, 256]");

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <new>
 
 #include "check.h"
 #include "hostile_cases.h"
 #include "load/checkpoint.h"
+#include "nibble/nibble.h"
 #include "tiny_files.h"
 
 namespace {
@@ -40,7 +43,7 @@ namespace nibble::test {
 
 size_t largest_allocation() { return largest; }
 
-/// Everything that is done with a model file before the first token.
+/// Everything that is done with a model file up to the second token.
 void exercise(const std::string& path) {
   const Checkpoint checkpoint = open_checkpoint(path);
   unsigned sum = 0;
@@ -49,6 +52,18 @@ void exercise(const std::string& path) {
   volatile unsigned keep = sum;
   (void)keep;
   write_json(checkpoint.metadata);
+
+  ModelOptions options;
+  options.threads = 1;
+  const Model model(path, options);
+  SessionOptions small;
+  small.context = 4;
+  Session session(model, small);
+  const std::vector<Token> tokens = {0, model.config().vocab_size - 1};
+  session.eval(tokens);
+  if (!model.has_tokenizer()) return;
+  const std::vector<Token> ids = model.tokenizer().encode("abcd <s> \xff");
+  model.tokenizer().decode(ids, true);
 }
 
 }  // namespace nibble::test
@@ -116,7 +131,7 @@ void add_gguf_counts(Cases& c) {
   for (int i = 0; i < 5; ++i)
     arrays += raw(uint32_t{0}) + raw(uint64_t{1'000'000}) + std::string(1'000'000, 'x');
   c.crafted("memory: the same in five arrays", with_array(9, 5, arrays), "metadata values");
-  for (const size_t depth : {9, 100, 100'000})
+  for (const size_t depth : {9u, 100u, 100'000u})
     c.crafted("arrays nested " + std::to_string(depth) + " deep",
               GgufBuilder().key("a", GgufValue::array, nested_arrays(depth)), "nested deeper");
   c.crafted("an array of an unknown type", with_array(13, 0), "unknown type 13");
@@ -397,6 +412,15 @@ void add_llama2c(Cases& c) {
   c.crafted("one byte", "G", "cut short");
 }
 
+// A packed model: its matrices are mapped as they are.
+std::string tiny_nib() {
+  const TempDir dir;
+  write_file(dir / "gguf", tiny_gguf());
+  quantize(dir / "gguf", dir / "nib");
+  std::ifstream file(dir / "nib", std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 std::vector<Case> all_cases(Cases& cases) {
   add_gguf_counts(cases);
   add_gguf_tensors(cases);
@@ -422,24 +446,30 @@ std::vector<Case> all_cases(Cases& cases) {
   add_damage(cases, "tokenizer.json", tiny_tokenizer_json(), tiny_tokenizer_json().size(),
              in_directory("tokenizer.json"), 64);
 
-  const Place with_tokenizer = [](const TempDir& dir) {
-    write_file(dir / "tokenizer.bin", tiny_llama2c_tokenizer());
+  const std::string nib = tiny_nib();
+  add_truncations(cases, "nib", nib, 61, alone);
+  add_damage(cases, "nib", nib, nib.find("}}", 8) + 2, alone, 64);
+
+  const std::string llama2c_bin = tiny_llama2c(true, 1, kTinyLlama2cVocab);
+  const std::string tokenizer_bin = tiny_llama2c_tokenizer(kTinyLlama2cVocab);
+  const Place with_tokenizer = [=](const TempDir& dir) {
+    write_file(dir / "tokenizer.bin", tokenizer_bin);
     return alone(dir);
   };
-  add_truncations(cases, "llama2c", tiny_llama2c(), 101, with_tokenizer);
-  add_damage(cases, "llama2c", tiny_llama2c(), 28, with_tokenizer, 4);
-  const Place tokenizer = [](const TempDir& dir) {
-    write_file(dir / "model", tiny_llama2c());
+  add_truncations(cases, "llama2c", llama2c_bin, 997, with_tokenizer);
+  add_damage(cases, "llama2c", llama2c_bin, 28, with_tokenizer, 4);
+  const Place tokenizer = [=](const TempDir& dir) {
+    write_file(dir / "model", llama2c_bin);
     return Target{dir / "tokenizer.bin", dir / "model"};
   };
-  add_damage(cases, "llama2c tokenizer", tiny_llama2c_tokenizer(), tiny_llama2c_tokenizer().size(),
-             tokenizer, 16);
-  cases.add("the undamaged files load", [](const TempDir& dir) {
+  add_damage(cases, "llama2c tokenizer", tokenizer_bin, 256, tokenizer, 16);
+  cases.add("the undamaged files load", [=](const TempDir& dir) {
     write_file(dir / "gguf", tiny_gguf());
-    write_file(dir / "llama2c", tiny_llama2c());
-    write_file(dir / "tokenizer.bin", tiny_llama2c_tokenizer());
+    write_file(dir / "llama2c", llama2c_bin);
+    write_file(dir / "tokenizer.bin", tokenizer_bin);
     write_tiny_hugging_face(dir / "hf");
-    for (const char* name : {"gguf", "llama2c", "hf"}) exercise(dir / name);
+    write_file(dir / "nib", nib);
+    for (const char* name : {"gguf", "llama2c", "hf", "nib"}) exercise(dir / name);
   });
   return cases.list();
 }

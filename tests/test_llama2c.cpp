@@ -102,8 +102,8 @@ void refused() {
     check_error([&] { open_checkpoint(dir / "m.bin"); }, why);
   };
   const std::string unknown = "is no model file that Nibble knows (GGUF, .nib, llama2.c, or";
-  for (const size_t field : {0, 1, 2, 3, 4, 5, 6}) refuse(with_field(field, 0), unknown);
-  for (const size_t field : {0, 1, 2, 3, 4, 6}) refuse(with_field(field, -1), unknown);
+  for (const size_t field : {0u, 1u, 2u, 3u, 4u, 5u, 6u}) refuse(with_field(field, 0), unknown);
+  for (const size_t field : {0u, 1u, 2u, 3u, 4u, 6u}) refuse(with_field(field, -1), unknown);
   refuse(with_field(5, INT32_MIN), "the size of its weights");
   refuse(with_field(5, 17), "the size of its weights is");
   refuse(with_field(5, -16), "the size of its weights is");

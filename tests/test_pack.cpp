@@ -342,7 +342,7 @@ void test_panels_apart() {
   const Matrix m = random_blocks(block_types()[9], 70, 512, 13);
   const Packed whole = pack(m.tensor);
   AnonymousMemory memory(whole.layout.total_bytes());
-  for (const size_t panel : {3, 0, 4, 1, 2})
+  for (const size_t panel : std::initializer_list<size_t>{3, 0, 4, 1, 2})
     pack_panels(m.tensor, whole.shape, {}, {}, panel, panel + 1, memory.data());
   check(std::memcmp(memory.data(), whole.bytes(), memory.size()) == 0, "panel by panel");
 }

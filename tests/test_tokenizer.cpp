@@ -87,7 +87,7 @@ void byte_bpe_merges_by_rank() {
 std::string words(PreTokenizer rule, std::string_view text) {
   std::string out;
   for (const std::string_view word : split_words(rule, text))
-    out += (out.empty() ? "" : "|") + std::string(word);
+    out.append(out.empty() ? "" : "|").append(word);
   return out;
 }
 

@@ -229,7 +229,15 @@ void perplexity_stories() {
   }
 }
 
+/// Under an emulator these take minutes and show nothing new.
+void skip_if_emulated() {
+#ifdef NIBBLE_CLI
+  if (std::string(NIBBLE_CLI).ends_with("-emulated")) skip("takes long under an emulator");
+#endif
+}
+
 void perplexity_chat() {
+  skip_if_emulated();
   const Json found =
       parse_json(answer({"perplexity", shared("model/nibble-chat"), shared("model/heldout.jsonl"),
                          "--weights", "f16", "--json"}),
@@ -239,6 +247,7 @@ void perplexity_chat() {
 }
 
 void perplexity_questions() {
+  skip_if_emulated();
   const Json found =
       parse_json(answer({"perplexity", shared("model/nibble-chat"), shared("model/eval.jsonl"),
                          "--weights", "f16", "-n", "250", "--json"}),

@@ -152,9 +152,13 @@ inline void write_tiny_hugging_face(const std::string& directory) {
   write_file(directory + "/model.safetensors", tiny_safetensors());
 }
 
+// The least vocabulary of llama2.c that is a tokenizer: three special tokens, 256 bytes, letters.
+inline constexpr uint64_t kTinyLlama2cVocab = 264;
+
 /// A llama2.c model of `n_layers`; the output head is separate if not tied.
-inline std::string tiny_llama2c(bool tied = true, int32_t n_layers = 1) {
-  const auto vocab = static_cast<int32_t>(kTinyVocab), seq_len = 4;
+inline std::string tiny_llama2c(bool tied = true, int32_t n_layers = 1,
+                                uint64_t vocab_size = kTinyVocab) {
+  const auto vocab = static_cast<int32_t>(vocab_size), seq_len = 4;
   std::string bytes;
   for (const int32_t n : {static_cast<int32_t>(kTinyDim), static_cast<int32_t>(kTinyFfn), n_layers,
                           2, 1, tied ? vocab : -vocab, seq_len})
@@ -162,15 +166,19 @@ inline std::string tiny_llama2c(bool tied = true, int32_t n_layers = 1) {
   const uint64_t layer =
       2 * kTinyDim * kTinyDim + 2 * kTinyKvDim * kTinyDim + 3 * kTinyFfn * kTinyDim + 2 * kTinyDim;
   const uint64_t rope = 4 * kTinyDim / 2;  // seq_len rows of cosines and sines of half a head
-  return bytes + tiny_f32(kTinyVocab * kTinyDim * (tied ? 1 : 2) +
+  return bytes + tiny_f32(vocab_size * kTinyDim * (tied ? 1 : 2) +
                           layer * static_cast<uint64_t>(n_layers) + kTinyDim + rope);
 }
 
-inline std::string tiny_llama2c_tokenizer() {
+inline std::string tiny_llama2c_tokenizer(uint64_t vocab_size = kTinyVocab) {
   std::string bytes = raw<int32_t>(5);
-  for (size_t i = 0; i < tiny_tokens().size(); ++i)
-    bytes += raw(-static_cast<float>(i)) + raw(static_cast<int32_t>(tiny_tokens()[i].size())) +
-             tiny_tokens()[i];
+  for (uint64_t i = 0; i < vocab_size; ++i) {
+    // The text of bytes does not matter; letters follow them.
+    const std::string text = i < tiny_tokens().size() ? tiny_tokens()[i]
+                             : i < 259                ? std::string("?")
+                                       : std::string(1, static_cast<char>('a' + (i - 259)));
+    bytes += raw(-static_cast<float>(i)) + raw(static_cast<int32_t>(text.size())) + text;
+  }
   return bytes;
 }
 

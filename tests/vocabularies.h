@@ -59,7 +59,7 @@ inline Vocabulary byte_vocabulary(PreTokenizer pre, const std::vector<std::strin
 
 inline std::string joined(const std::vector<Token>& ids) {
   std::string text;
-  for (const Token id : ids) text += (text.empty() ? "" : " ") + std::to_string(id);
+  for (const Token id : ids) text.append(text.empty() ? "" : " ").append(std::to_string(id));
   return text;
 }
 

@@ -94,7 +94,8 @@ int Conversation::stream(Turn&& turn) {
   }
   if (flags_.verbose || (interactive_ && ::isatty(STDERR_FILENO))) {
     const bool stopped = last_.stop == StopReason::cancelled;
-    print_note("[" + timings(last_) + (stopped ? "; stopped]" : "]"), flags_);
+    print_note(std::string("[").append(timings(last_)).append(stopped ? "; stopped]" : "]"),
+               flags_);
   }
   return scope.signal();
 }

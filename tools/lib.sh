@@ -207,7 +207,7 @@ build() {
     echo "$status" >"$work/status"
   } | tee "$work/log" | show_progress "Building"
   if [ "$(cat "$work/status")" -ne 0 ]; then
-    cat "$work/log" >&2
+    grep -v '^\[ *[0-9]*%\]' "$work/log" >&2 || true
     die "the build failed"
   fi
 }

@@ -19,12 +19,12 @@ struct Message {
 };
 
 struct ChatOptions {
-  std::string system;                      // the system prompt; empty: none
-  std::optional<SamplerOptions> sampling;  // none: the model's
-  int max_tokens = -1;                     // of a reply; -1: until it ends
-  std::vector<std::string> stop;           // texts that end a reply; not part of it
-  std::string chat_template;               // "", a name of chat_template_names(), or Jinja text
-  SessionOptions session;
+  std::string system = {};                      // the system prompt; empty: none
+  std::optional<SamplerOptions> sampling = {};  // none: the model's
+  int max_tokens = -1;                          // of a reply; -1: until it ends
+  std::vector<std::string> stop = {};           // texts that end a reply; not part of it
+  std::string chat_template = {};  // "", a name of chat_template_names(), or Jinja text
+  SessionOptions session = {};
 };
 
 enum class StopReason : uint8_t { end, stop_text, length, context, cancelled };

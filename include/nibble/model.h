@@ -31,9 +31,9 @@ struct ModelOptions {
   WeightType weights = WeightType::automatic;
   int group = 32;  // columns per scale where weights are quantized at load: 32, 64, 128
   Activations activations = Activations::automatic;
-  std::string isa;     // "", or a name of kernel set: scalar, avx2, avx512, neon, ...
-  bool mlock = false;  // lock the weights in memory
-  Progress progress;   // of loading
+  std::string isa = {};    // "", or a name of kernel set: scalar, avx2, avx512, neon, ...
+  bool mlock = false;      // lock the weights in memory
+  Progress progress = {};  // of loading
 };
 
 /// What was understood of a file.

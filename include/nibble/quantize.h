@@ -11,7 +11,7 @@ struct QuantizeOptions {
   int group = 32;          // 32, 64, 128
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
   int threads = 0;
-  Progress progress;
+  Progress progress = {};
 };
 
 struct QuantizeResult {

@@ -44,7 +44,7 @@ class AnonymousMemory {
   ~AnonymousMemory();
 
   std::byte* data() const { return data_; }
-  size_t size() const { return size_; }
+  size_t size() const { return size_; }  // what was asked for, rounded up to whole pages
   void lock() const;
 
  private:

@@ -388,6 +388,7 @@ std::string config_to_json(const Config& c, const SamplerOptions& s) {
   sampling.emplace_back("min_p", number(s.min_p));
   sampling.emplace_back("repetition_penalty", number(s.repeat_penalty));
   Json::Object out;
+  out.reserve(32);
   out.emplace_back("architecture", Json(c.architecture));
   out.emplace_back("name", Json(c.name));
   out.emplace_back("n_layers", Json(c.n_layers));

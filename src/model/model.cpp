@@ -41,6 +41,8 @@ void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
   if (!has_vocabulary(checkpoint)) return;
   Vocabulary vocabulary = read_vocabulary(checkpoint);
   model.chat_template = vocabulary.chat_template;
+  // Embeddings may have more rows than there are tokens: such an id is a token without text.
+  pad_vocabulary(vocabulary, static_cast<size_t>(model.config.vocab_size));
   model.tokenizer = make_tokenizer(std::move(vocabulary));
 }
 

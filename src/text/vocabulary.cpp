@@ -202,4 +202,11 @@ Vocabulary read_vocabulary(const Checkpoint& checkpoint) {
                               where + ": " + kNibTensor);
 }
 
+void pad_vocabulary(Vocabulary& v, size_t n) {
+  if (v.tokens.size() >= n) return;
+  v.tokens.resize(n);
+  v.kinds.resize(n, TokenKind::unused);
+  if (!v.scores.empty()) v.scores.resize(n);
+}
+
 }  // namespace nibble

@@ -56,6 +56,9 @@ Vocabulary read_vocabulary(const Checkpoint& checkpoint);
 /// From the tokenizer files of a Hugging Face directory; no weights or config.json are needed.
 Vocabulary read_vocabulary_from_directory(const std::string& directory);
 
+/// Adds unused tokens without text until there are n; no change if there are as many.
+void pad_vocabulary(Vocabulary& vocabulary, size_t n);
+
 /// The JSON text that a .nib file stores, and back (validated like any other input).
 std::string vocabulary_to_json(const Vocabulary& vocabulary);
 Vocabulary vocabulary_from_json(std::string_view text, const std::string& where);

@@ -109,12 +109,8 @@ class HuggingFaceReader {
                         static_cast<int64_t>(v_.tokens.size()));
     if (const Json* added = member(&tokenizer, "added_tokens"))
       for (const Json& token : added->as_array(where_)) read_added_token(token, n_rows);
-    if (n_rows < static_cast<int64_t>(kMaxVocabulary) && n_rows > 0) fill(n_rows);
-  }
-
-  void fill(int64_t n_rows) {
-    v_.tokens.resize(static_cast<size_t>(n_rows));
-    v_.kinds.resize(static_cast<size_t>(n_rows), TokenKind::unused);
+    if (n_rows < static_cast<int64_t>(kMaxVocabulary) && n_rows > 0)
+      pad_vocabulary(v_, static_cast<size_t>(n_rows));
   }
 
   void read_added_token(const Json& token, int64_t n_rows) {

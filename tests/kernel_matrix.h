@@ -1,0 +1,267 @@
+// Random packed matrices, their weights read from the bytes by the words of packed.h, and
+// activations.
+#pragma once
+
+#include "kernel_check.h"
+
+namespace nibble::test {
+
+struct Format {
+  Codes codes;
+  Scheme scheme;
+  uint16_t group;
+  uint8_t zero;
+  std::string name() const {
+    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "q8"};
+    static constexpr const char* kSchemes[] = {"none", "f16", "f16_zero", "f16_min",
+                                               "k6",   "k8",  "k8_min"};
+    return std::string(kCodes[static_cast<int>(codes)]) + " " + kSchemes[static_cast<int>(scheme)] +
+           " g" + std::to_string(group);
+  }
+};
+
+inline std::vector<Format> quantized_formats() {
+  std::vector<Format> all;
+  for (const Codes codes : {Codes::q4, Codes::q8}) {
+    const bool q4 = codes == Codes::q4;
+    for (const uint16_t group : {uint16_t{32}, uint16_t{64}, uint16_t{128}}) {
+      all.push_back({codes, Scheme::f16, group, q4 ? uint8_t{8} : uint8_t{128}});
+      all.push_back({codes, Scheme::f16_zero, group, 0});
+      all.push_back({codes, Scheme::f16_min, group, 0});
+    }
+    all.push_back({codes, Scheme::f16, 32, q4 ? uint8_t{0} : uint8_t{16}});
+    all.push_back({codes, Scheme::k6, 32, 0});
+    all.push_back({codes, Scheme::k8, 16, q4 ? uint8_t{4} : uint8_t{32}});
+    all.push_back({codes, Scheme::k8, 32, q4 ? uint8_t{8} : uint8_t{127}});
+    all.push_back({codes, Scheme::k8_min, 16, 0});
+  }
+  return all;
+}
+
+inline std::vector<Format> all_formats() {
+  std::vector<Format> all = quantized_formats();
+  for (const Codes codes : {Codes::f32, Codes::f16, Codes::bf16})
+    all.push_back({codes, Scheme::none, 0, 0});
+  return all;
+}
+
+inline size_t scale_bytes(const Format& f, size_t cols_padded) {
+  switch (f.scheme) {
+    case Scheme::none:
+      return 0;
+    case Scheme::f16:
+      return cols_padded / f.group * 32;
+    case Scheme::f16_zero:
+      return cols_padded / f.group * 48;
+    case Scheme::f16_min:
+      return cols_padded / f.group * 64;
+    case Scheme::k6:
+      return cols_padded / 256 * 256;
+    case Scheme::k8:
+      return cols_padded / 256 * (f.group == 16 ? 288 : 160);
+    case Scheme::k8_min:
+      return cols_padded / 256 * 576;
+  }
+  return 0;
+}
+
+/// A random matrix; strides leave room between the panels, filled with 0xff.
+struct Matrix {
+  Format format;
+  PackedView view;
+  Buffer codes{0}, scales{0};
+  size_t panels() const { return (view.shape.rows + 15) / 16; }
+};
+
+inline uint16_t random_half(Random& random) {  // +-2^-8 .. 2^-3
+  return static_cast<uint16_t>((random() & 0x83ffu) | (7 + random() % 5) << 10);
+}
+
+/// Fills the fp16 fields of one panel's scales, at 16 values each, 0 for rows that do not exist.
+inline void fill_halves(Random& random, uint8_t* scales, size_t bytes, size_t per, size_t fields,
+                        size_t rows) {
+  for (size_t at = 0; at < bytes; at += per)
+    for (size_t i = 0; i < 16 * fields; ++i) {
+      const uint16_t bits = i % 16 < rows ? random_half(random) : uint16_t{0};
+      std::memcpy(scales + at + 2 * i, &bits, 2);
+    }
+}
+
+inline void fill_panel(Random& random, const Format& f, size_t rows, size_t cols_padded,
+                       size_t code_bytes, uint8_t* codes, uint8_t* scales) {
+  for (size_t i = 0; i < code_bytes; ++i) codes[i] = static_cast<uint8_t>(random());
+  const size_t bytes = scale_bytes(f, cols_padded);
+  for (size_t i = 0; i < bytes; ++i) scales[i] = static_cast<uint8_t>(random());
+  switch (f.scheme) {
+    case Scheme::none:
+      for (size_t i = 0; i < cols_padded * 16; ++i) {
+        const float w = i % 16 < rows ? uniform(random, -1, 1) : 0.0f;
+        const uint16_t bits = i % 16 >= rows ? uint16_t{0}
+                              : f.codes == Codes::f16
+                                  ? random_half(random)
+                                  : static_cast<uint16_t>(0x3e00u | (random() & 0x80ffu));
+        if (f.codes == Codes::f32)
+          std::memcpy(codes + 4 * i, &w, 4);
+        else
+          std::memcpy(codes + 2 * i, &bits, 2);
+      }
+      return;
+    case Scheme::f16:
+      return fill_halves(random, scales, bytes, 32, 1, rows);
+    case Scheme::f16_zero:
+      return fill_halves(random, scales, bytes, 48, 1, rows);
+    case Scheme::f16_min:
+      return fill_halves(random, scales, bytes, 64, 2, rows);
+    case Scheme::k6:
+      return fill_halves(random, scales, bytes, 256, 2, rows);
+    case Scheme::k8:
+      return fill_halves(random, scales, bytes, f.group == 16 ? 288 : 160, 1, rows);
+    case Scheme::k8_min:
+      return fill_halves(random, scales, bytes, 576, 2, rows);
+  }
+}
+
+inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint32_t cols) {
+  const bool super = f.scheme == Scheme::k6 || f.scheme == Scheme::k8 || f.scheme == Scheme::k8_min;
+  const uint32_t unit = super ? 256 : f.group == 0 ? 1 : f.group;
+  Matrix m{.format = f, .view = {}};
+  m.view.shape = {rows, cols, f.codes, f.scheme, f.group, f.zero};
+  m.view.cols_padded = (cols + unit - 1) / unit * unit;
+  const size_t half_bytes = f.codes == Codes::q4    ? 1
+                            : f.codes == Codes::q8  ? 2
+                            : f.codes == Codes::f32 ? 8
+                                                    : 4;
+  const size_t code_bytes = m.view.cols_padded * 8 * half_bytes;
+  m.view.code_stride = code_bytes / 64 * 64 + 128;
+  m.view.scale_stride = scale_bytes(f, m.view.cols_padded) / 64 * 64 + 128;
+  m.codes = Buffer(m.panels() * m.view.code_stride);
+  m.scales = Buffer(m.panels() * m.view.scale_stride);
+  m.view.codes = m.codes.at();
+  m.view.scales = m.scales.at();
+  for (size_t p = 0; p < m.panels(); ++p)
+    fill_panel(random, f, std::min<size_t>(16, rows - 16 * p), m.view.cols_padded, code_bytes,
+               m.codes.at(p * m.view.code_stride), m.scales.at(p * m.view.scale_stride));
+  return m;
+}
+
+/// w = s * q + m (m = -s * z where the scheme has zeros), read from the bytes by packed.h's words.
+struct Weight {
+  double s = 0, q = 0, m = 0;
+  int64_t z = 0;
+};
+
+inline void read_scheme(const PackedShape& shape, const uint8_t* panel, size_t k, size_t r,
+                        Weight& w) {
+  const size_t g = k / shape.group;   // group of the row
+  const size_t in = k % 256;          // column of the 256
+  const size_t j = in / shape.group;  // group of the 256
+  switch (shape.scheme) {
+    case Scheme::none:
+      return;
+    case Scheme::f16:
+      w.s = half_at(panel + g * 32 + 2 * r);
+      w.z = shape.zero;
+      break;
+    case Scheme::f16_zero:
+      w.s = half_at(panel + g * 48 + 2 * r);
+      w.z = panel[g * 48 + 32 + r];
+      break;
+    case Scheme::f16_min:
+      w.s = half_at(panel + g * 64 + 2 * r);
+      w.m = half_at(panel + g * 64 + 32 + 2 * r);
+      return;
+    case Scheme::k6: {
+      const uint8_t* super = panel + k / 256 * 256;
+      const size_t pair = in / 64;
+      const bool second = in % 64 >= 32;
+      const int sc = super[64 + 16 * pair + r];
+      const int mn = super[128 + 16 * pair + r];
+      const int hi = super[192 + 16 * pair + r];
+      const int scale = second ? sc / 16 + (hi / 4 % 4) * 16 : sc % 16 + hi % 4 * 16;
+      const int min = second ? mn / 16 + hi / 64 * 16 : mn % 16 + (hi / 16 % 4) * 16;
+      w.s = half_at(super + 2 * r) * scale;
+      w.m = -half_at(super + 32 + 2 * r) * min;
+      return;
+    }
+    case Scheme::k8: {
+      const uint8_t* super = panel + k / 256 * (shape.group == 16 ? 288 : 160);
+      w.s = half_at(super + 2 * r) * static_cast<int8_t>(super[32 + 16 * j + r]);
+      w.z = shape.zero;
+      break;
+    }
+    case Scheme::k8_min: {
+      const uint8_t* super = panel + k / 256 * 576;
+      w.s = half_at(super + 2 * r) * super[64 + 16 * j + r];
+      w.m = -half_at(super + 32 + 2 * r) * super[64 + 256 + 16 * j + r];
+      return;
+    }
+  }
+  w.m = -w.s * static_cast<double>(w.z);
+}
+
+inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
+  const uint8_t* codes = view.codes + n / 16 * view.code_stride;
+  const size_t r = n % 16;
+  Weight w;
+  float f;
+  switch (view.shape.codes) {
+    case Codes::f32:
+      std::memcpy(&f, codes + 4 * (k * 16 + r), 4);
+      return {.s = 1, .q = static_cast<double>(f)};
+    case Codes::f16:
+      return {.s = 1, .q = half_at(codes + 2 * (k * 16 + r))};
+    case Codes::bf16:
+      return {.s = 1, .q = bf16_at(codes + 2 * (k * 16 + r))};
+    case Codes::q4: {
+      const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
+      w.q = k / 4 % 2 == 0 ? byte % 16 : byte / 16;
+      break;
+    }
+    case Codes::q8:
+      w.q = codes[64 * (k / 4) + 4 * r + k % 4];
+      break;
+  }
+  read_scheme(view.shape, view.scales + n / 16 * view.scale_stride, k, r, w);
+  return w;
+}
+
+struct Activations {
+  QuantizedRows rows;
+  Buffer codes{0};
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
+};
+
+inline Activations empty_activations(size_t n_rows, size_t n_groups, size_t group) {
+  Activations a;
+  const size_t stride = (n_groups * group + 63) / 64 * 64 + 64;
+  a.codes = Buffer(n_rows * stride);
+  a.scales.assign(n_rows * n_groups, kNan);
+  a.sums.assign(n_rows * n_groups, -12345);
+  a.rows = {a.codes.at<int8_t>(), a.scales.data(), a.sums.data(), n_rows, stride, n_groups, group};
+  return a;
+}
+
+/// Random codes that fit a matrix, zero beyond its columns.
+inline Activations random_activations(Random& random, const PackedView& w, size_t n_rows,
+                                      bool extreme) {
+  const size_t group = w.shape.group;
+  Activations a = empty_activations(n_rows, w.cols_padded / group + 1, group);
+  for (size_t t = 0; t < n_rows; ++t) {
+    int8_t* codes = a.rows.codes + t * a.rows.stride;
+    std::memset(codes, 0, a.rows.stride);
+    const bool negative = random() & 1;
+    for (size_t k = 0; k < w.shape.cols; ++k)
+      codes[k] = static_cast<int8_t>(extreme ? (negative ? -127 : 127)
+                                             : static_cast<int>(random() % 255) - 127);
+    for (size_t g = 0; g < a.rows.n_groups; ++g) {
+      const size_t i = t * a.rows.n_groups + g;
+      a.scales[i] = uniform(random, 0.001f, 0.02f);
+      a.sums[i] = 0;
+      for (size_t k = g * group; k < (g + 1) * group; ++k) a.sums[i] += codes[k];
+    }
+  }
+  return a;
+}
+
+}  // namespace nibble::test

@@ -1,0 +1,199 @@
+// Matrix products of every format, see kernel_check.h.
+#include "kernel_matrix.h"
+
+namespace {
+
+using namespace nibble;
+using namespace nibble::test;
+
+struct Expected {
+  double value = 0, tolerance = 0;
+};
+
+/// y[t][n] by integers within the groups and doubles across them.
+Expected expected_q(const Matrix& m, const Activations& a, size_t t, size_t n) {
+  const size_t group = m.format.group;
+  Expected y;
+  for (size_t g = 0; g < m.view.cols_padded / group; ++g) {
+    int64_t dot = 0, sum = 0;
+    Weight w;
+    for (size_t k = g * group; k < (g + 1) * group; ++k) {
+      w = weight_at(m.view, n, k);
+      dot += static_cast<int64_t>(w.q) * a.rows.codes[t * a.rows.stride + k];
+      sum += a.rows.codes[t * a.rows.stride + k];
+    }
+    if (w.z != 0) w.m = 0;
+    const double xs = static_cast<double>(a.scales[t * a.rows.n_groups + g]);
+    const double high = xs * w.s * static_cast<double>(dot - w.z * sum);
+    const double low = xs * w.m * static_cast<double>(sum);
+    y.value += high + low;
+    y.tolerance += std::abs(high) + std::abs(low);
+  }
+  y.tolerance *= kEps * static_cast<double>(m.view.cols_padded / group + 4);
+  return y;
+}
+
+Expected expected_f32(const Matrix& m, const float* x, size_t n) {
+  Expected y;
+  for (size_t k = 0; k < m.view.shape.cols; ++k) {
+    const Weight w = weight_at(m.view, n, k);
+    const double v = static_cast<double>(x[k]);
+    y.value += (w.s * w.q + w.m) * v;
+    y.tolerance += (std::abs(w.s * w.q) + std::abs(w.m)) * std::abs(v);
+  }
+  y.tolerance *= kEps * static_cast<double>(m.view.shape.cols + 4);
+  return y;
+}
+
+/// Compares y [n_rows, 16 * panels] with expect(t, n); rows that are padding must be exactly 0.
+template <class Expect>
+void check_product(const std::string& what, const Matrix& m, size_t n_rows,
+                   const std::vector<float>& y, const Expect& expect) {
+  const size_t stride = m.panels() * 16;
+  for (size_t t = 0; t < n_rows; ++t)
+    for (size_t n = 0; n < stride; ++n) {
+      Expected e;
+      if (n < m.view.shape.rows) e = expect(t, n);
+      test::check_near(static_cast<double>(y[t * stride + n]), e.value, e.tolerance,
+                       what + " at " + std::to_string(t) + "," + std::to_string(n));
+    }
+}
+
+std::string shape_name(const Kernels& k, const Format& f, uint32_t rows, uint32_t cols, size_t n) {
+  return std::string(k.name) + " " + f.name() + " " + std::to_string(rows) + "x" +
+         std::to_string(cols) + " rows " + std::to_string(n);
+}
+
+constexpr struct {
+  uint32_t rows, cols;
+  size_t n_rows;
+} kShapes[] = {{1, 1, 1},    {16, 32, 2}, {33, 172, 3}, {50, 300, 9},
+               {17, 515, 5}, {8, 64, 33}, {31, 257, 8}, {64, 288, 17}};
+
+void matmul_q_shapes() {
+  Random random(1);
+  for (const Format& f : quantized_formats())
+    for (const auto& [rows, cols, n_rows] : kShapes) {
+      const Matrix m = random_matrix(random, f, rows, cols);
+      const Activations a = random_activations(random, m.view, n_rows, false);
+      for (const Kernels* kernels : sets_under_test()) {
+        std::vector<float> y(n_rows * m.panels() * 16, kNan);
+        kernels->matmul_q(m.view, 0, m.panels(), a.rows, y.data(), m.panels() * 16);
+        check_product(shape_name(*kernels, f, rows, cols, n_rows), m, n_rows, y,
+                      [&](size_t t, size_t n) { return expected_q(m, a, t, n); });
+      }
+    }
+}
+
+/// All codes 0 or all at their maximum against activations of +-127: sums that overflow 16 bits or
+/// saturate show here.
+void matmul_q_extremes() {
+  Random random(2);
+  for (const Format& f : quantized_formats())
+    for (const int fill : {0x00, 0xff}) {
+      Matrix m = random_matrix(random, f, 32, 512);
+      std::memset(m.codes.at(), fill, m.panels() * m.view.code_stride);
+      const Activations a = random_activations(random, m.view, 6, true);
+      for (const Kernels* kernels : sets_under_test()) {
+        std::vector<float> y(6 * m.panels() * 16, kNan);
+        kernels->matmul_q(m.view, 0, m.panels(), a.rows, y.data(), m.panels() * 16);
+        check_product(shape_name(*kernels, f, 32, 512, 6) + " codes " + std::to_string(fill), m, 6,
+                      y, [&](size_t t, size_t n) { return expected_q(m, a, t, n); });
+      }
+    }
+}
+
+/// Every value of an 8-bit code, against both signs.
+void matmul_q_every_code() {
+  Random random(3);
+  Matrix m = random_matrix(random, {Codes::q8, Scheme::f16, 32, 128}, 16, 1024);
+  for (size_t i = 0; i < m.view.code_stride; ++i)
+    m.codes.at()[i] = static_cast<uint8_t>(i / 4 % 16 * 16 + i / 64 % 16);
+  const Activations a = random_activations(random, m.view, 4, true);
+  for (const Kernels* kernels : sets_under_test()) {
+    std::vector<float> y(4 * 16, kNan);
+    kernels->matmul_q(m.view, 0, 1, a.rows, y.data(), 16);
+    check_product(kernels->name, m, 4, y,
+                  [&](size_t t, size_t n) { return expected_q(m, a, t, n); });
+  }
+}
+
+void matmul_f32_shapes() {
+  Random random(4);
+  for (const Format& f : all_formats())
+    for (const auto& [rows, cols, n_rows] : kShapes) {
+      const Matrix m = random_matrix(random, f, rows, cols);
+      const size_t stride = cols + 3;  // what lies between the rows must not be read
+      std::vector<float> x = random_floats(random, n_rows * stride);
+      for (size_t i = 0; i < x.size(); ++i)
+        if (i % stride >= cols) x[i] = kNan;
+      for (const Kernels* kernels : sets_under_test()) {
+        std::vector<float> y(n_rows * m.panels() * 16, kNan);
+        kernels->matmul_f32(m.view, 0, m.panels(), x.data(), stride, n_rows, y.data(),
+                            m.panels() * 16);
+        check_product(shape_name(*kernels, f, rows, cols, n_rows), m, n_rows, y,
+                      [&](size_t t, size_t n) { return expected_f32(m, &x[t * stride], n); });
+      }
+    }
+}
+
+/// Rows first..last-1 of activations as a batch of their own.
+QuantizedRows some_rows(const QuantizedRows& x, size_t first, size_t last) {
+  QuantizedRows part = x;
+  part.codes += first * x.stride;
+  part.scales += first * x.n_groups;
+  part.sums += first * x.n_groups;
+  part.n_rows = last - first;
+  return part;
+}
+
+/// Row by row and panel by panel: the same bits as all at once, and nothing else is written.
+void matmul_is_reproducible() {
+  Random random(5);
+  constexpr size_t kRows = 23;
+  for (const Format& f : all_formats()) {
+    const Matrix m = random_matrix(random, f, 77, 300);
+    const size_t stride = m.panels() * 16 + 5;
+    const std::vector<float> x = random_floats(random, kRows * 300);
+    for (const Kernels* kernels : sets_under_test()) {
+      const std::vector<float> blank(kRows * stride, -1.0f);
+      std::vector<float> all = blank, rows = blank, panels = blank;
+      const auto run = [&](auto&& matmul) {
+        matmul(0, kRows, 0, m.panels(), all.data());
+        for (size_t t = 0; t < kRows; ++t) matmul(t, t + 1, 0, m.panels(), rows.data());
+        matmul(0, 13, 0, 1, panels.data());
+        matmul(13, kRows, 0, 1, panels.data());
+        matmul(0, kRows, 1, 4, panels.data());
+        matmul(0, kRows, 4, m.panels(), panels.data());
+        const std::string what = shape_name(*kernels, f, 77, 300, kRows);
+        check_same(what + ": row by row differs", all, rows);
+        check_same(what + ": panel by panel differs", all, panels);
+        for (size_t i = 0; i < all.size(); ++i)
+          if (i % stride >= m.panels() * 16) check_eq(all[i], -1.0f, what + ": wrote too far");
+      };
+      run([&](size_t t0, size_t t1, size_t p0, size_t p1, float* y) {
+        kernels->matmul_f32(m.view, p0, p1, x.data() + t0 * 300, 300, t1 - t0, y + t0 * stride,
+                            stride);
+      });
+      if (f.scheme == Scheme::none) continue;
+      all = rows = panels = blank;
+      const Activations a = random_activations(random, m.view, kRows, false);
+      run([&](size_t t0, size_t t1, size_t p0, size_t p1, float* y) {
+        kernels->matmul_q(m.view, p0, p1, some_rows(a.rows, t0, t1), y + t0 * stride, stride);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return nibble::test::run(argc, argv,
+                           {
+                               {"matmul_q on ragged shapes", matmul_q_shapes},
+                               {"matmul_q at the extremes", matmul_q_extremes},
+                               {"matmul_q for every code", matmul_q_every_code},
+                               {"matmul_f32 on ragged shapes", matmul_f32_shapes},
+                               {"matmul is reproducible", matmul_is_reproducible},
+                           });
+}
