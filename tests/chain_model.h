@@ -101,9 +101,10 @@ class ChainModel {
         }
       }
       header.append(header.size() > 1 ? ",\"" : "\"").append(name);
-      header += R"(":{"dtype":"F32","shape":[)" + std::to_string(t.rows) +
-                (t.cols == 0 ? "" : "," + std::to_string(t.cols)) + R"(],"data_offsets":[)" +
-                begin + "," + std::to_string(data.size()) + "]}";
+      header.append(R"(":{"dtype":"F32","shape":[)").append(std::to_string(t.rows));
+      if (t.cols != 0) header.append(",").append(std::to_string(t.cols));
+      header.append(R"(],"data_offsets":[)").append(begin).append(",");
+      header.append(std::to_string(data.size())).append("]}");
     }
     header += "}";
     return raw(uint64_t{header.size()}) + header + data;

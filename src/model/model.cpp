@@ -108,7 +108,7 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
     info.n_params += uint64_t{s.rows} * s.cols;
     info.weight_bytes += m.bytes;
     std::string type = format_name(s);
-    if (m.source_type != type) type += " (" + m.source_type + ")";
+    if (!m.source_type.empty() && m.source_type != type) type += " (" + m.source_type + ")";
     info.tensors.push_back({m.name, s.rows, s.cols, std::move(type), m.bytes});
   };
   const auto add_vector = [&](const std::vector<float>& v) {
