@@ -160,18 +160,25 @@ void test_terminal() {
   terminal.send("/regen\r");
   terminal.expect(kReply);
   terminal.expect("[prompt 1 tokens");
+  terminal.expect("> ");
   terminal.send("/system be brief\r");
   terminal.expect("system prompt: be brief");
+  terminal.expect("> ");
   terminal.send("/stats\r");
   terminal.expect("3 messages");
+  terminal.expect("> ");
   terminal.send("/nonsense\r");
   terminal.expect("/nonsense: no such command (/help lists them)");
+  terminal.expect("> ");
   terminal.send("/help\r");
   terminal.expect("/regen  ");
+  terminal.expect("> ");
   terminal.send("/clear\r");
   terminal.expect("forgotten");
+  terminal.expect("> ");
   terminal.send("/st\t\r");  // Tab completes it
   terminal.expect("1 messages, 0 of ");
+  terminal.expect("> ");
   terminal.send("\x04");
   check_eq(terminal.finish(), 0, "Ctrl-D");
 }
@@ -220,6 +227,7 @@ void test_terminal_interrupt() {
   terminal.expect("> ");
   terminal.send("/stats\r");
   terminal.expect("2 messages");
+  terminal.expect("> ");
   terminal.send("\x03");
   check_eq(terminal.finish(), 130);
 }
@@ -257,6 +265,7 @@ void test_terminal_overflow() {
   terminal.expect("> ");
   terminal.send("/stats\r");
   terminal.expect("2 messages");
+  terminal.expect("> ");
   terminal.send("\x04");
   check_eq(terminal.finish(), 0);
 }

@@ -74,23 +74,6 @@ Number parse_number(const std::string& text, Number low, Number high, const char
                    (open ? " or more" : " to " + shown(high)));
 }
 
-/// A setter that looks `value` up in a table of words.
-template <class Value>
-std::function<void(const std::string&)> to_choice(
-    Value& target, std::vector<std::pair<const char*, Value>> choices) {
-  return [&target, choices = std::move(choices)](const std::string& value) {
-    std::string known;
-    for (const auto& [word, meaning] : choices) {
-      if (value == word) {
-        target = meaning;
-        return;
-      }
-      known += (known.empty() ? "" : ", ") + std::string(word);
-    }
-    throw UsageError("\"" + value + "\" is none of " + known);
-  };
-}
-
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
@@ -306,6 +289,23 @@ std::function<void(const std::string&)> to_switch(bool& target, bool value) {
   return [&target, value](const std::string&) { target = value; };
 }
 
+std::function<void(const std::string&)> to_group(int& target) {
+  return to_choice<int>(target, {{"32", 32}, {"64", 64}, {"128", 128}});
+}
+
+std::function<void(const std::string&)> to_weight_type(WeightType& target) {
+  return to_choice<WeightType>(target, {{"auto", WeightType::automatic},
+                                        {"q4", WeightType::q4},
+                                        {"q8", WeightType::q8},
+                                        {"f16", WeightType::f16},
+                                        {"f32", WeightType::f32}});
+}
+
+std::function<void(const std::string&)> to_kv_type(KvType& target) {
+  return to_choice<KvType>(target,
+                           {{"f16", KvType::f16}, {"q8_0", KvType::q8_0}, {"f32", KvType::f32}});
+}
+
 void add_model_flags(Flags& flags, CommonOptions& options) {
   constexpr int kMaxThreads = 1024;
   ModelOptions& model = options.model;
@@ -327,11 +327,7 @@ void add_model_flags(Flags& flags, CommonOptions& options) {
   flags.add({"--isa", "NAME", "kernels: scalar, avx2, avx512, neon, ...; also $NIBBLE_ISA",
              "the best", to_string(model.isa)});
   flags.add({"--weights", "TYPE", "what unquantized weights become: auto, q4, q8, f16, f32", "auto",
-             to_choice<WeightType>(model.weights, {{"auto", WeightType::automatic},
-                                                   {"q4", WeightType::q4},
-                                                   {"q8", WeightType::q8},
-                                                   {"f16", WeightType::f16},
-                                                   {"f32", WeightType::f32}})});
+             to_weight_type(model.weights)});
   flags.add({"--activations", "TYPE", "auto, int8, f32 (exact and slow, for checking)", "auto",
              to_choice<Activations>(model.activations, {{"auto", Activations::automatic},
                                                         {"int8", Activations::int8},
@@ -348,19 +344,15 @@ void add_model_flags(Flags& flags, CommonOptions& options) {
 void add_session_flags(Flags& flags, CommonOptions& options) {
   constexpr int kMax = std::numeric_limits<int>::max();
   SessionOptions& session = options.session;
-  const auto kv_type = [](KvType& target) {
-    return to_choice<KvType>(target,
-                             {{"f16", KvType::f16}, {"q8_0", KvType::q8_0}, {"f32", KvType::f32}});
-  };
   flags.section("context");
   flags.add(
       {"-c, --ctx-size", "N", "positions; 0: the model's", "0", to_int(session.context, 0, kMax)});
   flags.add({"-b, --batch-size", "N", "tokens computed together in prefill",
              std::to_string(session.batch), to_int(session.batch, 1, kMax)});
   flags.add({"-ctk, --cache-type-k", "TYPE", "of the KV cache's keys: f16, q8_0, f32", "f16",
-             kv_type(session.k_type)});
+             to_kv_type(session.k_type)});
   flags.add({"-ctv, --cache-type-v", "TYPE", "of its values: f16, q8_0, f32", "f16",
-             kv_type(session.v_type)});
+             to_kv_type(session.v_type)});
 }
 
 namespace {
@@ -431,11 +423,14 @@ std::string resolve_model_path(const CommonOptions& options, std::vector<std::st
               "give a path, or set NIBBLE_MODEL");
 }
 
+Progress progress_bar(const std::string& title) {
+  if (!::isatty(STDERR_FILENO)) return {};
+  return [bar = std::make_shared<ProgressBar>(title)](double done) { return bar->update(done); };
+}
+
 Model load_model(const std::string& path, const CommonOptions& options) {
   ModelOptions model = options.model;
-  ProgressBar bar("loading");
-  if (::isatty(STDERR_FILENO) && !model.progress)
-    model.progress = [&bar](double done) { return bar.update(done); };
+  if (!model.progress) model.progress = progress_bar("loading");
   return Model(path, model);
 }
 

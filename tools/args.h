@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "nibble/nibble.h"
@@ -61,6 +62,26 @@ std::function<void(const std::string&)> to_int(int& target, int low, int high);
 std::function<void(const std::string&)> to_float(float& target, float low, float high);
 std::function<void(const std::string&)> to_string(std::string& target);
 std::function<void(const std::string&)> to_switch(bool& target, bool value = true);
+std::function<void(const std::string&)> to_group(int& target);
+std::function<void(const std::string&)> to_weight_type(WeightType& target);
+std::function<void(const std::string&)> to_kv_type(KvType& target);
+
+/// A setter that looks the value up in a table of words.
+template <class Value>
+std::function<void(const std::string&)> to_choice(
+    Value& target, std::vector<std::pair<const char*, Value>> choices) {
+  return [&target, choices = std::move(choices)](const std::string& value) {
+    std::string known;
+    for (const auto& [word, meaning] : choices) {
+      if (value == word) {
+        target = meaning;
+        return;
+      }
+      known.append(known.empty() ? "" : ", ").append(word);
+    }
+    throw UsageError("\"" + value + "\" is none of " + known);
+  };
+}
 
 /// What most subcommands share.
 struct CommonOptions {
@@ -85,6 +106,10 @@ SamplerOptions merged_sampling(const Model& model, const CommonOptions& options)
 /// NIBBLE_MODEL, else the bundled model (beside the executable's install prefix, or in the source
 /// tree of a build tree). Throws Error if there is none.
 std::string resolve_model_path(const CommonOptions& options, std::vector<std::string>& arguments);
+
+/// A bar on standard error, from the second second on, until the function is destroyed; empty if
+/// that is no terminal.
+Progress progress_bar(const std::string& title);
 
 /// Loads with a progress bar on standard error (a terminal only, from the second second on).
 Model load_model(const std::string& path, const CommonOptions& options);

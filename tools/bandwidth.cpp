@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <numeric>
 #include <vector>
 
 #include "base/mapped_file.h"
@@ -36,13 +37,19 @@ uint64_t buffer_bytes() {
   return std::max(bytes, uint64_t{64} << 20) / kChunkBytes * kChunkBytes;
 }
 
-/// The sum of words [kChunkBytes / 8]. Four sums make two registers of it, in which additions do
-/// not wait for each other.
+/// The sum of words [kChunkBytes / 8], read the way that a core reads fastest, so that it is a
+/// ceiling: as two streams, each fetched ahead across the ends of pages, where the hardware's own
+/// prefetching stops. Additions of one line do not wait for each other.
 uint64_t sum_chunk(const uint64_t* words) {
-  std::array<uint64_t, 4> sums{};
-  for (size_t i = 0; i < kChunkBytes / sizeof(uint64_t); i += sums.size())
-    for (size_t lane = 0; lane < sums.size(); ++lane) sums[lane] += words[i + lane];
-  return sums[0] + sums[1] + sums[2] + sums[3];
+  constexpr size_t kLine = 8, kHalf = kChunkBytes / sizeof(uint64_t) / 2;  // words
+  constexpr size_t kAhead = 4096 / sizeof(uint64_t);
+  std::array<uint64_t, kLine> sums{};
+  for (size_t i = 0; i < kHalf; i += kLine)
+    for (const uint64_t* line : {words + i, words + kHalf + i}) {
+      __builtin_prefetch(line + kAhead);
+      for (size_t lane = 0; lane < kLine; ++lane) sums[lane] += line[lane];
+    }
+  return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "batch.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -44,17 +42,6 @@ std::function<void(const std::string&)> to_int_list(std::vector<int>& target, in
   };
 }
 
-std::function<void(const std::string&)> to_group(int& target) {
-  return to_choice<int>(target, {{"32", 32}, {"64", 64}, {"128", 128}});
-}
-
-void refuse_choice(const std::string& found, const std::vector<const char*>& names) {
-  std::string text = "found \"" + found + "\", expected ";
-  for (size_t i = 0; i < names.size(); ++i)
-    text += std::string(i == 0 ? "" : i + 1 == names.size() ? " or " : ", ") + names[i];
-  throw UsageError(text);
-}
-
 std::string format(const char* pattern, double value) {
   std::array<char, 400> buffer{};
   const int n = std::snprintf(buffer.data(), buffer.size(), pattern, value);
@@ -81,20 +68,6 @@ std::string printable(std::string text) {
   std::ranges::replace_if(
       text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
   return text;
-}
-
-Progress progress_bar(const std::string& label) {
-  if (!isatty(STDERR_FILENO)) return {};
-  return [label, shown = -1](double done) mutable {
-    const int percent = static_cast<int>(std::clamp(done, 0.0, 1.0) * 100);
-    if (percent == shown) return true;
-    shown = percent;
-    const size_t filled = static_cast<size_t>(percent) * 40 / 100;
-    const std::string bar = std::string(filled, '#') + std::string(40 - filled, '.');
-    std::fprintf(stderr, "\r%s [%s] %3d%%%s", label.c_str(), bar.c_str(), percent,
-                 percent == 100 ? "\n" : "");
-    return true;
-  };
 }
 
 void write_stdout(std::string_view text) {

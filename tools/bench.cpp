@@ -98,9 +98,7 @@ void add_load_flags(Flags& flags, Request& r) {
   flags.add({"--group", "N", "columns that share a scale where weights are quantized: 32, 64, 128",
              std::to_string(r.common.model.group), to_group(r.common.model.group)});
   flags.add({"-ctk, -ctv, --cache-type-k, --cache-type-v", "TYPE",
-             "of the KV cache: f16, q8_0, f32", "f16",
-             to_choice<KvType>(
-                 r.kv, {{"f16", KvType::f16}, {"q8_0", KvType::q8_0}, {"f32", KvType::f32}})});
+             "of the KV cache: f16, q8_0, f32", "f16", to_kv_type(r.kv)});
 }
 
 /// Each combination of depth with a prompt or a generation.

@@ -52,11 +52,7 @@ int run_quantize(std::span<const std::string> args) {
       {"--method", "NAME", "rtn: round to nearest", "rtn", to_choice<int>(method, {{"rtn", 0}})});
   flags.add({"--weights", "TYPE",
              "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32", "auto",
-             to_choice<WeightType>(options.weights, {{"auto", WeightType::automatic},
-                                                     {"q4", WeightType::q4},
-                                                     {"q8", WeightType::q8},
-                                                     {"f16", WeightType::f16},
-                                                     {"f32", WeightType::f32}})});
+             to_weight_type(options.weights)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});
   flags.add({"--sym", "", "no zero points", "", to_switch(options.symmetric)});
