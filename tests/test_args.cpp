@@ -4,6 +4,7 @@
 
 // clang-format off
 #include "../tools/args.cpp"
+#include "../tools/console.cpp"
 #include "../tools/edit_buffer.cpp"
 // clang-format on
 

@@ -324,7 +324,7 @@ void test_options() {
   options.chat_template = "{{ nonsense }}";
   refused("chatml");
   options.chat_template.clear();
-  refused("nibble complete");
+  refused("without a template");
   files.write_config(R"({"chat_template": "{{ nonsense }}"})");
   refused("chatml");
   const std::string jinja =

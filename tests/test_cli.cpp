@@ -133,7 +133,7 @@ void test_chat_lines() {
 
 void test_chat_template() {
   const ChainModel model(kReply);
-  check_refused({"chat", model.path(), "-p", "hi"}, 1, "nibble complete");
+  check_refused({"chat", model.path(), "-p", "hi"}, 1, "without a template");
   check_refused({"chat", model.path(), "-p", "hi", "--chat-template", "x"}, 1, "known: ");
   write_file(model.file("t.jinja"),
              "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + "

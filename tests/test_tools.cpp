@@ -250,7 +250,7 @@ void perplexity_questions() {
   skip_if_emulated();
   const Json found =
       parse_json(answer({"perplexity", shared("model/nibble-chat"), shared("model/eval.jsonl"),
-                         "--weights", "f16", "-n", "250", "--json"}),
+                         "--weights", "f16", "--lines", "250", "--json"}),
                  "out");
   check_eq(number(found, "questions"), 250.0, "questions");
   // One answer may hang on the order of additions.

@@ -15,6 +15,8 @@
 #include <memory>
 #include <utility>
 
+#include "console.h"
+
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
 #endif
@@ -100,9 +102,6 @@ fs::path find_bundled_model() {
   std::vector<fs::path> folders;
   const fs::path executable = executable_path();
   if (!executable.empty()) folders.push_back(executable.parent_path() / "../share/nibble");
-#ifdef NIBBLE_SOURCE_DIR
-  folders.push_back(NIBBLE_SOURCE_DIR);
-#endif
   // A build tree lies in the source tree.
   constexpr int kLevels = 4;
   fs::path folder = executable.parent_path();
@@ -306,8 +305,22 @@ std::function<void(const std::string&)> to_kv_type(KvType& target) {
                            {{"f16", KvType::f16}, {"q8_0", KvType::q8_0}, {"f32", KvType::f32}});
 }
 
+std::function<void(const std::string&)> to_chat_template(std::string& target) {
+  return [&target](const std::string& value) {
+    const std::vector<std::string> names = chat_template_names();
+    const bool known = std::find(names.begin(), names.end(), value) != names.end();
+    std::error_code ignored;
+    if (!known && !fs::exists(value, ignored)) {
+      std::string list;
+      for (const std::string& name : names) list.append(list.empty() ? "" : ", ").append(name);
+      throw Error("--chat-template", "\"" + value + "\" is neither a known name nor a file",
+                  "known: " + list);
+    }
+    target = known ? value : read_text_file(value);
+  };
+}
+
 void add_model_flags(Flags& flags, CommonOptions& options) {
-  constexpr int kMaxThreads = 1024;
   ModelOptions& model = options.model;
   model.isa = environment("NIBBLE_ISA");
   if (const std::string threads = environment("NIBBLE_THREADS"); !threads.empty()) {
@@ -349,10 +362,18 @@ void add_session_flags(Flags& flags, CommonOptions& options) {
       {"-c, --ctx-size", "N", "positions; 0: the model's", "0", to_int(session.context, 0, kMax)});
   flags.add({"-b, --batch-size", "N", "tokens computed together in prefill",
              std::to_string(session.batch), to_int(session.batch, 1, kMax)});
+  // Both have the same type for now: one flag sets both, unless the other says otherwise.
+  const auto kv_type = [](KvType& mine, bool& given, KvType& other, const bool& other_given) {
+    return [&, set = to_kv_type(mine)](const std::string& value) {
+      set(value);
+      given = true;
+      if (!other_given) other = mine;
+    };
+  };
   flags.add({"-ctk, --cache-type-k", "TYPE", "of the KV cache's keys: f16, q8_0, f32", "f16",
-             to_kv_type(session.k_type)});
-  flags.add({"-ctv, --cache-type-v", "TYPE", "of its values: f16, q8_0, f32", "f16",
-             to_kv_type(session.v_type)});
+             kv_type(session.k_type, options.k_type_given, session.v_type, options.v_type_given)});
+  flags.add({"-ctv, --cache-type-v", "TYPE", "of its values; both have the same type", "f16",
+             kv_type(session.v_type, options.v_type_given, session.k_type, options.k_type_given)});
 }
 
 namespace {
@@ -366,7 +387,6 @@ Flag sampling_flag(CommonOptions& options, const char* names, const char* help,
           [=, &options](const std::string& text) {
             const Number value = parse_number(text, low, high, what);
             options.sampling.*member = value;
-            options.sampling_given = true;
             options.sampling_changes.push_back([=](SamplerOptions& o) { o.*member = value; });
           }};
 }
@@ -398,7 +418,6 @@ void add_sampling_flags(Flags& flags, CommonOptions& options) {
                                      "-1 or a whole number");
                }
                options.sampling.seed = seed;
-               options.sampling_given = true;
                options.sampling_changes.push_back([seed](SamplerOptions& o) { o.seed = seed; });
              }});
 }
@@ -431,7 +450,9 @@ Progress progress_bar(const std::string& title) {
 Model load_model(const std::string& path, const CommonOptions& options) {
   ModelOptions model = options.model;
   if (!model.progress) model.progress = progress_bar("loading");
-  return Model(path, model);
+  const Model loaded(path, model);
+  if (options.verbose) print_model(path, loaded, options);
+  return loaded;
 }
 
 std::string read_text_file(const std::string& path) {

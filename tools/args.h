@@ -57,6 +57,8 @@ class Flags {
 /// The word of `known` that `word` was probably meant to be, or "".
 std::string nearest(std::string_view word, std::span<const std::string_view> known);
 
+inline constexpr int kMaxThreads = 1024;
+
 // Setters for Flag::set. Numbers must be whole texts within [low, high].
 std::function<void(const std::string&)> to_int(int& target, int low, int high);
 std::function<void(const std::string&)> to_float(float& target, float low, float high);
@@ -65,6 +67,8 @@ std::function<void(const std::string&)> to_switch(bool& target, bool value = tru
 std::function<void(const std::string&)> to_group(int& target);
 std::function<void(const std::string&)> to_weight_type(WeightType& target);
 std::function<void(const std::string&)> to_kv_type(KvType& target);
+/// A name of chat_template_names(), or the text of a file.
+std::function<void(const std::string&)> to_chat_template(std::string& target);
 
 /// A setter that looks the value up in a table of words.
 template <class Value>
@@ -88,8 +92,8 @@ struct CommonOptions {
   std::string model_path;  // -m, or the first argument; empty: the bundled model
   ModelOptions model;
   SessionOptions session;
-  SamplerOptions sampling;      // what the flags said ...
-  bool sampling_given = false;  // ... if any sampling flag was given; see merged_sampling()
+  bool k_type_given = false, v_type_given = false;  // by a flag: the other follows
+  SamplerOptions sampling;                          // the defaults, changed by the flags
   std::vector<std::function<void(SamplerOptions&)>> sampling_changes;
   bool verbose = false;
   bool no_color = false;

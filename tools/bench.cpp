@@ -22,7 +22,6 @@ namespace nibble::tools {
 namespace {
 
 constexpr int kMaxTokens = 1 << 24;
-constexpr int kMaxThreads = 1024;
 constexpr uint64_t kSmallParams = 500'000'000;  // checked against the scalar kernels unasked
 constexpr int kCheckTokens = 8;
 // Activations are rounded to int8: where another order of additions moves a value across a

@@ -19,7 +19,7 @@ namespace {
 struct ChatFlags : CommonOptions {
   TextOptions text;
   std::string system;
-  std::string chat_template;  // a name or a file
+  std::string chat_template;  // a name or Jinja text
 };
 
 constexpr const char* kHelp =
@@ -66,10 +66,6 @@ ChatOptions chat_options(const Model& model, const ChatFlags& flags) {
   options.stop = flags.text.stops;
   options.chat_template = flags.chat_template;
   options.session = flags.session;
-  const auto names = chat_template_names();
-  const bool is_name = std::find(names.begin(), names.end(), flags.chat_template) != names.end();
-  if (!is_name && std::filesystem::exists(flags.chat_template))
-    options.chat_template = read_text_file(flags.chat_template);
   return options;
 }
 
@@ -194,7 +190,7 @@ int chat(const std::string& path, const ChatFlags& flags) {
   const bool interactive = !flags.text.prompt && ::isatty(STDIN_FILENO);
   const Model model = load_model(path, flags);
   Conversation conversation(model, flags, interrupts);
-  if (flags.verbose || (interactive && ::isatty(STDERR_FILENO))) print_model(path, model, flags);
+  if (interactive && !flags.verbose && ::isatty(STDERR_FILENO)) print_model(path, model, flags);
   if (flags.text.prompt) return conversation.answer_once(*flags.text.prompt);
   if (!interactive) return conversation.answer_lines();
   print_note("/help lists the commands, Ctrl-C stops a reply, Ctrl-D leaves.", flags);
@@ -214,7 +210,7 @@ int run_chat(std::span<const std::string> args) {
   flags.add({"-sysf, --system-prompt-file", "FILE", "a file with it", "",
              [&options](const std::string& path) { options.system = read_prompt_file(path); }});
   flags.add({"--chat-template", "NAME|FILE", "in place of the model's own", "",
-             to_string(options.chat_template)});
+             to_chat_template(options.chat_template)});
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);

@@ -38,7 +38,6 @@ std::string to_json(const Reply& reply) {
 int complete(const std::string& path, const CompleteOptions& options) {
   Interrupts interrupts;
   const Model model = load_model(path, options);
-  if (options.verbose) print_model(path, model, options);
   Generator generator(model, options.session, merged_sampling(model, options));
   const std::vector<Token> prompt = encode(model.tokenizer(), options);
 

@@ -25,7 +25,7 @@ void add_text_flags(Flags& flags, TextOptions& options) {
              [&options](const std::string& text) { options.prompt = text; }});
   flags.add({"-f, --file", "FILE", "a file with the prompt, its last line break dropped; -: stdin",
              "", [&options](const std::string& path) { options.prompt = read_prompt_file(path); }});
-  flags.add({"-n, --predict", "N", "tokens at most; -1: until the end", "-1",
+  flags.add({"-n, --predict, --n-predict", "N", "tokens at most; -1: until the end", "-1",
              to_int(options.predict, -1, std::numeric_limits<int>::max())});
   flags.add({"-r, --reverse-prompt", "TEXT", "stop before this text; may be given many times", "",
              [&options](const std::string& text) {

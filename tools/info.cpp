@@ -61,8 +61,8 @@ Json shape_json(const Config& config) {
   return Json(std::move(out));
 }
 
-Json memory_json(const Model& model, int context) {
-  const uint64_t weights = model.info().weight_bytes, kv = model.session_bytes(context);
+Json memory_json(const Model& model, const SessionOptions& session, int context) {
+  const uint64_t weights = model.info().weight_bytes, kv = session_bytes(model, session);
   Json::Object out;
   put(out, "context", context);
   put(out, "weights_bytes", json_count(weights));
@@ -103,7 +103,7 @@ void print_json(const Model& model, const Request& request, const std::string& p
   put(out, "bytes_by_type", Json(std::move(types)));
   put(out, "tokenizer", tokenizer_text(model));
   put(out, "chat_template", info.chat_template);
-  put(out, "memory", memory_json(model, context_of(model, request)));
+  put(out, "memory", memory_json(model, request.common.session, context_of(model, request)));
   put(out, "kernels", info.kernels);
   put(out, "threads", info.threads);
   put(out, "threads_batch", info.threads_batch);
@@ -141,7 +141,7 @@ void print_text(const Model& model, const Request& request, const std::string& p
   const ModelInfo& info = model.info();
   const Config& config = model.config();
   const int context = context_of(model, request);
-  const uint64_t kv = model.session_bytes(context);
+  const uint64_t kv = session_bytes(model, request.common.session);
   std::string text;
   add_row(text, "model", config.name.empty() ? path : config.name);
   add_row(text, "format", info.format + ", " + bytes_text(info.file_bytes));

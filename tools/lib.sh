@@ -145,7 +145,7 @@ compiler_packages() {
 ensure_tools() {
   missing=
   wanted=
-  have make || have ninja || missing="$missing make"
+  have make || missing="$missing make"
   cmake_works || missing="$missing cmake"
   find_compiler || wanted="a C++20 compiler (GCC 12, Clang 14 or later)"
   [ -n "$missing$wanted" ] || return 0

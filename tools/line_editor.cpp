@@ -404,13 +404,17 @@ void LineEditor::refresh() {
   // As many rows as the screen shows, among them the cursor's.
   const size_t n_rows = std::min(layout.rows.size(), height);
   const size_t top = std::min(layout.cursor_row, layout.rows.size() - n_rows);
-  const auto move = [](size_t n, char direction) {
-    return n == 0 ? "" : "\x1b[" + std::to_string(n) + direction;
+  std::string out = "\r";
+  const auto move = [&out](size_t n, char direction) {
+    if (n > 0) out.append("\x1b[").append(std::to_string(n)).push_back(direction);
   };
-  std::string out = "\r" + move(cursor_row_, 'A') + "\x1b[J";
+  move(cursor_row_, 'A');
+  out += "\x1b[J";
   for (size_t i = 0; i < n_rows; ++i) out += (i == 0 ? "" : "\r\n") + layout.rows[top + i];
   cursor_row_ = layout.cursor_row - top;
-  out += "\r" + move(n_rows - 1 - cursor_row_, 'A') + move(layout.cursor_col, 'C');
+  out += "\r";
+  move(n_rows - 1 - cursor_row_, 'A');
+  move(layout.cursor_col, 'C');
   write_out(out);
 }
 

@@ -73,6 +73,10 @@ int run_logits(std::span<const std::string> args) {
   if (ids.size() > static_cast<size_t>(session.context()))
     throw Error("--ids", std::to_string(ids.size()) + " tokens do not fit the context of " +
                              std::to_string(session.context()));
+  for (const Token id : ids)  // before the file is touched
+    if (id >= model.config().vocab_size)
+      throw Error("--ids", "the token " + std::to_string(id) + " is outside the vocabulary of " +
+                               std::to_string(model.config().vocab_size));
   Output out(out_path);
   for (size_t begin = 0; begin < ids.size(); begin += piece) {
     const size_t n = std::min(piece, ids.size() - begin);

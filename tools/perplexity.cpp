@@ -326,18 +326,22 @@ int run_perplexity(std::span<const std::string> args) {
       "window is scored. Of a .jsonl, lines of {\"messages\": [...]} go through the model's chat "
       "template and the assistant's tokens are scored, the end token included; lines of "
       "{\"question\", \"answer\"} are answered greedily and counted if the answer is exactly "
-      "that, white space at its ends aside. The default of -c is 512 for a text and the model's "
-      "context for a .jsonl.");
+      "that, white space at its ends aside.");
   flags.add({"--bos", "", "start each window with BOS in any case", "", to_switch(request.bos)});
-  flags.add({"-n, --lines", "N", "lines of a .jsonl to use; 0: all", "0",
+  flags.add({"--lines", "N", "lines of a .jsonl to use; 0: all", "0",
              to_int(request.n_lines, 0, INT_MAX)});
-  flags.add(
-      {"--chat-template", "NAME", "instead of the model's", "", to_string(request.chat_template)});
+  flags.add({"--chat-template", "NAME|FILE", "in place of the model's own", "",
+             to_chat_template(request.chat_template)});
   flags.add({"--json", "", "print JSON", "", to_switch(request.common.json)});
   add_model_flags(flags, request.common);
   add_session_flags(flags, request.common);
+  flags.add({"-c, --ctx-size", "N", "tokens of a window; 0: 512 for a text, else the model's", "0",
+             to_int(request.common.session.context, 0, INT_MAX)});
+  std::string file;
+  flags.add({"-f, --file", "FILE", "the same as FILE", "", to_string(file)});
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
+  if (!file.empty()) arguments->push_back(file);
   if (arguments->empty()) throw UsageError("perplexity needs a FILE");
   const std::string path = arguments->back();
   arguments->pop_back();

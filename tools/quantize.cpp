@@ -58,7 +58,7 @@ int run_quantize(std::span<const std::string> args) {
   flags.add({"--sym", "", "no zero points", "", to_switch(options.symmetric)});
   flags.add({"--format", "NAME", "nib", "nib", to_choice<int>(file_format, {{"nib", 0}})});
   flags.add({"-t, --threads", "N", "threads; 0: the performance cores", "0",
-             to_int(options.threads, 0, 4096)});
+             to_int(options.threads, 0, kMaxThreads)});
   const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (arguments->size() != 2)

@@ -27,6 +27,7 @@ struct ChatOptions {
   SessionOptions session = {};
 };
 
+/// Why a reply ended: an end token, a stop text, max_tokens, a full context, or stop() and OnText.
 enum class StopReason : uint8_t { end, stop_text, length, context, cancelled };
 
 struct Reply {
@@ -38,7 +39,8 @@ struct Reply {
   double decode_s = 0;
 };
 
-/// Receives whole UTF-8 characters as they are made; false stops the reply.
+/// Receives whole UTF-8 characters as they are made; false stops the reply. What it throws passes
+/// through, and the conversation is as before.
 using OnText = std::function<bool(std::string_view text)>;
 
 /// Names of the templates that are known: "chatml", "llama3", ...
@@ -61,7 +63,7 @@ class NIBBLE_API Chat {
   Reply say(std::string_view text, const OnText& on_text = {});
   /// Answers the last user message anew. Throws Error if there is none.
   Reply regenerate(const OnText& on_text = {});
-  /// Ends a running reply, in mid-prefill too.
+  /// Ends a running reply, in mid-prefill too; without effect if none runs.
   void stop() noexcept;
 
   void reset();                       // forgets all messages but the system prompt

@@ -7,7 +7,8 @@
 
 namespace nibble {
 
-/// The one exception of the library: the input, an option or the machine is at fault.
+/// What the library throws when the input, an option or the machine is at fault. (Besides it, only
+/// std::bad_alloc can come, when memory runs out.)
 /// what() reads "WHERE: WHY (HINT)".
 class NIBBLE_API Error : public std::runtime_error {
  public:

@@ -75,8 +75,6 @@ class NIBBLE_API Model {
   const ModelInfo& info() const;
   /// The sampling the model's authors recommend, or the defaults.
   const SamplerOptions& default_sampling() const;
-  /// Bytes that a Session with this many positions will hold at most.
-  uint64_t session_bytes(int context) const;
 
   const std::shared_ptr<const ModelImpl>& impl() const { return impl_; }
   explicit Model(std::shared_ptr<const ModelImpl> impl);

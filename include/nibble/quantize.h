@@ -10,7 +10,7 @@ struct QuantizeOptions {
   WeightType weights = WeightType::automatic;
   int group = 32;          // 32, 64, 128
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
-  int threads = 0;
+  int threads = 0;         // 0: the performance cores this process may use
   Progress progress = {};
 };
 
@@ -19,8 +19,9 @@ struct QuantizeResult {
   double seconds = 0;
 };
 
-/// Reads any model that Model() reads and writes it as one .nib file, unquantized weights rounded
-/// to nearest. The file appears under its name only when complete. Throws Error.
+/// Reads any model that Model() reads, but for .nib files, and writes it as one .nib file,
+/// unquantized weights rounded to nearest. The file appears under its name only when complete.
+/// Throws Error.
 NIBBLE_API QuantizeResult quantize(const std::string& in, const std::string& out,
                                    const QuantizeOptions& options = {});
 

@@ -15,7 +15,7 @@ struct SamplerOptions {
   int32_t top_k = 40;                 // 0: off
   float top_p = 0.95f;                // 1: off
   float min_p = 0.05f;                // 0: off
-  float repeat_penalty = 1.0f;        // 1: off; divides positive logits of recent tokens
+  float repeat_penalty = 1.0f;        // 1: off; recent tokens: positive logits / it, negative * it
   int32_t repeat_last_n = 64;         // tokens the penalty looks back; 0: none, -1: all
   std::optional<uint64_t> seed = {};  // none: a random one
 };

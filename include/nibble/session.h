@@ -11,10 +11,14 @@ enum class KvType : uint8_t { f16, q8_0, f32 };
 
 struct SessionOptions {
   int context = 0;  // positions; 0: the model's context_length
-  int batch = 512;  // tokens computed together in prefill
+  int batch = 512;  // tokens computed together in prefill, at most 4096 and context
   KvType k_type = KvType::f16;
   KvType v_type = KvType::f16;  // must equal k_type for now
 };
+
+/// Bytes that a Session with these options holds at most: the whole KV cache, and scratch. Throws
+/// Error if the options are out of range.
+NIBBLE_API uint64_t session_bytes(const Model& model, const SessionOptions& options = {});
 
 /// Which positions of an eval() give logits.
 enum class Logits : uint8_t { none, last, all };
@@ -40,11 +44,12 @@ class NIBBLE_API Session {
 
   int position() const;  // tokens in the cache
   int context() const;   // positions it can hold
-  /// Forgets all tokens from position n on (0 <= n <= position()).
+  /// Forgets all tokens from position n on; Error unless 0 <= n <= position().
   void truncate(int n);
   void reset() { truncate(0); }
 
-  /// Makes a running eval() return between two layers. If none runs, the next one returns at once.
+  /// Makes a running eval() return between two layers. If none runs, or the last layer of its last
+  /// batch is under way, the next one that has tokens returns at once.
   void cancel() noexcept;
   bool cancelled() const noexcept;  // whether the last eval() ended that way
 

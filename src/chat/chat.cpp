@@ -23,10 +23,10 @@ const ChatTemplate& choose_template(const Model& model, const std::string& wante
   const ChatTemplate* found = wanted.empty() ? nullptr : find_chat_template(wanted);
   if (!found && !jinja.empty()) found = recognise_chat_template(jinja);
   if (found) return *found;
-  const std::string hint = "choose one with --chat-template: " + known_templates();
+  const std::string hint = "choose one of " + known_templates();
   if (jinja.empty()) {
     throw Error("chat template", "the model has none",
-                hint + "; or continue a text with `nibble complete`");
+                hint + "; or continue a text without a template");
   }
   if (!wanted.empty() && wanted.find('{') == std::string::npos)
     throw Error("chat template", "there is none called \"" + wanted + "\"",

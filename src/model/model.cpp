@@ -1,15 +1,14 @@
 #include "nibble/model.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/checked.h"
 #include "model/config_reader.h"
-#include "model/kv_cache.h"
 #include "model/model_loader.h"
 #include "model/nib_format.h"
 #include "model/rope.h"
-#include "model/transformer.h"
 #include "nibble/error.h"
 #include "text/chat_template.h"
 #include "text/vocabulary.h"
@@ -46,6 +45,16 @@ void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
   model.tokenizer = make_tokenizer(std::move(vocabulary));
 }
 
+// Says which weights were not kept as the file has them.
+void note_rounding(const WeightPlan& plan, ModelInfo& info) {
+  std::set<std::string> rounded;
+  for (const PlannedMatrix& m : plan.matrices)
+    if (m.target.kind == PackTarget::Kind::q4 || m.target.kind == PackTarget::Kind::q8)
+      rounded.insert(std::string(dtype_info(m.source->type).name) + " to " + format_name(m.shape));
+  for (const std::string& change : rounded)
+    info.notes.push_back("weights rounded to nearest: " + change);
+}
+
 std::shared_ptr<const ModelImpl> load_model(const std::string& path, const ModelOptions& options) {
   auto model = make_model_impl(options);
   QuantizeRule rule;
@@ -68,6 +77,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
     const WeightPlan plan = plan_weights(checkpoint, model->config, rule, model->weights);
     pack_weights(checkpoint, plan, model->weights, *model->pool, options.progress);
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
+    note_rounding(plan, model->info);
     if (options.mlock) model->weights.packed.lock();
   }
   return model;
@@ -127,6 +137,8 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
   }
   add(w.output);
   add_vector(w.output_norm);
+  if (style == nullptr && !model.chat_template.empty())
+    info.notes.push_back("the model's chat template is not one that is known");
   // A token reads one row of the embedding, unless that is the head as well.
   info.decode_bytes = info.weight_bytes - (w.output.empty() ? 0 : w.embedding.bytes);
   info.bits_per_weight =
@@ -145,14 +157,6 @@ bool Model::has_tokenizer() const { return impl_->tokenizer.has_value(); }
 const Tokenizer& Model::tokenizer() const {
   if (!impl_->tokenizer) throw Error("model", "has no tokenizer");
   return *impl_->tokenizer;
-}
-
-uint64_t Model::session_bytes(int context) const {
-  const SessionOptions defaults;
-  const int positions = context > 0 ? context : impl_->config.context_length;
-  return KvCache::bytes(impl_->config, impl_->int8_activations ? KvCode::f16 : KvCode::f32,
-                        positions) +
-         Workspace::bytes(*impl_, std::min(defaults.batch, positions));
 }
 
 }  // namespace nibble

@@ -98,6 +98,13 @@ struct SessionImpl {
   }
 };
 
+uint64_t session_bytes(const Model& model, const SessionOptions& options) {
+  const ModelImpl& impl = *model.impl();
+  const int context = context_of(impl, options);
+  return KvCache::bytes(impl.config, kv_code(impl, options), context) +
+         Workspace::bytes(impl, batch_of(options, context));
+}
+
 Session::Session(const Model& model, const SessionOptions& options)
     : impl_(std::make_unique<SessionImpl>(model, options)) {}
 Session::Session(Session&&) noexcept = default;
