@@ -447,6 +447,11 @@ std::vector<Case> all_cases(Cases& cases) {
              in_directory("tokenizer.json"), 64);
 
   const std::string nib = tiny_nib();
+  std::string later = nib;
+  const std::string version = "\"nibble.format\":\"1\"";
+  check(later.find(version) != std::string::npos, "the version is where a case looks for it");
+  later.replace(later.find(version), version.size(), "\"nibble.format\":\"2\"");
+  cases.crafted("nib: a later version", later, "version of the .nib format");
   add_truncations(cases, "nib", nib, 61, alone);
   add_damage(cases, "nib", nib, nib.find("}}", 8) + 2, alone, 64);
 

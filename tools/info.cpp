@@ -168,8 +168,8 @@ void print_text(const Model& model, const Request& request, const std::string& p
     text += "\n";
     for (const ModelInfo::Tensor& tensor : info.tensors)
       text += printable(tensor.name) + "  [" + std::to_string(tensor.rows) + ", " +
-              std::to_string(tensor.cols) + "]  " + tensor.type + "  " + bytes_text(tensor.bytes) +
-              "\n";
+              std::to_string(tensor.cols) + "]  " + printable(tensor.type) + "  " +
+              bytes_text(tensor.bytes) + "\n";
   }
   write_stdout(text);
 }

@@ -12,7 +12,8 @@ namespace {
 
 /// The tokenizer alone: files that hold nothing else will do.
 Tokenizer read_tokenizer(const std::string& path) {
-  if (std::filesystem::is_directory(path))
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
     return make_tokenizer(read_vocabulary_from_directory(path));
   return make_tokenizer(read_vocabulary(open_checkpoint(path)));
 }

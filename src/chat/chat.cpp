@@ -72,6 +72,7 @@ struct ChatImpl {
         generator(m, options.session, options.sampling.value_or(m.default_sampling())) {
     if (max_tokens < -1)
       throw Error::mismatch("chat", "max_tokens", "-1 or more", std::to_string(max_tokens));
+    model.tokenizer();  // throws if there is none
   }
 
   Reply answer(const OnText& on_text);

@@ -307,6 +307,11 @@ void validate_config(const Config& c, const std::string& path) {
   require(c.n_heads % c.n_kv_heads == 0, "n_heads (" + text(c.n_heads) +
                                              ") is not a multiple of n_kv_heads (" +
                                              text(c.n_kv_heads) + ")");
+  // Scratch of attention grows with the heads: more than any model has would be a way to exhaust
+  // it.
+  constexpr int32_t kMaxHeads = 4096;
+  require(c.n_heads <= kMaxHeads,
+          "n_heads is " + text(c.n_heads) + ", expected at most " + text(kMaxHeads));
   require(int64_t{c.n_heads} * c.head_dim <= kMaxSize, "n_heads * head_dim is too large");
   require(c.rope_dim % 2 == 0 && c.rope_dim <= c.head_dim,
           "rope_dim is " + text(c.rope_dim) + ", expected an even number up to head_dim (" +

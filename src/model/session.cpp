@@ -51,6 +51,19 @@ int batch_of(const SessionOptions& options, int context) {
   return std::min({options.batch, context, kMaxBatch});
 }
 
+// The batch asked for, or Error with the numbers if the memory for its scratch is not there.
+int affordable_batch(const ModelImpl& model, const SessionOptions& options, int context) {
+  const int batch = batch_of(options, context);
+  const uint64_t bytes = Workspace::bytes(model, batch), available = available_memory();
+  if (available > 0 && bytes > available)
+    throw Error("session",
+                "a batch of " + std::to_string(batch) + " tokens needs " +
+                    std::to_string(bytes >> 20) + " MB of memory, and " +
+                    std::to_string(available >> 20) + " MB are available",
+                "use a smaller batch");
+  return batch;
+}
+
 }  // namespace
 
 struct SessionImpl {
@@ -59,7 +72,7 @@ struct SessionImpl {
         impl(*m.impl()),
         context(context_of(impl, options)),
         cache(impl.config, kv_code(impl, options), context),
-        workspace(impl, batch_of(options, context)) {}
+        workspace(impl, affordable_batch(impl, options, context)) {}
 
   Model model;
   const ModelImpl& impl;

@@ -121,6 +121,7 @@ class SentencePieceReader {
       if (field.number == 3) kind = token_kind(field.value);
     }
     if (kind == TokenKind::user_defined) text = replace_all(text, kSpaceMark, " ");
+    if (v_.tokens.size() == kMaxVocabulary) throw Error(where_, "has too many tokens");
     v_.tokens.push_back(std::move(text));
     v_.scores.push_back(score);
     v_.kinds.push_back(kind);

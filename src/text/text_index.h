@@ -21,8 +21,12 @@ class TextIndex {
   /// `texts` must outlive the index.
   explicit TextIndex(const std::vector<std::string>& texts)
       : texts_(texts), slots_(std::bit_ceil(texts.size() * 2 + 1)) {
-    std::random_device random;
-    for (uint64_t& key : key_) key = uint64_t{random()} << 32 | random() | 1;
+    try {
+      std::random_device random;
+      for (uint64_t& key : key_) key = uint64_t{random()} << 32 | random() | 1;
+    } catch (const std::exception&) {  // a system without a source of entropy: an address will do
+      for (uint64_t& key : key_) key = reinterpret_cast<uintptr_t>(&key) * 0x9e3779b97f4a7c15u | 1;
+    }
   }
 
   /// Of equal texts the first that was added counts.

@@ -204,6 +204,9 @@ Vocabulary read_vocabulary(const Checkpoint& checkpoint) {
 
 void pad_vocabulary(Vocabulary& v, size_t n) {
   if (v.tokens.size() >= n) return;
+  if (n > kMaxVocabulary)
+    throw Error::mismatch("vocabulary", "the number of tokens",
+                          "up to " + std::to_string(kMaxVocabulary), std::to_string(n));
   v.tokens.resize(n);
   v.kinds.resize(n, TokenKind::unused);
   if (!v.scores.empty()) v.scores.resize(n);

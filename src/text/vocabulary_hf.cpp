@@ -22,11 +22,13 @@ class HuggingFaceReader {
         tokenizer_config_(member(&metadata, "tokenizer_config")) {}
 
   Vocabulary read() {
+    const Json* model = metadata_.find("tokenizer_model");
     if (const Json* tokenizer = member(&metadata_, "tokenizer"))
       read_tokenizer(*tokenizer);
+    else if (model)
+      v_ = read_sentencepiece_model(model->as_string(directory_), directory_ + ": tokenizer.model");
     else
-      v_ = read_sentencepiece_model(metadata_.find("tokenizer_model")->as_string(directory_),
-                                    directory_ + ": tokenizer.model");
+      throw Error(where_, "is no tokenizer", "expected a JSON object");
     read_special_ids();
     read_add_bos();
     read_chat_template();
