@@ -109,6 +109,9 @@ fs::path find_bundled_model() {
     folders.push_back(folder);
     folder = folder.parent_path();
   }
+#ifdef NIBBLE_SOURCE_DIR
+  folders.push_back(NIBBLE_SOURCE_DIR);  // or elsewhere
+#endif
   for (const fs::path& place : folders) {
     std::error_code error;
     fs::path model = place / kBundledModel;
