@@ -112,6 +112,7 @@ Checkpoint open_gguf(const std::string& path);
 Checkpoint open_hugging_face(const std::string& directory);
 /// The padding that SafetensorsWriter adds is left out of the tensors.
 Checkpoint open_nib(const std::string& path);
+inline constexpr const char* kNibFormat = "1";  // the version of .nib that is read and written
 /// Tensors are named as in a GGUF file. The tokenizer is tok*.bin (tokenizer.bin too) beside the
 /// file, the one whose number of tokens fits; metadata has no "tokenizer" if there is none.
 Checkpoint open_llama2c(const std::string& path);

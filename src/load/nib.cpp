@@ -14,9 +14,8 @@ Checkpoint open_nib(const std::string& path) {
   if (!format)
     throw Error(path, "is a safetensors file without Nibble's metadata",
                 "of a Hugging Face model, give the directory");
-  constexpr const char* kVersion = "1";
-  if (format->as_string(path) != kVersion)
-    throw Error::mismatch(path, "the version of the .nib format", kVersion,
+  if (format->as_string(path) != kNibFormat)
+    throw Error::mismatch(path, "the version of the .nib format", kNibFormat,
                           printable(format->as_string(path)));
   checkpoint.description = "nib " + format->as_string(path);
   std::erase_if(checkpoint.tensors,

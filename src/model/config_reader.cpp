@@ -26,6 +26,11 @@ std::string family_list() {
   return text;
 }
 
+[[noreturn]] void refuse_architecture(const std::string& where, const std::string& name) {
+  throw Error(where, "the architecture \"" + name + "\" is not implemented",
+              "known: " + family_list());
+}
+
 // Reads members of one JSON object; the `where` of errors is "PATH: KEY".
 class Reader {
  public:
@@ -114,9 +119,7 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   const Reader config(*json, path);
   const std::string type = config.string_or("model_type", "");
   const Family* family = find_family_hugging_face(type);
-  if (!family)
-    throw Error(path, "the architecture \"" + type + "\" is not implemented",
-                "known: " + family_list());
+  if (!family) refuse_architecture(path, type);
   if (const Json* quantization = config.find("quantization_config")) {
     const Reader reader(*quantization, path + ": quantization_config");
     throw Error(path,
@@ -171,9 +174,7 @@ Config config_from_gguf(const Checkpoint& checkpoint) {
   const Reader reader(checkpoint.metadata, checkpoint.path);
   const std::string architecture = reader.string_or("general.architecture", "");
   const Family* family = find_family_gguf(architecture);
-  if (!family)
-    throw Error(checkpoint.path, "the architecture \"" + architecture + "\" is not implemented",
-                "known: " + family_list());
+  if (!family) refuse_architecture(checkpoint.path, architecture);
   const std::string prefix = architecture + ".";
   Config out;
   out.architecture = family->name;
@@ -235,9 +236,7 @@ Config config_from_nib(const Checkpoint& checkpoint) {
   const Reader reader(json, checkpoint.path + ": nibble.config");
   Config out;
   out.architecture = reader.string_or("architecture", "");
-  if (!find_family_gguf(out.architecture))
-    throw Error(checkpoint.path, "the architecture \"" + out.architecture + "\" is not implemented",
-                "known: " + family_list());
+  if (!find_family_gguf(out.architecture)) refuse_architecture(checkpoint.path, out.architecture);
   out.name = reader.string_or("name", "");
   out.n_layers = reader.size("n_layers");
   out.dim = reader.size("dim");

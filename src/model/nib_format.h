@@ -17,7 +17,6 @@
 
 namespace nibble {
 
-inline constexpr const char* kNibFormat = "1";
 inline constexpr const char* kNibVocabulary = "nibble.vocabulary";
 
 struct NibMatrix {
