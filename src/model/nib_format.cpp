@@ -50,7 +50,7 @@ Json describe(const PlannedMatrix& m) {
   out.emplace_back("scheme", Json(kSchemeNames[static_cast<size_t>(s.scheme)]));
   out.emplace_back("group", Json(int64_t{s.group}));
   out.emplace_back("zero", Json(int64_t{s.zero}));
-  out.emplace_back("source", Json(dtype_info(m.source->type).name));
+  out.emplace_back("source", Json(m.source.type_name));
   return Json(std::move(out));
 }
 
@@ -120,7 +120,7 @@ void write_nib(const std::string& path, const Checkpoint& source, const Config& 
     std::memset(buffer.data(), 0, bytes);
     pack_matrix(m, buffer.data(), pool);
     writer.write({buffer.data(), bytes});
-    source.release(*m.source);
+    release(source, m.source);
     done += bytes;
   }
   for (const auto& [name, values] : plan.vectors) writer.write(bytes_of(*values));

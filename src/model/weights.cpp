@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <optional>
 #include <unordered_set>
 
 #include "base/checked.h"
@@ -38,16 +39,21 @@ class TensorFinder {
       : checkpoint_(checkpoint), family_(family) {}
 
   const TensorView* find(Slot slot, int layer = 0) {
-    const std::string name = tensor_name(family_, slot, checkpoint_.format, layer);
+    const std::string name = name_of(slot, layer);
     const TensorView* tensor = name.empty() ? nullptr : checkpoint_.find(name);
     if (tensor) used_.insert(tensor->name);
     return tensor;
   }
   const TensorView& get(Slot slot, int layer) {
     if (const TensorView* tensor = find(slot, layer)) return *tensor;
-    throw Error(
-        checkpoint_.path,
-        "the tensor " + tensor_name(family_, slot, checkpoint_.format, layer) + " is missing");
+    throw Error(checkpoint_.path, "the tensor " + name_of(slot, layer) + " is missing");
+  }
+  MatrixSource get_matrix(Slot slot, int layer) {
+    const std::string name = name_of(slot, layer);
+    std::optional<MatrixSource> source = find_matrix(checkpoint_, name);
+    if (!source) throw Error(checkpoint_.path, "the tensor " + name + " is missing");
+    for (const TensorView* tensor : source->tensors) used_.insert(tensor->name);
+    return std::move(*source);
   }
 
   // What the family does not know would be left out of the arithmetic: refuse it, but for tables
@@ -64,6 +70,10 @@ class TensorFinder {
   }
 
  private:
+  std::string name_of(Slot slot, int layer) const {
+    return tensor_name(family_, slot, checkpoint_.format, layer);
+  }
+
   const Checkpoint& checkpoint_;
   const Family& family_;
   std::unordered_set<std::string_view> used_;
@@ -97,6 +107,14 @@ void for_each_tensor(const Config& c, Weights& weights, Matrix&& matrix, Vector&
   }
 }
 
+void require_shape(const MatrixSource& source, int64_t rows, int64_t cols) {
+  if (source.rows == rows && source.cols == cols) return;
+  const auto text = [](int64_t r, int64_t c) {
+    return "[" + std::to_string(r) + ", " + std::to_string(c) + "]";
+  };
+  throw Error::mismatch(source.where, "shape", text(rows, cols), text(source.rows, source.cols));
+}
+
 void require_shape(const std::string& path, const TensorView& tensor,
                    std::initializer_list<int64_t> shape) {
   const auto same = [](int64_t expected, uint64_t found) {
@@ -124,12 +142,12 @@ std::vector<float> read_vector(const std::string& path, const TensorView& tensor
   return ordered;
 }
 
-// What a tensor becomes: its own grid if it has one, else what the rule asks for.
-PackTarget target_of(const TensorView& tensor, const QuantizeRule& rule, bool linear) {
+// What a matrix becomes: its own grid if it has one, else what the rule asks for.
+PackTarget target_of(const MatrixSource& source, const QuantizeRule& rule, bool linear) {
   PackTarget target;
   target.group = rule.group;
   target.symmetric = rule.symmetric;
-  if (dtype_info(tensor.type).block_elems > 1) return target;
+  if (source.has_grid()) return target;
   switch (rule.weights) {
     case WeightType::automatic:
       target.kind = linear ? PackTarget::Kind::q4 : PackTarget::Kind::q8;
@@ -193,13 +211,13 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
   for_each_tensor(
       config, weights,
       [&](Slot slot, int layer, int64_t rows, int64_t cols, PackedMatrix& out) {
-        const TensorView& tensor = finder.get(slot, layer);
-        require_shape(checkpoint.path, tensor, {rows, cols});
         PlannedMatrix planned;
         planned.name = tensor_name(family, slot, FileFormat::nib, layer);
-        planned.source = &tensor;
-        planned.target = target_of(tensor, rule, slot != Slot::embedding && slot != Slot::output);
-        planned.shape = packed_shape_of(tensor, planned.target);
+        planned.source = finder.get_matrix(slot, layer);
+        require_shape(planned.source, rows, cols);
+        planned.target =
+            target_of(planned.source, rule, slot != Slot::embedding && slot != Slot::output);
+        planned.shape = packed_shape_of(planned.source, planned.target);
         planned.rows = row_order(slot);
         planned.destination = &out;
         plan.matrices.push_back(std::move(planned));
@@ -226,10 +244,10 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
     const std::span<std::byte> out{weights.packed.data() + done, bytes};
     pack_matrix(m, out.data(), pool);
     m.destination->name = m.name;
-    m.destination->source_type = dtype_info(m.source->type).name;
+    m.destination->source_type = m.source.type_name;
     m.destination->view = packed_view(m.shape, out, m.name);
     m.destination->bytes = bytes;
-    checkpoint.release(*m.source);
+    release(checkpoint, m.source);
     done += bytes;
   }
   if (progress) progress(1.0);
@@ -237,7 +255,7 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
 
 void pack_matrix(const PlannedMatrix& m, std::byte* out, ThreadPool& pool) {
   for_panels(packed_layout(m.shape, m.name), pool, [&](size_t begin, size_t end) {
-    pack_panels(*m.source, m.shape, m.target, m.rows, begin, end, out);
+    pack_panels(m.source, m.shape, m.rows, begin, end, out);
   });
 }
 

@@ -16,43 +16,17 @@ namespace {
 /// Columns of a step: a multiple of every block and group.
 constexpr size_t kStep = 256;
 
-struct BlockSize {
-  size_t cols = 0;
-  size_t bytes = 0;
-};
-
-/// The block of a type that can be weights; {0, 0} for others.
-BlockSize block_size(DType type) {
-  switch (type) {
-    case DType::f16:
-    case DType::bf16:
-      return {1, 2};
-    case DType::f32:
-      return {1, 4};
-    case DType::f64:
-      return {1, 8};
-    default:
-      break;
-  }
-  BlockSize out;
-  with_block(type, [&](auto tag) {
-    using Block = typename decltype(tag)::type;
-    out = {Block::kCols, sizeof(Block)};
-  });
-  return out;
-}
-
 /// The rows of one panel in the source, and where the panel goes.
 struct Panel {
   DType type = DType::f32;
-  BlockSize block;
   const std::byte* rows[kPanelRows] = {};
   size_t n_rows = 0;  // 1..16
   uint8_t* codes = nullptr;
   uint8_t* scales = nullptr;
 
   const std::byte* at(size_t r, size_t col) const {
-    return rows[r] + col / block.cols * block.bytes;
+    const DTypeInfo& info = dtype_info(type);
+    return rows[r] + col / info.block_elems * info.block_bytes;
   }
 };
 
@@ -260,48 +234,30 @@ uint32_t RopeRows::source_row(uint32_t n) const {
   return n - i + (i < half ? 2 * i : 2 * (i - half) + 1);
 }
 
-PackedShape packed_shape_of(const TensorView& tensor, const PackTarget& target) {
-  const BlockSize block = block_size(tensor.type);
-  if (block.cols == 0)
-    throw Error::mismatch(tensor.name, "the type of the tensor",
-                          "a type of weights, such as F16, BF16 or Q4_0",
-                          dtype_info(tensor.type).name);
-  if (tensor.shape.size() != 2)
-    throw Error::mismatch(tensor.name, "the rank of the tensor", "2 (a matrix)",
-                          std::to_string(tensor.shape.size()));
-  PackedShape shape = target_format(tensor.type, target);
-  shape.rows = checked_cast<uint32_t>(tensor.shape[0], tensor.name);
-  shape.cols = checked_cast<uint32_t>(tensor.shape[1], tensor.name);
-  if (shape.cols % block.cols != 0)
-    throw Error::mismatch(
-        tensor.name, "the row length",
-        "a multiple of " + std::to_string(block.cols) + " (" + dtype_info(tensor.type).name + ")",
-        std::to_string(shape.cols));
-  const uint64_t bytes =
-      checked_mul(shape.rows, shape.cols / block.cols * uint64_t{block.bytes}, tensor.name);
-  if (tensor.data.size() != bytes)
-    throw Error::mismatch(tensor.name, "the size of the tensor", std::to_string(bytes) + " bytes",
-                          std::to_string(tensor.data.size()) + " bytes");
-  packed_layout(shape, tensor.name);  // the group and the total size
+PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target) {
+  PackedShape shape = target_format(source.type, target);
+  shape.rows = source.rows;
+  shape.cols = source.cols;
+  packed_layout(shape, source.where);  // the group and the total size
   return shape;
 }
 
-void pack_panels(const TensorView& tensor, const PackedShape& shape, const PackTarget& /*target*/,
-                 const RopeRows& rows, size_t panel_begin, size_t panel_end, std::byte* out) {
-  const PackedLayout layout = packed_layout(shape, tensor.name);
-  const BlockSize block = block_size(tensor.type);
-  const size_t row_bytes = shape.cols / block.cols * block.bytes;
+void pack_panels(const MatrixSource& source, const PackedShape& shape, const RopeRows& rows,
+                 size_t panel_begin, size_t panel_end, std::byte* out) {
+  const PackedLayout layout = packed_layout(shape, source.where);
+  const DTypeInfo& info = dtype_info(source.type);
+  const size_t row_bytes = size_t{source.cols / info.block_elems} * info.block_bytes;
   auto* codes = reinterpret_cast<uint8_t*>(out);
   for (size_t p = panel_begin; p < panel_end; ++p) {
-    Panel panel{.type = tensor.type, .block = block};
+    Panel panel{.type = source.type};
     panel.n_rows = std::min(kPanelRows, shape.rows - p * kPanelRows);
     panel.codes = codes + p * layout.code_stride;
     panel.scales = codes + layout.codes_bytes + p * layout.scale_stride;
     for (size_t r = 0; r < panel.n_rows; ++r) {
       const auto n = static_cast<uint32_t>(p * kPanelRows + r);
-      const uint32_t source = rows.source_row(n);
+      const uint32_t row = rows.source_row(n);
       // A head cut off by the end of the matrix has no pairs: its rows stay where they are.
-      panel.rows[r] = tensor.data.data() + (source < shape.rows ? source : n) * row_bytes;
+      panel.rows[r] = source.data.data() + (row < source.rows ? row : n) * row_bytes;
     }
     pack_panel(panel, shape);
   }

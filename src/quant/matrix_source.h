@@ -1,0 +1,45 @@
+// A weight matrix of a checkpoint, wherever and however it is stored.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "load/checkpoint.h"
+
+namespace nibble {
+
+/// One matrix W [rows, cols] (rows = outputs, y = W x). A view: valid as long as its checkpoint.
+struct MatrixSource {
+  std::string where;      // for errors: "FILE: blk.0.attn_q.weight"
+  std::string type_name;  // for people: "Q4_K", "BF16"
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+
+  // Rows of elements or of blocks, one after the other.
+  DType type = DType::f32;
+  std::span<const std::byte> data;
+
+  /// The tensors that it is made of, in the checkpoint.
+  std::vector<const TensorView*> tensors;
+
+  /// Whether it comes as codes and scales, which packing keeps unless it widens.
+  bool has_grid() const;
+};
+
+/// A tensor of rank 2 as a matrix. Error naming it for other ranks, types that are no weights, and
+/// sizes that do not fit each other; `path` is the file that errors name.
+MatrixSource matrix_of(const TensorView& tensor, const std::string& path = {});
+
+/// The weights called `name` ("model.layers.0.self_attn.q_proj.weight"), or nothing if no tensor of
+/// the checkpoint belongs to them. Error as above.
+std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, std::string_view name);
+
+/// Lets go of the memory of a matrix that has been consumed.
+void release(const Checkpoint& checkpoint, const MatrixSource& source) noexcept;
+
+}  // namespace nibble
