@@ -21,7 +21,8 @@ struct Avx512 {
   using I = __m512i;  // 16 int32
 
   static constexpr int32_t kQ8Offset = 0;     // vpdpbusd multiplies unsigned codes as they are
-  static constexpr size_t kTileRows = 6;      // activations that share an unpacked line
+  static constexpr size_t kTileRows = 6;      // of many rows: activations that share loaded codes
+  static constexpr size_t kFewRows = 8;       // of few rows: activations that share unpacked codes
   static constexpr size_t kTilePanels = 2;    // panels that share a loaded activation
   static constexpr size_t kValueVectors = 4;  // of attention's 4 rows of sums
 
@@ -108,10 +109,12 @@ struct Avx512 {
   }
 
   /// dot[p][t] = sum over `n` lines of the codes of P panels times row t of x. vpdpbusd is exact:
-  /// four products of at most 255 * 127 per step, and 128 columns stay far below 2^31.
+  /// four products of at most 255 * 127 per step, and 128 columns stay far below 2^31. The line
+  /// `fetch` bytes after each is fetched.
   template <Codes C, size_t P, size_t T>
   [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
-                                               const int8_t* x, size_t x_stride, I (&dot)[P][T]) {
+                                               const int8_t* x, size_t x_stride, size_t fetch,
+                                               I (&dot)[P][T]) {
     constexpr size_t kParts = C == Codes::q4 ? 2 : 1;  // of a line, four columns each
     const I low_bits = _mm512_set1_epi8(15);
     for (size_t p = 0; p < P; ++p)
@@ -120,7 +123,7 @@ struct Avx512 {
       I codes[P][kParts];
       for (size_t p = 0; p < P; ++p) {
         const uint8_t* line_at = lines + p * panel_stride + i * kLineBytes;
-        fetch_ahead<T>(line_at);
+        __builtin_prefetch(line_at + fetch);
         const I line = _mm512_loadu_si512(line_at);
         codes[p][0] = C == Codes::q4 ? _mm512_and_si512(line, low_bits) : line;
         if constexpr (C == Codes::q4)
@@ -133,6 +136,36 @@ struct Avx512 {
             dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p][part], four);
         }
     }
+  }
+
+  /// The codes of a line, a byte each, in lines of four columns.
+  template <Codes C>
+  static void unpack_line(const uint8_t* line, uint8_t* out) {
+    const I low_bits = _mm512_set1_epi8(15);
+    const I codes = _mm512_loadu_si512(line);
+    _mm512_store_si512(out, C == Codes::q4 ? _mm512_and_si512(codes, low_bits) : codes);
+    if constexpr (C == Codes::q4)
+      _mm512_store_si512(out + kLineBytes, _mm512_and_si512(_mm512_srli_epi16(codes, 4), low_bits));
+  }
+
+  /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group).
+  template <Codes, size_t P, size_t T>
+  [[gnu::always_inline]] static void dot_block(const uint8_t* lines, size_t panel_stride, size_t n,
+                                               const int8_t* const (&x)[T], I (&dot)[P][T]) {
+    size_t k = 0;
+    do {
+      for (size_t i = 0; i < 4; ++i) {
+        I codes[P];
+        for (size_t p = 0; p < P; ++p)
+          codes[p] = _mm512_load_si512(lines + p * panel_stride + i * kLineBytes);
+        for (size_t t = 0; t < T; ++t) {
+          const I four = load_x(x[t] + k + 4 * i);
+          for (size_t p = 0; p < P; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p], four);
+        }
+      }
+      lines += 4 * kLineBytes;
+      k += 16;
+    } while (k != 4 * n);
   }
 };
 

@@ -24,9 +24,9 @@ struct Cpuid {
   unsigned a = 0, b = 0, c = 0, d = 0;
 };
 
-Cpuid cpuid(unsigned leaf) {
+Cpuid cpuid(unsigned leaf, unsigned subleaf = 0) {
   Cpuid r;
-  if (__get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d) == 0) return {};
+  if (__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) == 0) return {};
   return r;
 }
 
@@ -50,6 +50,9 @@ bool has_avx2() {
          os_saves(kYmmState);
 }
 
+/// avxvnni.cpp: AVX-VNNI besides those of AVX2.
+bool has_avxvnni() { return has_avx2() && has(cpuid(7, 1).a, 1u << 4); }
+
 /// avx512*.cpp: AVX-512 F, BW, DQ, VL and VNNI besides those of AVX2.
 bool has_avx512() {
   return has_avx2() && has(cpuid(7).b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) &&
@@ -59,6 +62,7 @@ bool has_avx512() {
 // Best first.
 constexpr KernelSet kSets[] = {
     {&kAvx512Kernels, has_avx512},
+    {&kAvxVnniKernels, has_avxvnni},
     {&kAvx2Kernels, has_avx2},
     {&kScalarKernels, always},
 };

@@ -26,15 +26,6 @@ constexpr size_t padded_dim(size_t head_dim) { return (head_dim + kLanes - 1) / 
 constexpr float kInfinity = __builtin_inff();
 constexpr float kSmallestNormal = 0x1p-126f;
 
-/// Decoding waits for memory: the product of a single row fetches each line of codes this many
-/// bytes ahead, about what arrives during one latency. The hardware's prefetching stops at page
-/// ends.
-constexpr size_t kFetchAhead = 4096;
-template <size_t kRows>
-[[gnu::always_inline]] inline void fetch_ahead(const uint8_t* line) {
-  if constexpr (kRows == 1) __builtin_prefetch(line + kFetchAhead);
-}
-
 /// exp(x) with an error below 2 ulp for -87.3 <= x <= 88; beyond, the value at that end. NaN stays.
 /// x = n ln 2 + r, |r| <= ln(2) / 2; the series of exp(r) to r^7 / 7! misses 6e-9 of it.
 template <class V>

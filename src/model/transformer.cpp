@@ -12,9 +12,10 @@ namespace {
 
 // Rows below this are not worth waking the other threads for.
 constexpr size_t kRowsPerThread = 4;
-// Activations that a piece of work of a matrix product reads again for every panel: should stay in
-// the L2 cache.
-constexpr size_t kActivationBlock = size_t{512} << 10;
+// Rows of a piece of work of a matrix product: enough to share the cost of unpacking weights, few
+// enough that a block of their columns stays in the L2 cache. Kernels like multiples of 12.
+constexpr size_t kRowBlock = 256;
+constexpr size_t kRowBlockUnit = 12;
 
 // One matrix times the rows of the current input.
 struct Product {
@@ -163,8 +164,7 @@ class ForwardPass {
     for (const Product& p : products) bytes += p.w->bytes;
     const size_t piece_bytes =
         std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10, 256 << 10);
-    const size_t row_block =
-        n_ <= 16 ? n_ : std::max<size_t>(16, kActivationBlock / cols / 16 * 16);
+    const size_t row_block = round_up(ceil_div(n_, ceil_div(n_, kRowBlock)), kRowBlockUnit);
     const size_t n_row_blocks = ceil_div(n_, row_block);
     const auto panels_per_piece = [&](const Product& p) {
       return std::max<size_t>(1, piece_bytes / p.w->view.code_stride);

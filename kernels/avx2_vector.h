@@ -1,0 +1,304 @@
+// The operations of AVX2 with FMA and F16C: a line of a panel is two registers of 8 rows, a lane is
+// a row.
+#pragma once
+
+#include <immintrin.h>
+
+#include "vector_kernels.h"
+
+namespace nibble {
+namespace {
+
+struct Avx2 {
+  struct F {  // 16 floats
+    __m256 lo, hi;
+  };
+  struct I {  // 16 int32
+    __m256i lo, hi;
+  };
+
+  static constexpr int32_t kQ8Offset = 128;   // dot_lines() takes 8-bit codes as q - 128
+  static constexpr size_t kTileRows = 4;      // of many rows: activations that share loaded codes
+  static constexpr size_t kFewRows = 4;       // of few rows: activations that share unpacked codes
+  static constexpr size_t kTilePanels = 1;    // more would not fit the registers
+  static constexpr size_t kValueVectors = 1;  // of attention's 4 rows of sums
+
+  static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static F set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static void store(float* p, F x) {
+    _mm256_storeu_ps(p, x.lo);
+    _mm256_storeu_ps(p + 8, x.hi);
+  }
+  /// Ones in the lanes first..last-1, last <= 16.
+  static I mask(size_t first, size_t last) {
+    const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i high = _mm256_add_epi32(low, _mm256_set1_epi32(8));
+    const __m256i before = _mm256_set1_epi32(static_cast<int>(first) - 1);
+    const __m256i end = _mm256_set1_epi32(static_cast<int>(last));
+    return {_mm256_and_si256(_mm256_cmpgt_epi32(low, before), _mm256_cmpgt_epi32(end, low)),
+            _mm256_and_si256(_mm256_cmpgt_epi32(high, before), _mm256_cmpgt_epi32(end, high))};
+  }
+  /// The first n lanes (all if n >= 16), zeros behind them.
+  static F load_first(const float* p, size_t n) {
+    if (n >= kLanes) return load(p);
+    const I lanes = mask(0, n);
+    return {_mm256_maskload_ps(p, lanes.lo), _mm256_maskload_ps(p + 8, lanes.hi)};
+  }
+  static void store_first(float* p, F x, size_t n) {
+    if (n >= kLanes) return store(p, x);
+    const I lanes = mask(0, n);
+    _mm256_maskstore_ps(p, lanes.lo, x.lo);
+    _mm256_maskstore_ps(p + 8, lanes.hi, x.hi);
+  }
+  static __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+  static void store_128(void* p, __m128i x) { _mm_storeu_si128(static_cast<__m128i*>(p), x); }
+  static F load_f16(const uint16_t* p) {
+    return {_mm256_cvtph_ps(load_128(p)), _mm256_cvtph_ps(load_128(p + 8))};
+  }
+  static void store_f16(uint16_t* p, F x) {
+    store_128(p, _mm256_cvtps_ph(x.lo, _MM_FROUND_TO_NEAREST_INT));
+    store_128(p + 8, _mm256_cvtps_ph(x.hi, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static __m256 load_8_bf16(const uint16_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_128(p)), 16));
+  }
+  static F load_bf16(const uint16_t* p) { return {load_8_bf16(p), load_8_bf16(p + 8)}; }
+
+  static F add(F a, F b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+  static F sub(F a, F b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+  static F mul(F a, F b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+  static F div(F a, F b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+  static F fma(F a, F b, F c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+  }
+  static F abs(F a) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+  }
+  /// b if either is NaN, as max.
+  static F min(F a, F b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+  static F max(F a, F b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+  static F round(F a) {
+    return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  /// a * 2^n for whole n in -126..127.
+  static F times_pow2(F a, F n) {
+    const auto pow2 = [](__m256 e) {
+      const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(e), _mm256_set1_epi32(127));
+      return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+    };
+    return {_mm256_mul_ps(a.lo, pow2(n.lo)), _mm256_mul_ps(a.hi, pow2(n.hi))};
+  }
+  static float reduce_add(F a) {
+    const __m256 eight = _mm256_add_ps(a.lo, a.hi);
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+  }
+  static float reduce_max(F a) {
+    const __m256 eight = _mm256_max_ps(a.lo, a.hi);
+    __m128 top = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    top = _mm_max_ps(top, _mm_movehl_ps(top, top));
+    return _mm_cvtss_f32(_mm_max_ss(top, _mm_movehdup_ps(top)));
+  }
+  static float first(F a) { return _mm256_cvtss_f32(a.lo); }
+  /// Lanes first..last-1 of a, `other` in the rest; last <= 16.
+  static F keep(F a, size_t first, size_t last, float other) {
+    const I lanes = mask(first, last);
+    const __m256 rest = _mm256_set1_ps(other);
+    return {_mm256_blendv_ps(rest, a.lo, _mm256_castsi256_ps(lanes.lo)),
+            _mm256_blendv_ps(rest, a.hi, _mm256_castsi256_ps(lanes.hi))};
+  }
+
+  static I zero_int() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static I set1_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static __m256i load_256(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  }
+  static I load_int(const uint8_t* p) { return {load_256(p), load_256(p + 32)}; }
+  static I load_u8(const uint8_t* p) {
+    const __m128i bytes = load_128(p);
+    return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+  }
+  static I load_s8(const int8_t* p) {
+    const __m128i bytes = load_128(p);
+    return {_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))};
+  }
+  static void store_s8(int8_t* p, I x) {
+    const __m256i words = _mm256_packs_epi32(x.lo, x.hi);  // 0..3 8..11 | 4..7 12..15
+    const __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    store_128(p, _mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 1, 2, 0)));
+  }
+  static I add_int(I a, I b) {
+    return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+  }
+  static I or_int(I a, I b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+  static I bits(I a, unsigned shift, unsigned mask) {
+    const __m128i count = _mm_cvtsi32_si128(static_cast<int>(shift));
+    const __m256i wanted = _mm256_set1_epi32(static_cast<int>(mask));
+    return {_mm256_and_si256(_mm256_srl_epi32(a.lo, count), wanted),
+            _mm256_and_si256(_mm256_srl_epi32(a.hi, count), wanted)};
+  }
+  static I shift_left4(I a) { return {_mm256_slli_epi32(a.lo, 4), _mm256_slli_epi32(a.hi, 4)}; }
+  static int32_t reduce_add_int(I a) {
+    const __m256i eight = _mm256_add_epi32(a.lo, a.hi);
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    sum = _mm_add_epi32(sum, _mm_unpackhi_epi64(sum, sum));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 1)));
+  }
+  static F to_float(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+  /// To nearest even.
+  static I to_int(F a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+
+  /// offset - z in the low int16 of each lane, 0 in the high one.
+  static I zero_term(int32_t offset, I z) {
+    const __m256i all = _mm256_set1_epi32(offset);
+    return {_mm256_sub_epi16(all, z.lo), _mm256_sub_epi16(all, z.hi)};
+  }
+  /// dot + zero_term * xsum: the upper int16 of xsum meets 0.
+  static I plus_product(I dot, I term, int32_t xsum) {
+    const __m256i sum = _mm256_set1_epi32(xsum);
+    return {_mm256_add_epi32(dot.lo, _mm256_madd_epi16(term.lo, sum)),
+            _mm256_add_epi32(dot.hi, _mm256_madd_epi16(term.hi, sum))};
+  }
+
+  /// Four activation codes in every lane.
+  static __m256i load_x(const int8_t* p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
+  }
+
+  /// dot[p][t] = sum over `n` lines of the codes of P panels times row t of x. The line `fetch`
+  /// bytes after each is fetched.
+  template <Codes C, size_t P, size_t T>
+  [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
+                                               const int8_t* x, size_t x_stride, size_t fetch,
+                                               I (&dot)[P][T]) {
+    for (size_t p = 0; p < P; ++p)
+      for (size_t t = 0; t < T; ++t) dot[p][t] = zero_int();
+    const size_t step = C == Codes::q8 ? 1 : n < 4 ? 2 : 4;  // two lines are a group of 16
+    const size_t columns = C == Codes::q8 ? 4 : 8;
+    const int8_t* row[T];
+    for (size_t t = 0; t < T; ++t) row[t] = x + t * x_stride;
+    for (size_t i = 0; i < n; i += step)
+      for (size_t p = 0; p < P; ++p) {
+        const uint8_t* at = lines + p * panel_stride + i * kLineBytes;
+        for (size_t line = 0; line < step; ++line)
+          __builtin_prefetch(at + line * kLineBytes + fetch);
+        if constexpr (C == Codes::q8)
+          add_q8_line(at, row, i * columns, dot[p]);
+        else if (step == 4)
+          add_q4_lines<4>(at, row, i * columns, dot[p]);
+        else
+          add_q4_lines<2>(at, row, i * columns, dot[p]);
+      }
+  }
+
+  /// Up to four packed lines: an int16 gathers 8 sums of two products, at most 8 * 2 * 15 * 127 =
+  /// 30,480.
+  template <size_t kLines, size_t T>
+  [[gnu::always_inline]] static void add_q4_lines(const uint8_t* lines, const int8_t* const (&x)[T],
+                                                  size_t k, I (&dot)[T]) {
+    const __m256i low_bits = _mm256_set1_epi8(15);
+    I sum[T];
+    for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
+    for (size_t i = 0; i < kLines; ++i) {
+      const I line = load_int(lines + i * kLineBytes);
+      add_q4_codes({_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)}, x,
+                   k + 8 * i, sum);
+      add_q4_codes({_mm256_and_si256(_mm256_srli_epi16(line.lo, 4), low_bits),
+                    _mm256_and_si256(_mm256_srli_epi16(line.hi, 4), low_bits)},
+                   x, k + 8 * i + 4, sum);
+    }
+    for (size_t t = 0; t < T; ++t) dot[t] = add_pairs(dot[t], sum[t]);
+  }
+
+  /// The int16 sums of two products of four columns' codes and x.
+  template <size_t T>
+  [[gnu::always_inline]] static void add_q4_codes(I codes, const int8_t* const (&x)[T], size_t k,
+                                                  I (&sum)[T]) {
+    for (size_t t = 0; t < T; ++t) {
+      const __m256i four = load_x(x[t] + k);
+      sum[t].lo = _mm256_add_epi16(sum[t].lo, _mm256_maddubs_epi16(codes.lo, four));
+      sum[t].hi = _mm256_add_epi16(sum[t].hi, _mm256_maddubs_epi16(codes.hi, four));
+    }
+  }
+
+  /// Up to eight unpacked lines, with the same bound.
+  template <size_t kLines, size_t T>
+  [[gnu::always_inline]] static void add_q4_block(const uint8_t* lines, const int8_t* const (&x)[T],
+                                                  size_t k, I (&dot)[T]) {
+    I sum[T];
+    for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
+    for (size_t i = 0; i < kLines; ++i)
+      add_q4_codes(load_int(lines + i * kLineBytes), x, k + 4 * i, sum);
+    for (size_t t = 0; t < T; ++t) dot[t] = add_pairs(dot[t], sum[t]);
+  }
+
+  /// One line: vpmaddubsw of |q - 128| and x with the sign of q - 128. A sum of two products is at
+  /// most 2 * 128 * 127 = 32,512, inside int16; it is widened at once.
+  template <size_t T>
+  [[gnu::always_inline]] static void add_q8_line(const uint8_t* line, const int8_t* const (&x)[T],
+                                                 size_t k, I (&dot)[T]) {
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    const I q = load_int(line);
+    add_q8_codes({_mm256_xor_si256(q.lo, flip), _mm256_xor_si256(q.hi, flip)}, x, k, dot);
+  }
+  template <size_t T>
+  [[gnu::always_inline]] static void add_q8_codes(I q, const int8_t* const (&x)[T], size_t k,
+                                                  I (&dot)[T]) {
+    const I size = {_mm256_abs_epi8(q.lo), _mm256_abs_epi8(q.hi)};
+    for (size_t t = 0; t < T; ++t) {
+      const __m256i four = load_x(x[t] + k);
+      dot[t] = add_pairs(dot[t], {_mm256_maddubs_epi16(size.lo, _mm256_sign_epi8(four, q.lo)),
+                                  _mm256_maddubs_epi16(size.hi, _mm256_sign_epi8(four, q.hi))});
+    }
+  }
+
+  /// The codes of a line, a byte each, in lines of four columns; 8-bit codes as q - 128.
+  template <Codes C>
+  static void unpack_line(const uint8_t* line, uint8_t* out) {
+    const __m256i low_bits = _mm256_set1_epi8(15);
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    for (size_t half = 0; half < kLineBytes; half += 32) {
+      const __m256i codes = load_256(line + half);
+      auto* to = reinterpret_cast<__m256i*>(out + half);
+      if constexpr (C == Codes::q8) {
+        _mm256_store_si256(to, _mm256_xor_si256(codes, flip));
+      } else {
+        _mm256_store_si256(to, _mm256_and_si256(codes, low_bits));
+        _mm256_store_si256(to + 2, _mm256_and_si256(_mm256_srli_epi16(codes, 4), low_bits));
+      }
+    }
+  }
+
+  /// dot[p][t] += the sum over `n` unpacked lines of the codes of P panels times x[t].
+  template <Codes C, size_t P, size_t T>
+  [[gnu::always_inline]] static void dot_block(const uint8_t* lines, size_t panel_stride, size_t n,
+                                               const int8_t* const (&x)[T], I (&dot)[P][T]) {
+    for (size_t p = 0; p < P; ++p, lines += panel_stride) {
+      if constexpr (C == Codes::q8) {
+        for (size_t i = 0; i < n; ++i)
+          add_q8_codes(load_int(lines + i * kLineBytes), x, 4 * i, dot[p]);
+      } else {
+        if (n < 8) add_q4_block<4>(lines, x, 0, dot[p]);  // a group of 16
+        for (size_t i = 0; i + 8 <= n; i += 8)
+          add_q4_block<8>(lines + i * kLineBytes, x, 4 * i, dot[p]);
+      }
+    }
+  }
+
+  /// dot + the sums of neighbouring int16.
+  static I add_pairs(I dot, I words) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return {_mm256_add_epi32(dot.lo, _mm256_madd_epi16(words.lo, ones)),
+            _mm256_add_epi32(dot.hi, _mm256_madd_epi16(words.hi, ones))};
+  }
+};
+
+}  // namespace
+}  // namespace nibble

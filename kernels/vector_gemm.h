@@ -1,0 +1,139 @@
+// Matrix products of many rows of activations: panels are unpacked block by block into the
+// first-level cache, and every block meets all rows.
+#pragma once
+
+#include "vector_grid.h"
+
+namespace nibble {
+namespace {
+
+constexpr size_t kManyRows = 12;     // from here on unpacking through memory pays
+constexpr size_t kBlockCols = 1024;  // a multiple of every group; P panels of it fit into L1
+
+/// acc plus one group's share: s * xs * sum with sum = dot - z * xsum, or xs * (s * sum + m *
+/// xsum).
+template <class V, Zero kZero>
+[[gnu::always_inline]] inline typename V::F add_group(typename V::F acc, typename V::I sum,
+                                                      const GroupScale<V>& scale, float xs,
+                                                      int32_t xsum) {
+  if constexpr (kZero == Zero::none) {
+    const auto low = V::mul(scale.m, V::set1(static_cast<float>(xsum)));
+    return V::fma(V::set1(xs), V::fma(scale.s, V::to_float(sum), low), acc);
+  }
+  return V::fma(V::mul(scale.s, V::set1(xs)), V::to_float(sum), acc);
+}
+
+/// kBlockCols columns of P panels, a code a byte: lines of 4 columns of 16 rows as in 8-bit panels,
+/// in the form that V::dot_block() takes.
+template <class V, size_t P>
+struct UnpackedBlock {
+  alignas(64) uint8_t codes[P][kBlockCols * kPanelRows];
+  GroupScale<V> scales[P][kBlockCols / 16];  // z is the term that V::plus_product() takes
+  size_t first_group = 0;
+  size_t n_groups = 0;
+  size_t group = 0;
+  int32_t zero = 0;  // Zero::constant: what to add to a dot product, in units of xsum
+};
+
+template <class V, Codes C, class Grid, size_t P>
+void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block) {
+  constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
+  constexpr int32_t kOffset = C == Codes::q8 ? V::kQ8Offset : 0;
+  const size_t first_line = block.first_group * block.group / kLineCols;
+  const size_t n_lines = block.n_groups * block.group / kLineCols;
+  for (size_t p = 0; p < P; ++p) {
+    const uint8_t* lines = w.codes + (panel + p) * w.code_stride + first_line * kLineBytes;
+    for (size_t i = 0; i < n_lines; ++i)
+      V::template unpack_line<C>(lines + i * kLineBytes,
+                                 block.codes[p] + i * kLineCols * kPanelRows);
+    const Grid grid(w, panel + p);
+    for (size_t g = 0; g < block.n_groups; ++g) {
+      block.scales[p][g] = grid.at(block.first_group + g);
+      block.scales[p][g].z = V::zero_term(kOffset, block.scales[p][g].z);
+    }
+  }
+  block.zero = kOffset;
+  if constexpr (Grid::kZero == Zero::constant) block.zero -= w.shape.zero;
+}
+
+/// Adds the block's columns to y of the rows t0..t0+T-1 of activations and P panels; the first
+/// block overwrites y. Rows beyond the last are computed like the last and not stored. Integer sums
+/// start at -z * xsum, so that a constant zero costs nothing. kGroup is the group, or 0: any.
+template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
+[[gnu::noinline]] void many_rows_tile(const UnpackedBlock<V, P>& block, const QuantizedRows& x,
+                                      size_t t0, float* y, size_t y_stride) {
+  const size_t group = kGroup ? kGroup : block.group;
+  const size_t rows = min_of(T, x.n_rows - t0);
+  const bool first = block.first_group == 0;
+  const int8_t* xq[T];
+  const float* xs[T];
+  const int32_t* xsum[T];
+  float* out[T];
+  int32_t start[T][kBlockCols / 16];  // [T, n_groups]
+  typename V::F acc[P][T];
+  for (size_t t = 0; t < T; ++t) {
+    const size_t row = t0 + min_of(t, rows - 1);
+    xq[t] = x.codes + row * x.stride + block.first_group * group;
+    xs[t] = x.scales + row * x.n_groups + block.first_group;
+    xsum[t] = x.sums + row * x.n_groups + block.first_group;
+    out[t] = y + row * y_stride;
+    for (size_t g = 0; g < block.n_groups; ++g) start[t][g] = block.zero * xsum[t][g];
+    for (size_t p = 0; p < P; ++p) {
+      __builtin_prefetch(out[t] + T * y_stride + p * kPanelRows, 1);  // of the next tile
+      acc[p][t] = first ? V::zero() : V::load(out[t] + p * kPanelRows);
+    }
+  }
+  for (size_t g = 0; g < block.n_groups; ++g) {
+    typename V::I dot[P][T];
+    for (size_t t = 0; t < T; ++t) {
+      __builtin_prefetch(xq[t] + T * x.stride);  // of the next tile
+      for (size_t p = 0; p < P; ++p)
+        dot[p][t] = kZero == Zero::per_row
+                        ? V::plus_product(V::zero_int(), block.scales[p][g].z, xsum[t][g])
+                        : V::set1_int(start[t][g]);
+    }
+    V::template dot_block<C>(block.codes[0] + g * group * kPanelRows, sizeof block.codes[0],
+                             group / 4, xq, dot);
+    for (size_t p = 0; p < P; ++p)
+      for (size_t t = 0; t < T; ++t)
+        acc[p][t] =
+            add_group<V, kZero>(acc[p][t], dot[p][t], block.scales[p][g], xs[t][g], xsum[t][g]);
+    for (size_t t = 0; t < T; ++t) xq[t] += group;
+  }
+  for (size_t t = 0; t < rows; ++t)
+    for (size_t p = 0; p < P; ++p) V::store(out[t] + p * kPanelRows, acc[p][t]);
+}
+
+template <class V, Codes C, class Grid, size_t P>
+void many_rows_panels(const PackedView& w, size_t panel, const QuantizedRows& x, float* y,
+                      size_t y_stride) {
+  constexpr size_t kTile = V::kTileRows;
+  UnpackedBlock<V, P> block;
+  block.group = w.shape.group;
+  const size_t n_groups = w.cols_padded / block.group;
+  const size_t step = kBlockCols / block.group;
+  y += panel * kPanelRows;
+  for (block.first_group = 0; block.first_group < n_groups; block.first_group += step) {
+    block.n_groups = min_of(step, n_groups - block.first_group);
+    unpack_block<V, C, Grid>(w, panel, block);
+    for (size_t t = 0; t < x.n_rows; t += kTile) {
+      if (block.group == 32)
+        many_rows_tile<V, C, Grid::kZero, kTile, 32>(block, x, t, y, y_stride);
+      else
+        many_rows_tile<V, C, Grid::kZero, kTile, 0>(block, x, t, y, y_stride);
+    }
+  }
+}
+
+template <class V, Codes C, class Grid>
+void matmul_many_rows(const PackedView& w, size_t panel_begin, size_t panel_end,
+                      const QuantizedRows& x, float* y, size_t y_stride) {
+  constexpr size_t kPanels = V::kTilePanels;
+  size_t panel = panel_begin;
+  for (; panel + kPanels <= panel_end; panel += kPanels)
+    many_rows_panels<V, C, Grid, kPanels>(w, panel, x, y, y_stride);
+  for (; panel < panel_end; ++panel) many_rows_panels<V, C, Grid, 1>(w, panel, x, y, y_stride);
+}
+
+}  // namespace
+}  // namespace nibble
