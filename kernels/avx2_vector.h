@@ -225,6 +225,8 @@ struct Avx2 {
       const __m256i four = load_x(x[t] + k);
       sum[t].lo = _mm256_add_epi16(sum[t].lo, _mm256_maddubs_epi16(codes.lo, four));
       sum[t].hi = _mm256_add_epi16(sum[t].hi, _mm256_maddubs_epi16(codes.hi, four));
+      // GCC would regroup these sums and spill the products meanwhile.
+      __asm__("" : "+x"(sum[t].lo), "+x"(sum[t].hi));
     }
   }
 
