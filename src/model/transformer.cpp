@@ -25,18 +25,26 @@ struct Product {
 
 class ForwardPass {
  public:
-  ForwardPass(const ModelImpl& model, Workspace& workspace, size_t n_rows)
+  ForwardPass(const ModelImpl& model, Workspace& workspace, size_t n_rows,
+              const InputTap* tap = nullptr)
       : model_(model),
         kernels_(*model.kernels),
         config_(model.config),
         ws_(workspace),
+        tap_(tap),
         n_(n_rows),
         n_threads_(n_rows == 1 ? model.threads : model.threads_batch) {}
 
-  void embed(std::span<const Token> tokens, int position) {
-    const size_t half = model_.rope_frequencies.size();
+  void embed(std::span<const Token> tokens) {
     for_rows([&](size_t t) {
       unpack_row(model_.weights.embedding.view, static_cast<size_t>(tokens[t]), row(ws_.x, t));
+    });
+  }
+
+  // What a layer needs to know of the positions of the rows.
+  void place(int position) {
+    const size_t half = model_.rope_frequencies.size();
+    for_rows([&](size_t t) {
       rope_angles(model_.rope_frequencies, position + static_cast<int>(t), ws_.cos + t * half,
                   ws_.sin + t * half);
     });
@@ -150,6 +158,7 @@ class ForwardPass {
   // rows).
   void multiply(std::initializer_list<Product> products, const float* x, size_t x_stride,
                 size_t cols) {
+    if (tap_) show_input(products, x, x_stride, cols);
     size_t bytes = 0;
     for (const Product& p : products) bytes += p.w->bytes;
     const size_t piece_bytes =
@@ -177,6 +186,13 @@ class ForwardPass {
                      std::min(row_block, n_ - first_row));
     };
     model_.pool->run(n_pieces, piece, n_threads_);
+  }
+
+  void show_input(std::initializer_list<Product> products, const float* x, size_t x_stride,
+                  size_t cols) const {
+    std::vector<const PackedMatrix*> readers;
+    for (const Product& p : products) readers.push_back(p.w);
+    (*tap_)(readers, x, x_stride, n_, cols);
   }
 
   void multiply_piece(const Product& p, size_t first_panel, size_t end_panel, const float* x,
@@ -228,6 +244,7 @@ class ForwardPass {
   const Kernels& kernels_;
   const Config& config_;
   Workspace& ws_;
+  const InputTap* tap_;  // or null
   size_t n_;
   int n_threads_;
 };
@@ -237,13 +254,26 @@ class ForwardPass {
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
                 std::span<const Token> tokens, int position, const std::atomic<bool>& cancel) {
   ForwardPass pass(model, workspace, tokens.size());
-  pass.embed(tokens, position);
+  pass.embed(tokens);
+  pass.place(position);
   for (int layer = 0; layer < model.config.n_layers; ++layer) {
     if (cancel.load(std::memory_order_relaxed)) return false;
     pass.attention_block(layer, cache, position);
     pass.ffn_block(layer);
   }
   return true;
+}
+
+void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens) {
+  ForwardPass(model, workspace, tokens.size()).embed(tokens);
+}
+
+void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
+               const InputTap& tap) {
+  ForwardPass pass(model, workspace, n, &tap);
+  pass.place(0);
+  pass.attention_block(layer, cache, 0);
+  pass.ffn_block(layer);
 }
 
 void compute_logits(const ModelImpl& model, Workspace& workspace, size_t first, size_t n,

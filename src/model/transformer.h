@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -67,6 +68,19 @@ class Workspace {
 /// is then valid up to `position` only.
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
                 std::span<const Token> tokens, int position, const std::atomic<bool>& cancel);
+
+/// Sees the input of matrix products: rows x [n_rows, stride] of `cols` columns that all matrices
+/// of `readers` multiply.
+using InputTap = std::function<void(std::span<const PackedMatrix* const> readers, const float* x,
+                                    size_t stride, size_t n_rows, size_t cols)>;
+
+/// The parts of run_layers(), for calibration, which stands between the layers: the embeddings of
+/// tokens as rows of workspace.x, and one layer over the rows 0..n-1 of workspace.x as positions
+/// 0..n-1 of a text. `tap` is called once for every input that matrices share; only the matrices of
+/// that layer need to exist. The caller holds model.turn.
+void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens);
+void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
+               const InputTap& tap);
 
 /// Logits of the rows first..first+n-1 of the last run_layers(): out [n, vocab_size rounded up to
 /// 16].
