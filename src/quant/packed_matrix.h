@@ -42,7 +42,7 @@ struct PackedMatrix {
 PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
                        const std::string& where);
 
-/// "q4 g32", "q4 g32 zero", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
+/// "q4 g32", "q4 g32 zero", "q4 g32 zero f32", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
 std::string format_name(const PackedShape& shape);
 /// Bits of codes and scales per weight, padding left out.
 double bits_per_weight(const PackedShape& shape);
