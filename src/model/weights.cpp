@@ -36,7 +36,7 @@ const Family& family_of(const Config& config) {
 class TensorFinder {
  public:
   TensorFinder(const Checkpoint& checkpoint, const Family& family)
-      : checkpoint_(checkpoint), family_(family) {}
+      : checkpoint_(checkpoint), family_(family), quant_(read_quant_config(checkpoint)) {}
 
   const TensorView* find(Slot slot, int layer = 0) {
     const std::string name = name_of(slot, layer);
@@ -50,7 +50,7 @@ class TensorFinder {
   }
   MatrixSource get_matrix(Slot slot, int layer) {
     const std::string name = name_of(slot, layer);
-    std::optional<MatrixSource> source = find_matrix(checkpoint_, name);
+    std::optional<MatrixSource> source = find_matrix(checkpoint_, quant_, name);
     if (!source) throw Error(checkpoint_.path, "the tensor " + name + " is missing");
     for (const TensorView* tensor : source->tensors) used_.insert(tensor->name);
     return std::move(*source);
@@ -62,7 +62,8 @@ class TensorFinder {
     for (const TensorView& tensor : checkpoint_.tensors) {
       const std::string_view name = tensor.name;
       if (used_.contains(name) || name.ends_with("rotary_emb.inv_freq") ||
-          name.starts_with("pad.") || name == kNibVocabulary || (tied && name == "lm_head.weight"))
+          name.starts_with("pad.") || name == kNibVocabulary ||
+          (tied && name.starts_with("lm_head.")))
         continue;
       throw Error(checkpoint_.path,
                   "the tensor " + tensor.name + " is unknown to the architecture " + family_.name);
@@ -76,6 +77,7 @@ class TensorFinder {
 
   const Checkpoint& checkpoint_;
   const Family& family_;
+  const QuantConfig quant_;
   std::unordered_set<std::string_view> used_;
 };
 
