@@ -82,7 +82,7 @@ class ForwardPass {
              ws_.normed, ws_.x_stride, dim());
     const size_t ffn_dim = static_cast<size_t>(config_.ffn_dim);
     for_rows([&](size_t t) {
-      kernels_.silu_mul(ws_.gate + t * ws_.ffn_stride, ws_.up + t * ws_.ffn_stride, ffn_dim);
+      kernels_.silu(ws_.gate + t * ws_.ffn_stride, ws_.up + t * ws_.ffn_stride, ffn_dim);
       quantize(ws_.gate, ws_.ffn_stride, ffn_dim, t, {&layer.down});
     });
     multiply({{&layer.down, ws_.projected, ws_.x_stride}}, ws_.gate, ws_.ffn_stride, ffn_dim);
