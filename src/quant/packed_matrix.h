@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/mapped_file.h"
 #include "packed.h"
@@ -34,6 +35,12 @@ struct PackedMatrix {
   std::string source_type;  // "Q4_K", "BF16": what it was made of, for people
   PackedView view;
   size_t bytes = 0;
+
+  /// Packed column c multiplies column column_order[c] of the input; empty: column c.
+  std::vector<uint32_t> column_order;
+  /// Which form of its input it reads: 0 as it is, else permuted. Matrices that share an input have
+  /// the same number if they have the same order.
+  uint8_t input_form = 0;
 
   bool empty() const { return view.codes == nullptr; }
 };
