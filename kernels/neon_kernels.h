@@ -3,6 +3,7 @@
 
 #include "neon_attention.h"
 #include "neon_matmul.h"
+#include "neon_rows.h"
 
 namespace nibble {
 namespace {
@@ -14,8 +15,16 @@ constexpr Kernels neon_kernels(const char* name) {
           .matmul_q = matmul_q<Dot>,
           .matmul_f32 = matmul_f32,
           .rms_norm = rms_norm,
+          .layer_norm = layer_norm,
           .add = add,
-          .silu_mul = silu_mul,
+          .add_scaled = add_scaled,
+          .scale = scale,
+          .clamp = clamp,
+          .soft_cap = soft_cap,
+          .silu = silu,
+          .gelu = gelu,
+          .gelu_tanh = gelu_tanh,
+          .relu = relu,
           .rope = rope,
           .store_key = store_key,
           .store_value = store_value,

@@ -50,7 +50,7 @@ void note_rounding(const WeightPlan& plan, ModelInfo& info) {
   std::set<std::string> rounded;
   for (const PlannedMatrix& m : plan.matrices)
     if (m.target.kind == PackTarget::Kind::q4 || m.target.kind == PackTarget::Kind::q8)
-      rounded.insert(std::string(dtype_info(m.source->type).name) + " to " + format_name(m.shape));
+      rounded.insert(m.source.type_name + " to " + format_name(m.shape));
   for (const std::string& change : rounded)
     info.notes.push_back("weights rounded to nearest: " + change);
 }

@@ -45,7 +45,7 @@ struct Weights {
 /// One matrix on its way from a checkpoint into panels.
 struct PlannedMatrix {
   std::string name;  // as .nib files call it
-  const TensorView* source = nullptr;
+  MatrixSource source;
   PackedShape shape;
   PackTarget target;
   RopeRows rows;
