@@ -217,14 +217,14 @@ PackTarget target_of(const MatrixSource& source, const QuantizeRule& rule, bool 
 
 // Memory for packed weights; refused with the numbers, before anything is read, if it cannot be
 // had.
-AnonymousMemory weight_memory(uint64_t bytes, const std::string& path) {
+std::shared_ptr<AnonymousMemory> weight_memory(uint64_t bytes, const std::string& path) {
   const uint64_t available = available_memory();
   if (available > 0 && bytes > available)
     throw Error(path,
                 "its weights need " + std::to_string(bytes >> 20) + " MB of memory, and " +
                     std::to_string(available >> 20) + " MB are available",
                 "use a smaller model, or a .nib file of it, which is mapped");
-  return AnonymousMemory(bytes);
+  return std::make_shared<AnonymousMemory>(bytes);
 }
 
 // Calls fn(begin, end) for ranges of panels of a matrix, on all threads: enough panels in a range
@@ -291,7 +291,7 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
     if (progress && !progress(static_cast<double>(done) / static_cast<double>(total)))
       throw Error(checkpoint.path, "loading was cancelled");
     const size_t bytes = packed_layout(m.shape, m.name).total_bytes();
-    const std::span<std::byte> out{weights.packed.data() + done, bytes};
+    const std::span<std::byte> out{weights.packed->data() + done, bytes};
     pack_matrix(m, out.data(), pool);
     m.destination->name = m.name;
     m.destination->source_type = m.source.type_name;
@@ -365,7 +365,7 @@ void generate_weights(const Config& config, const WeightGenerator& generator, We
   size_t done = 0;
   for (const auto& [matrix, shape] : matrices) {
     const PackedLayout layout = packed_layout(shape, config.name);
-    const std::span<std::byte> out{weights.packed.data() + done, layout.total_bytes()};
+    const std::span<std::byte> out{weights.packed->data() + done, layout.total_bytes()};
     for_panels(layout, pool, [&, &made = shape](size_t begin, size_t end) {
       generator.fill(made, layout, out.data(), begin, end);
     });
