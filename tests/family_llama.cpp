@@ -317,6 +317,14 @@ void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
             scaling.integer("original_max_position_embeddings"));
 }
 
+std::vector<FamilyCase> all_cases() {
+  std::vector<FamilyCase> out;
+  for (const auto& theme : {llama_cases(), expert_cases(), gemma_cases(), phi_cases(),
+                            reordered_cases(), gpt_cases(), opt_cases(), alibi_cases()})
+    out.insert(out.end(), theme.begin(), theme.end());
+  return out;
+}
+
 std::vector<FamilyCase> llama_cases() {
   const auto with = [](const FamilyConfig& c, const char* changes) { return c.with(changes); };
   return {
