@@ -66,6 +66,14 @@ struct AvxVnni : Avx2 {
         }
     } while (k != 4 * n);
   }
+
+  // For vector_peak.h.
+  static constexpr size_t kPeakSums = 6;
+  static void multiply_add(I& sum, const I& codes, const I& x) {
+    sum.lo = _mm256_dpbusd_avx_epi32(sum.lo, codes.lo, x.lo);
+    sum.hi = _mm256_dpbusd_avx_epi32(sum.hi, codes.hi, x.hi);
+    __asm__ volatile("" : "+x"(sum.lo), "+x"(sum.hi));
+  }
 };
 
 }  // namespace
