@@ -124,7 +124,9 @@ JS
 # Prints "prompt RATE SHARE" and "generate RATE SHARE": shares of the kernels' peak and of memory.
 run_nibble() { # isa model round
   isa=$1 model_path=$2
-  set -- -p "$prompt" -n "$generate" -t "$n_threads" -r 1 -o jsonl $([ "$3" = 0 ] || echo --no-check)
+  check=--no-check # after the first round: once is enough
+  [ "$3" != 0 ] || check=
+  set -- ${check:+"$check"} -p "$prompt" -n "$generate" -t "$n_threads" -r 1 -o jsonl
   [ "$isa" = best ] || set -- "$@" --isa "$isa"
   "$nibble" bench "$model_path" "$@" 2>"$work/notes" >"$work/rows" || die "$(cat "$work/notes")"
   awk '
