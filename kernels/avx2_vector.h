@@ -17,11 +17,11 @@ struct Avx2 {
     __m256i lo, hi;
   };
 
-  static constexpr int32_t kQ8Offset = 128;   // dot_lines() takes 8-bit codes as q - 128
-  static constexpr size_t kTileRows = 4;      // of many rows: activations that share loaded codes
-  static constexpr size_t kFewRows = 4;       // of few rows: activations that share unpacked codes
-  static constexpr size_t kTilePanels = 1;    // more would not fit the registers
-  static constexpr size_t kValueVectors = 1;  // of attention's 4 rows of sums
+  static constexpr int32_t kQ8Offset = 128;    // dot_lines() takes 8-bit codes as q - 128
+  static constexpr size_t kTileRows = 4;       // of many rows: activations that share loaded codes
+  static constexpr size_t kFewRows = 4;        // of few rows: activations that share unpacked codes
+  static constexpr size_t kTilePanels = 1;     // more would not fit the registers
+  static constexpr size_t kAttentionSums = 4;  // of rows x panels, rows x columns of values
 
   static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }

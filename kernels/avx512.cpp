@@ -20,11 +20,11 @@ struct Avx512 {
   using F = __m512;   // 16 floats
   using I = __m512i;  // 16 int32
 
-  static constexpr int32_t kQ8Offset = 0;     // vpdpbusd multiplies unsigned codes as they are
-  static constexpr size_t kTileRows = 6;      // of many rows: activations that share loaded codes
-  static constexpr size_t kFewRows = 8;       // of few rows: activations that share unpacked codes
-  static constexpr size_t kTilePanels = 2;    // panels that share a loaded activation
-  static constexpr size_t kValueVectors = 4;  // of attention's 4 rows of sums
+  static constexpr int32_t kQ8Offset = 0;   // vpdpbusd multiplies unsigned codes as they are
+  static constexpr size_t kTileRows = 6;    // of many rows: activations that share loaded codes
+  static constexpr size_t kFewRows = 8;     // of few rows: activations that share unpacked codes
+  static constexpr size_t kTilePanels = 2;  // panels that share a loaded activation
+  static constexpr size_t kAttentionSums = 16;  // of rows x panels, rows x columns of values
 
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }
@@ -119,23 +119,26 @@ struct Avx512 {
     const I low_bits = _mm512_set1_epi8(15);
     for (size_t p = 0; p < P; ++p)
       for (size_t t = 0; t < T; ++t) dot[p][t] = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; ++i) {
-      I codes[P][kParts];
-      for (size_t p = 0; p < P; ++p) {
-        const uint8_t* line_at = lines + p * panel_stride + i * kLineBytes;
-        __builtin_prefetch(line_at + fetch);
-        const I line = _mm512_loadu_si512(line_at);
-        codes[p][0] = C == Codes::q4 ? _mm512_and_si512(line, low_bits) : line;
-        if constexpr (C == Codes::q4)
-          codes[p][1] = _mm512_and_si512(_mm512_srli_epi16(line, 4), low_bits);
-      }
-      for (size_t t = 0; t < T; ++t)
-        for (size_t part = 0; part < kParts; ++part) {
-          const I four = load_x(x + t * x_stride + 4 * (kParts * i + part));
-          for (size_t p = 0; p < P; ++p)
-            dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p][part], four);
+    size_t i = 0;
+    do {  // a group is an even number of lines
+      for (const size_t end = i + 2; i < end; ++i) {
+        I codes[P][kParts];
+        for (size_t p = 0; p < P; ++p) {
+          const uint8_t* line_at = lines + p * panel_stride + i * kLineBytes;
+          __builtin_prefetch(line_at + fetch);
+          const I line = _mm512_loadu_si512(line_at);
+          codes[p][0] = C == Codes::q4 ? _mm512_and_si512(line, low_bits) : line;
+          if constexpr (C == Codes::q4)
+            codes[p][1] = _mm512_and_si512(_mm512_srli_epi16(line, 4), low_bits);
         }
-    }
+        for (size_t part = 0; part < kParts; ++part)
+          for (size_t t = 0; t < T; ++t) {
+            const I four = load_x(x + t * x_stride + 4 * (kParts * i + part));
+            for (size_t p = 0; p < P; ++p)
+              dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p][part], four);
+          }
+      }
+    } while (i < n);
   }
 
   /// The codes of a line, a byte each, in lines of four columns.

@@ -62,17 +62,43 @@ void store_key(const float* k, size_t head_dim, size_t pos, KvCode code, void* d
   }
 }
 
-/// score[t] [16] = q[t] . k for T queries and the 16 positions of a panel [head_dim][16].
-template <class V, KvCode C, size_t T>
-void score_panel(const void* k, size_t panel, size_t head_dim, const float* q, size_t q_stride,
-                 float* score) {
-  typename V::F acc[T];
-  for (size_t t = 0; t < T; ++t) acc[t] = V::zero();
+/// A long cache comes from memory: what is read is fetched this many bytes ahead, across the ends
+/// of pages, where the hardware's prefetching stops.
+constexpr size_t kFetchKv = 2048;
+template <KvCode C>
+constexpr size_t kKvBytes = C == KvCode::f32   ? 4
+                            : C == KvCode::f16 ? 2
+                                               : 1;
+/// Fetches ahead of element i, if it starts a line.
+template <KvCode C>
+[[gnu::always_inline]] inline void fetch_kv(const void* data, size_t i) {
+  if (i * kKvBytes<C> % kLineBytes == 0)
+    __builtin_prefetch(static_cast<const uint8_t*>(data) + i * kKvBytes<C> + kFetchKv);
+}
+
+/// score[t] [16 P] = q[t] . k for T queries and the 16 positions of each of P panels
+/// [head_dim][16].
+template <class V, KvCode C, size_t T, size_t P>
+void score_panels(const void* k, size_t panel, size_t head_dim, const float* q, size_t q_stride,
+                  float* score) {
+  typename V::F acc[P][T];
+  for (size_t p = 0; p < P; ++p)
+    for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
   for (size_t d = 0; d < head_dim; ++d) {
-    const auto column = load_kv<V, C>(k, (panel * head_dim + d) * kPanelRows);
-    for (size_t t = 0; t < T; ++t) acc[t] = V::fma(column, V::set1(q[t * q_stride + d]), acc[t]);
+    typename V::F column[P];
+    for (size_t p = 0; p < P; ++p) {
+      const size_t at = ((panel + p) * head_dim + d) * kPanelRows;
+      fetch_kv<C>(k, at + (P - 1) * head_dim * kPanelRows);
+      column[p] = load_kv<V, C>(k, at);
+    }
+    for (size_t t = 0; t < T; ++t) {
+      const auto x = V::set1(q[t * q_stride + d]);
+      for (size_t p = 0; p < P; ++p) acc[p][t] = V::fma(column[p], x, acc[p][t]);
+    }
   }
-  for (size_t t = 0; t < T; ++t) V::store(score + t * kAttentionChunk, acc[t]);
+  for (size_t p = 0; p < P; ++p)
+    for (size_t t = 0; t < T; ++t)
+      V::store(score + t * kAttentionChunk + p * kPanelRows, acc[p][t]);
 }
 
 /// ScoreTerms of the 16 scores from position p of row `row`.
@@ -124,7 +150,10 @@ void add_values(const void* v, size_t stride, size_t d, const float* weights, si
     for (size_t i = 0; i < D; ++i) sum[t][i] = V::load(acc + t * stride + d + i * kLanes);
   for (size_t p = first; p < last; ++p) {
     typename V::F value[D];
-    for (size_t i = 0; i < D; ++i) value[i] = load_kv<V, C>(v, p * stride + d + i * kLanes);
+    for (size_t i = 0; i < D; ++i) {
+      fetch_kv<C>(v, p * stride + d + i * kLanes);
+      value[i] = load_kv<V, C>(v, p * stride + d + i * kLanes);
+    }
     for (size_t t = 0; t < T; ++t) {
       const auto weight = V::set1(weights[t * kAttentionChunk + p]);
       for (size_t i = 0; i < D; ++i) sum[t][i] = V::fma(weight, value[i], sum[t][i]);
@@ -137,7 +166,7 @@ void add_values(const void* v, size_t stride, size_t d, const float* weights, si
 template <class V, KvCode C, size_t T>
 void add_values(const void* v, size_t stride, const float* weights, size_t first, size_t last,
                 float* acc) {
-  constexpr size_t kStep = T == 1 ? 4 : V::kValueVectors;
+  constexpr size_t kStep = min_of(4, V::kAttentionSums / T);
   if (first >= last) return;
   size_t d = 0;
   for (; d + kStep * kLanes <= stride; d += kStep * kLanes)
@@ -167,8 +196,15 @@ void attention_rows(const KvChunk& kv, size_t head_dim, const float* q, size_t q
     seen_end = max_of(seen_end, last[t]);
   }
   float* score = scores + row * kAttentionChunk;
-  for (size_t p = seen_begin / kPanelRows * kPanelRows; p < seen_end; p += kPanelRows)
-    score_panel<V, C, T>(kv.k, p / kPanelRows, head_dim, q + row * q_stride, q_stride, score + p);
+  constexpr size_t kPanels = min_of(4, V::kAttentionSums / T);
+  size_t panel = seen_begin / kPanelRows;
+  const size_t end_panel = (seen_end + kPanelRows - 1) / kPanelRows;
+  const float* queries = q + row * q_stride;
+  for (; panel + kPanels <= end_panel; panel += kPanels)
+    score_panels<V, C, T, kPanels>(kv.k, panel, head_dim, queries, q_stride,
+                                   score + panel * kPanelRows);
+  for (; panel < end_panel; ++panel)
+    score_panels<V, C, T, 1>(kv.k, panel, head_dim, queries, q_stride, score + panel * kPanelRows);
   for (size_t t = 0; t < T; ++t)
     softmax_row<V, C>(kv, first[t], last[t], scale, terms, row + t, score + t * kAttentionChunk,
                       out.max[row + t], out.sum[row + t]);
@@ -185,13 +221,15 @@ template <class V, KvCode C>
 void attention_coded(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                      size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
                      const ScoreTerms& terms, float* scores, const SoftmaxState& out) {
-  constexpr size_t kTile = 4;
   size_t row = 0;
-  for (; row + kTile <= n_rows; row += kTile)
-    attention_rows<V, C, kTile>(kv, head_dim, q, q_stride, begin, end, scale, terms, scores, out,
-                                row);
-  for (; row < n_rows; ++row)
-    attention_rows<V, C, 1>(kv, head_dim, q, q_stride, begin, end, scale, terms, scores, out, row);
+  const auto rows = [&]<size_t T>() {
+    for (; row + T <= n_rows; row += T)
+      attention_rows<V, C, T>(kv, head_dim, q, q_stride, begin, end, scale, terms, scores, out,
+                              row);
+  };
+  if constexpr (V::kAttentionSums >= 16) rows.template operator()<8>();
+  rows.template operator()<4>();
+  rows.template operator()<1>();
 }
 
 template <class V>
