@@ -10,5 +10,6 @@ extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 extern const Kernels kNeonKernels;
 extern const Kernels kNeonDotKernels;
+extern const Kernels kNeonI8mmKernels;
 
 }  // namespace nibble
