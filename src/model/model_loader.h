@@ -15,6 +15,9 @@ std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options);
 /// Fills `info` from config, weights and file.
 void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes);
 
+/// Fills all but the weights: config, sampling, positions, and the tokenizer if there is one.
+void read_metadata(const Checkpoint& checkpoint, ModelImpl& model);
+
 /// Throws Error unless group is 32, 64 or 128.
 uint16_t checked_group(int group);
 
