@@ -18,6 +18,10 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
 /// Fills all but the weights: config, sampling, positions, and the tokenizer if there is one.
 void read_metadata(const Checkpoint& checkpoint, ModelImpl& model);
 
+/// The same weights, shared, behind the kernels and threads that `options` ask for, cut to the
+/// first n_layers layers; no tokenizer. For comparing kernels without loading a model again.
+Model model_with(const Model& model, const ModelOptions& options, int n_layers);
+
 /// Throws Error unless group is 32, 64 or 128.
 uint16_t checked_group(int group);
 
