@@ -95,7 +95,8 @@ std::vector<float> logits_of(const Model& model, const std::vector<int>& tokens,
   Session session(model, options);
   std::vector<float> out;
   for (size_t t = 0; t < tokens.size(); t += step) {
-    const auto rows = session.eval(std::span(tokens).subspan(t, step), Logits::all);
+    const auto rows =
+        session.eval(std::span(tokens).subspan(t, std::min(step, tokens.size() - t)), Logits::all);
     out.insert(out.end(), rows.begin(), rows.end());
   }
   return out;
