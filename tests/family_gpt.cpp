@@ -284,7 +284,7 @@ const FamilyConfig kGpt2(R"({"activation_function":"gelu_new",
   "task_specific_params":{"text-generation":{"do_sample":true,"max_length":50}},
   "vocab_size":91})");
 
-const FamilyConfig kStarCoder(R"({"activation_function":"gelu_pytorch_tanh",
+const FamilyConfig kStarCoder(R"({"activation_function":"gelu",
   "architectures":["GPTBigCodeForCausalLM"],"attention_softmax_in_fp32":true,"attn_pdrop":0.1,
   "bos_token_id":0,"embd_pdrop":0.1,"eos_token_id":0,"inference_runner":0,
   "initializer_range":0.02,"layer_norm_epsilon":1e-05,"max_batch_size":null,
@@ -323,7 +323,7 @@ std::vector<FamilyCase> gpt_cases() {
        make_prefixed, gpt},
       {"starcoder", kStarCoder, make_prefixed, gpt, gpt_gguf},
       {"starcoder, a KV head per head",
-       kStarCoder.with(R"({"multi_query":false,"activation_function":"gelu"})"), make_prefixed,
+       kStarCoder.with(R"({"multi_query":false,"activation_function":"gelu_pytorch_tanh"})"), make_prefixed,
        gpt},
       {"starcoder2", kStarCoder2, make_starcoder2, starcoder2, starcoder2_gguf},
       {"starcoder2, window and apart",
