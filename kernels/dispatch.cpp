@@ -69,18 +69,38 @@ constexpr KernelSet kSets[] = {
 
 #elif defined(__aarch64__)
 
-/// neon_dot*.cpp: the dot product instructions of ARMv8.2 (and its fp16 arithmetic).
+#if defined(__APPLE__)
+/// All of these system values exist and are not 0.
+template <size_t N>
+bool has_features(const char* const (&names)[N]) {
+  for (const char* name : names) {
+    int value = 0;
+    size_t size = sizeof value;
+    if (sysctlbyname(name, &value, &size, nullptr, 0) != 0 || value == 0) return false;
+  }
+  return true;
+}
+#endif
+
+/// neon_dot.cpp: the dot product instructions of ARMv8.2 (and its fp16 arithmetic).
 bool has_dot() {
 #if defined(__linux__)
   constexpr unsigned long kWanted = HWCAP_ASIMDDP | HWCAP_ASIMDHP | HWCAP_FPHP;
   return (getauxval(AT_HWCAP) & kWanted) == kWanted;
 #elif defined(__APPLE__)
-  for (const char* feature : {"hw.optional.arm.FEAT_DotProd", "hw.optional.arm.FEAT_FP16"}) {
-    int value = 0;
-    size_t size = sizeof value;
-    if (sysctlbyname(feature, &value, &size, nullptr, 0) != 0 || value == 0) return false;
-  }
-  return true;
+  return has_features({"hw.optional.arm.FEAT_DotProd", "hw.optional.arm.FEAT_FP16"});
+#else
+  return false;
+#endif
+}
+
+/// neon_i8mm.cpp: besides, the integer matrix instructions of ARMv8.6.
+bool has_i8mm() {
+#if defined(__linux__)
+  constexpr unsigned long kI8mm = 1ul << 13;  // HWCAP2_I8MM, which older headers lack
+  return has_dot() && (getauxval(AT_HWCAP2) & kI8mm) != 0;
+#elif defined(__APPLE__)
+  return has_dot() && has_features({"hw.optional.arm.FEAT_I8MM"});
 #else
   return false;
 #endif
@@ -88,6 +108,7 @@ bool has_dot() {
 
 // Best first. Plain NEON is part of every arm64 CPU.
 constexpr KernelSet kSets[] = {
+    {&kNeonI8mmKernels, has_i8mm},
     {&kNeonDotKernels, has_dot},
     {&kNeonKernels, always},
     {&kScalarKernels, always},

@@ -22,6 +22,7 @@ inline Products add_quad(const Products& sum, int8x16_t q, int8x16_t x) {
 }
 
 struct WideningDot {
+  static constexpr bool kPairs = false;
   template <int32_t kBias>
   static int32x4_t add(int32x4_t acc, const int8x16_t (&q)[4], int8x16_t x) {
     const int32x4_t quads = vreinterpretq_s32_s8(x);

@@ -1,23 +1,8 @@
-// NEON with the dot product instructions of ARMv8.2: four products of bytes per 32-bit lane.
-#include "neon_kernels.h"
+// NEON with the dot product instructions of ARMv8.2.
+#include "neon_sdot.h"
 #include "sets.h"
 
 namespace nibble {
-namespace {
-
-/// Codes of 4 bits are 0..15, those of 8 bits less 128: both are signed bytes. The sum over a group
-/// of 128 columns is at most 128 * 128 * 127, far inside 32 bits.
-struct Sdot {
-  template <int32_t>
-  static int32x4_t add(int32x4_t acc, const int8x16_t (&q)[4], int8x16_t x) {
-    acc = vdotq_laneq_s32(acc, q[0], x, 0);
-    acc = vdotq_laneq_s32(acc, q[1], x, 1);
-    acc = vdotq_laneq_s32(acc, q[2], x, 2);
-    return vdotq_laneq_s32(acc, q[3], x, 3);
-  }
-};
-
-}  // namespace
 
 const Kernels kNeonDotKernels = neon_kernels<Sdot>("neon_dot");
 

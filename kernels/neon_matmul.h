@@ -184,8 +184,79 @@ Block add_group(const Block& y, const Quads& dot, const Affine& w, float x_scale
   return out;
 }
 
-/// One panel by T rows of x. Dot::add<kBias>(acc, q, x) adds to the lanes of acc the products of 16
-/// columns, q as CodeFormat::load gives it.
+/// dot[t] = sums of (q - kBias) * x over the columns of a group, row by row of x.
+/// Dot::add<kBias>(acc, q, x) adds to the lanes of acc the products of 16 columns, q as
+/// CodeFormat::load gives it.
+template <class Dot, class Format, size_t T>
+void dot_rows(const uint8_t* lines, size_t group, const int8_t* x, size_t x_stride,
+              Quads (&dot)[T]) {
+  for (size_t t = 0; t < T; ++t) dot[t] = splat_int(0);
+  for (size_t k = 0; k < group; k += 16) {
+    int8x16_t xq[T];
+    for (size_t t = 0; t < T; ++t) xq[t] = vld1q_s8(x + t * x_stride + k);
+    const uint8_t* line = lines + k / Format::kColumnsPerLine * kLineBytes;
+    for (size_t i = 0; i < 4; ++i) {
+      int8x16_t q[4];
+      Format::load(line, i, q);
+      for (size_t t = 0; t < T; ++t)
+        dot[t].v[i] = Dot::template add<Format::kBias>(dot[t].v[i], q, xq[t]);
+    }
+  }
+}
+
+/// Lanes [a0 b0 a1 b1] and [a2 b2 a3 b3] of 32 bits.
+struct Zipped {
+  int8x16_t low;
+  int8x16_t high;
+};
+inline Zipped zip_lanes(int8x16_t a, int8x16_t b) {
+  const int32x4_t p = vreinterpretq_s32_s8(a);
+  const int32x4_t q = vreinterpretq_s32_s8(b);
+  return {vreinterpretq_s8_s32(vzip1q_s32(p, q)), vreinterpretq_s8_s32(vzip2q_s32(p, q))};
+}
+/// The first halves of a and b, then the second.
+inline Zipped zip_halves(int8x16_t a, int8x16_t b) {
+  return {vcombine_s8(vget_low_s8(a), vget_low_s8(b)),
+          vcombine_s8(vget_high_s8(a), vget_high_s8(b))};
+}
+
+/// The same, rows of x in pairs: Dot::add_pairs(acc, w, x) adds to the lanes [w0x0 w0x1 w1x0 w1x1]
+/// the products of 8 columns of two rows of weights (a row in each half of w) and of two rows of x.
+template <class Dot, class Format, size_t T>
+void dot_pairs(const uint8_t* lines, size_t group, const int8_t* x, size_t x_stride,
+               Quads (&dot)[T]) {
+  static_assert(T % 2 == 0);
+  Quads low[T / 2];   // [i]: rows 4i and 4i + 1 of the panel
+  Quads high[T / 2];  // [i]: rows 4i + 2 and 4i + 3
+  for (size_t t = 0; t < T / 2; ++t) low[t] = high[t] = splat_int(0);
+  for (size_t k = 0; k < group; k += 16) {
+    Zipped xq[T / 2];  // columns k..k+7, then k+8..k+15
+    for (size_t t = 0; t < T / 2; ++t) {
+      const int8_t* first = x + 2 * t * x_stride + k;
+      xq[t] = zip_halves(vld1q_s8(first), vld1q_s8(first + x_stride));
+    }
+    const uint8_t* line = lines + k / Format::kColumnsPerLine * kLineBytes;
+    for (size_t i = 0; i < 4; ++i) {
+      int8x16_t q[4];
+      Format::load(line, i, q);
+      const Zipped a = zip_lanes(q[0], q[1]);
+      const Zipped b = zip_lanes(q[2], q[3]);
+      for (size_t t = 0; t < T / 2; ++t) {
+        low[t].v[i] =
+            Dot::add_pairs(Dot::add_pairs(low[t].v[i], a.low, xq[t].low), b.low, xq[t].high);
+        high[t].v[i] =
+            Dot::add_pairs(Dot::add_pairs(high[t].v[i], a.high, xq[t].low), b.high, xq[t].high);
+      }
+    }
+  }
+  for (size_t t = 0; t < T / 2; ++t)
+    for (size_t i = 0; i < 4; ++i) {
+      dot[2 * t].v[i] = vuzp1q_s32(low[t].v[i], high[t].v[i]);
+      dot[2 * t + 1].v[i] = vuzp2q_s32(low[t].v[i], high[t].v[i]);
+    }
+}
+
+/// One panel by T rows of x. Integer sums are exact, so that rows in pairs and rows alone agree.
 template <class Dot, Codes kCodes, Scheme kScheme, size_t T>
 void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, size_t row, float* y,
                     size_t y_stride) {
@@ -199,18 +270,11 @@ void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, s
   for (size_t t = 0; t < T; ++t) out[t] = splat(0.0f);
   for (size_t g = 0; g < n_groups; ++g) {
     Quads dot[T];
-    for (size_t t = 0; t < T; ++t) dot[t] = splat_int(0);
-    for (size_t k = 0; k < group; k += 16) {
-      int8x16_t xq[T];
-      for (size_t t = 0; t < T; ++t) xq[t] = vld1q_s8(codes + t * x.stride + g * group + k);
-      for (size_t i = 0; i < 4; ++i) {
-        int8x16_t q[4];
-        Format::load(line, i, q);
-        for (size_t t = 0; t < T; ++t)
-          dot[t].v[i] = Dot::template add<Format::kBias>(dot[t].v[i], q, xq[t]);
-      }
-      line += 16 / Format::kColumnsPerLine * kLineBytes;
-    }
+    if constexpr (Dot::kPairs && T % 2 == 0)
+      dot_pairs<Dot, Format>(line, group, codes + g * group, x.stride, dot);
+    else
+      dot_rows<Dot, Format>(line, group, codes + g * group, x.stride, dot);
+    line += group / Format::kColumnsPerLine * kLineBytes;
     const Affine affine = Scales<kScheme>::load(w.shape, scales, g);
     for (size_t t = 0; t < T; ++t) {
       const size_t at = (row + t) * x.n_groups + g;

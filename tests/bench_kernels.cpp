@@ -1,10 +1,12 @@
 // Speed of the kernels against what the machine can do: decode against the read bandwidth measured
 // in the same run, prefill against the multiply-adds that the same instructions reach on registers.
 //
-//   bench_kernels [--isa NAME] [--quick]
+//   bench_kernels [--isa NAME] [--quick] [--barrier: of the thread pool, nothing else]
 //
 // Weights for decode are larger than any cache. Times are the best of several repetitions.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -14,11 +16,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/cpu_topology.h"
+#include "base/thread_pool.h"
 #include "kernels.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "quant/packed_matrix.h"
 
 namespace {
 
@@ -101,23 +102,42 @@ uint64_t sum_bytes(const uint8_t* p, size_t n) {
 struct Format {
   const char* name;
   Codes codes;
+  Scheme scheme;
   uint16_t group;
   uint8_t zero;
 };
 constexpr Format kFormats[] = {
-    {"q4 g32", Codes::q4, 32, 8}, {"q4 g128", Codes::q4, 128, 8}, {"q8 g32", Codes::q8, 32, 128}};
+    {"q4 g32", Codes::q4, Scheme::f16, 32, 8},
+    {"q4 g64", Codes::q4, Scheme::f16, 64, 8},
+    {"q4 g128", Codes::q4, Scheme::f16, 128, 8},
+    {"q4 zero g128", Codes::q4, Scheme::f16_zero, 128, 0},
+    {"q4 zero32 g128", Codes::q4, Scheme::f32_zero, 128, 0},
+    {"q4 min g32", Codes::q4, Scheme::f16_min, 32, 0},
+    {"q4 k6 g32", Codes::q4, Scheme::k6, 32, 0},  // Q4_K
+    {"q4 k8 g32", Codes::q4, Scheme::k8, 32, 8},
+    {"q4 k8min g16", Codes::q4, Scheme::k8_min, 16, 0},  // Q2_K
+    {"q4 k8 g16", Codes::q4, Scheme::k8, 16, 4},         // Q3_K
+    {"q8 g32", Codes::q8, Scheme::f16, 32, 128},         // Q8_0
+    {"q8 min g32", Codes::q8, Scheme::f16_min, 32, 0},   // Q5_1
+    {"q8 k6 g32", Codes::q8, Scheme::k6, 32, 0},         // Q5_K
+    {"q8 k8 g16", Codes::q8, Scheme::k8, 16, 32},        // Q6_K
+};
 constexpr uint32_t kCols = 4096;
 
-/// As many panels of [*, kCols] as fit into `codes`; every scale is the same fp16.
+/// As many panels of [*, kCols] as fit into `codes`; every fp16 of the scales is the same.
 PackedView make_matrix(const Format& f, const Bytes& codes, Bytes& scales, size_t max_panels) {
+  PackedShape shape = {16, kCols, f.codes, f.scheme, f.group, f.zero};
+  const size_t panel_bytes = packed_layout(shape, f.name).code_stride;
+  const size_t panels = std::min(codes.size() / panel_bytes, max_panels);
+  shape.rows = static_cast<uint32_t>(panels * 16);
+  const PackedLayout layout = packed_layout(shape, f.name);
+  scales = Bytes(layout.scales_bytes);
+  for (size_t i = 0; i + 2 <= scales.size(); i += 2) std::memcpy(scales.data() + i, "\x00\x20", 2);
   PackedView w;
-  w.cols_padded = kCols;
-  w.code_stride = kCols * (f.codes == Codes::q4 ? 8 : 16);
-  w.scale_stride = kCols / f.group * sizeof(ScaleF16);
-  const size_t panels = std::min(codes.size() / w.code_stride, max_panels);
-  scales = Bytes(panels * w.scale_stride);
-  for (size_t i = 0; i < scales.size(); i += 2) std::memcpy(scales.data() + i, "\x00\x20", 2);
-  w.shape = {static_cast<uint32_t>(panels * 16), kCols, f.codes, Scheme::f16, f.group, f.zero};
+  w.shape = shape;
+  w.cols_padded = layout.cols_padded;
+  w.code_stride = layout.code_stride;
+  w.scale_stride = layout.scale_stride;
   w.codes = codes.data();
   w.scales = scales.data();
   return w;
@@ -176,106 +196,130 @@ void bench_decode(const Kernels& kernels, const Bytes& memory, const Settings& s
       const double bytes =
           static_cast<double>(w.shape.rows / 16 * (w.code_stride + w.scale_stride));
       const double gbs = bytes / time_matmul(kernels, w, x, n_threads, settings.repeats) / 1e9;
-      std::printf("%-9s decode   %-8s %zu thread%s  %7.1f GB/s   %5.1f%% of %.1f GB/s read\n",
+      std::printf("%-9s decode   %-14s %zu thread%s  %7.1f GB/s   %5.1f%% of %.1f GB/s read\n",
                   kernels.name, f.name, n_threads, n_threads == 1 ? " " : "s", gbs,
                   100 * gbs / read, read);
     }
   }
 }
 
-#if defined(__x86_64__)
-
-constexpr int kLoops = 2000000;
-
-/// vpdpbusd on registers: 12 independent sums.
-[[gnu::target("avx512f,avx512vnni")]] double vnni_gops() {
-  const double seconds = best_seconds(
-      3, 1, [](size_t) __attribute__((target("avx512f,avx512vnni"))) {
-        __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5), s[12];
-        for (__m512i& v : s) v = _mm512_setzero_si512();
-        for (int i = 0; i < kLoops; ++i) {
-          for (__m512i& v : s) v = _mm512_dpbusd_epi32(v, a, b);
-          __asm__ volatile("" : "+v"(a), "+v"(b));
-        }
-        for (__m512i& v : s) __asm__ volatile("" : : "v"(v));
-      });
-  return 2.0 * 64 * 12 * kLoops / seconds / 1e9;
-}
-
-/// vpmaddubsw and vpaddw on registers.
-[[gnu::target("avx2")]] double maddubs_gops() {
-  const double seconds = best_seconds(
-      3, 1, [](size_t) __attribute__((target("avx2"))) {
-        __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(5), s[12];
-        for (__m256i& v : s) v = _mm256_setzero_si256();
-        for (int i = 0; i < kLoops; ++i)
-          for (__m256i& v : s) {
-            __asm__ volatile("" : "+x"(a), "+x"(b));
-            v = _mm256_add_epi16(v, _mm256_maddubs_epi16(a, b));
-          }
-        for (__m256i& v : s) __asm__ volatile("" : : "x"(v));
-      });
-  return 2.0 * 32 * 12 * kLoops / seconds / 1e9;
-}
-
 double ceiling_gops(const Kernels& kernels) {
-  if (std::strcmp(kernels.name, "avx512") == 0) return vnni_gops();
-  if (std::strcmp(kernels.name, "avx2") == 0) return maddubs_gops();
-  return 0;
+  if (kernels.peak_operations == nullptr) return 0;
+  constexpr size_t kRounds = 1000000;
+  uint64_t operations = 0;
+  const double seconds =
+      best_seconds(3, 1, [&](size_t) { operations = kernels.peak_operations(kRounds); });
+  return static_cast<double>(operations) / seconds / 1e9;
 }
 
-#else
-double ceiling_gops(const Kernels&) { return 0; }
-#endif
-
-/// One thread: 512 tokens against 64 panels.
+/// One thread: 1 to 512 tokens against 64 panels, which the L2 cache does not hold.
 void bench_prefill(const Kernels& kernels, const Bytes& memory, const Settings& settings) {
-  constexpr size_t kTokens = 512, kPanels = 64;
+  constexpr size_t kPanels = 64;
   const bool scalar = std::strcmp(kernels.name, "scalar") == 0;
-  const size_t tokens = scalar ? 16 : kTokens;
+  const double ceiling = ceiling_gops(kernels);
+  if (ceiling > 0)
+    std::printf("%-9s dot products on registers, 1 thread: %.0f GOPS\n", kernels.name, ceiling);
   for (const Format& f : kFormats) {
     Bytes scales(0);
     const PackedView w = make_matrix(f, memory, scales, kPanels);
-    const Activations x(kernels, tokens, f.group);
-    const double ceiling = ceiling_gops(kernels);
-    const double seconds = time_matmul(kernels, w, x, 1, settings.repeats);
-    const double gops = 2.0 * kCols * kPanels * 16 * static_cast<double>(tokens) / seconds / 1e9;
-    std::printf("%-9s prefill  %-8s 1 thread   %7.1f GOPS", kernels.name, f.name, gops);
-    if (ceiling > 0)
-      std::printf("   %5.1f%% of %.0f GOPS on registers", 100 * gops / ceiling, ceiling);
+    std::printf("%-9s rows     %-14s 1 thread  ", kernels.name, f.name);
+    double gops = 0;
+    for (const size_t tokens : {size_t{1}, size_t{4}, size_t{8}, size_t{64}, size_t{512}}) {
+      if (scalar && tokens > 8) break;
+      const Activations x(kernels, tokens, f.group);
+      const double seconds = time_matmul(kernels, w, x, 1, settings.repeats);
+      gops = 2.0 * kCols * kPanels * 16 * static_cast<double>(tokens) / seconds / 1e9;
+      std::printf(" %zu: %.1f", tokens, gops);
+    }
+    std::printf(" GOPS");
+    if (ceiling > 0) std::printf(" (%.1f%% of registers)", 100 * gops / ceiling);
     std::printf("\n");
   }
 }
 
-/// Full chunks of fp16 keys and values, head_dim 128, in cache.
-void bench_attention(const Kernels& kernels, const Settings& settings) {
-  constexpr size_t kDim = 128, kCalls = 200;
-  Bytes k(kAttentionChunk * kDim * 2), v(kAttentionChunk * kDim * 2);
+/// Keys and values of one head at a depth: one chunk, which the cache holds, and many, which come
+/// from memory.
+void bench_attention_of(const Kernels& kernels, const Settings& settings, KvCode code,
+                        const char* name, size_t n_chunks) {
+  constexpr size_t kDim = 128;
+  const size_t bytes = kAttentionChunk * kDim * (code == KvCode::q8 ? 1 : 2);
+  Bytes k(n_chunks * bytes), v(n_chunks * bytes);
+  std::vector<float> k_scale(kAttentionChunk), v_scale(kAttentionChunk);
   const std::vector<float> value(kDim, 0.5f);
   for (size_t p = 0; p < kAttentionChunk; ++p) {
-    kernels.store_key(value.data(), kDim, p, KvCode::f16, k.data(), nullptr);
-    kernels.store_value(value.data(), kDim, p, KvCode::f16, v.data(), nullptr);
+    kernels.store_key(value.data(), kDim, p, code, k.data(), k_scale.data());
+    kernels.store_value(value.data(), kDim, p, code, v.data(), v_scale.data());
   }
-  const KvChunk chunk{k.data(), v.data(), nullptr, nullptr, KvCode::f16};
+  for (size_t i = 1; i < n_chunks; ++i) {
+    std::memcpy(k.data() + i * bytes, k.data(), bytes);
+    std::memcpy(v.data() + i * bytes, v.data(), bytes);
+  }
+  const size_t rounds = std::max<size_t>(1, 200 / n_chunks);
   for (const size_t n_rows : {size_t{1}, size_t{4}, size_t{64}}) {
+    if (n_chunks > 1 && n_rows > 4) break;
     const std::vector<float> q(n_rows * kDim, 0.25f);
-    const std::vector<int32_t> begin(n_rows, 0), end(n_rows, 256);
-    std::vector<float> scores(n_rows * 256), acc(n_rows * kDim), max(n_rows), sum(n_rows);
+    const std::vector<int32_t> begin(n_rows, 0), end(n_rows, kAttentionChunk);
+    std::vector<float> scores(n_rows * kAttentionChunk), acc(n_rows * kDim), max(n_rows),
+        sum(n_rows);
     const double seconds = best_seconds(settings.repeats, 1, [&](size_t) {
-      for (size_t i = 0; i < kCalls; ++i)
-        kernels.attention_chunk(chunk, kDim, q.data(), kDim, n_rows, begin.data(), end.data(), 0.1f,
-                                ScoreTerms{}, scores.data(), {acc.data(), max.data(), sum.data()});
+      for (size_t i = 0; i < rounds * n_chunks; ++i) {
+        const size_t at = i % n_chunks * bytes;
+        kernels.attention_chunk(
+            {k.data() + at, v.data() + at, k_scale.data(), v_scale.data(), code}, kDim, q.data(),
+            kDim, n_rows, begin.data(), end.data(), 0.1f, ScoreTerms{}, scores.data(),
+            {acc.data(), max.data(), sum.data()});
+      }
     });
-    const double calls = static_cast<double>(kCalls) / seconds;
+    const double calls = static_cast<double>(rounds * n_chunks) / seconds;
     std::printf(
-        "%-9s attention f16, %2zu queries      %7.1f GFLOPS %6.1f GB/s of keys and values\n",
-        kernels.name, n_rows, calls * 4 * 256 * kDim * static_cast<double>(n_rows) / 1e9,
-        calls * static_cast<double>(k.size() + v.size()) / 1e9);
+        "%-9s attention %s depth %6zu, %2zu queries  %7.1f GFLOPS %6.1f GB/s of keys and values\n",
+        kernels.name, name, n_chunks * kAttentionChunk, n_rows,
+        calls * 4 * kAttentionChunk * kDim * static_cast<double>(n_rows) / 1e9,
+        calls * static_cast<double>(2 * bytes) / 1e9);
+  }
+}
+
+void bench_attention(const Kernels& kernels, const Settings& settings) {
+  for (const size_t n_chunks : {size_t{1}, size_t{1024}}) {
+    bench_attention_of(kernels, settings, KvCode::f16, "f16", n_chunks);
+    bench_attention_of(kernels, settings, KvCode::q8, "q8 ", n_chunks);
+  }
+}
+
+/// What a parallel loop costs in which every thread takes part: each waits for the others, or one
+/// would run all that does nothing.
+void bench_barrier() {
+  constexpr int kLoops = 2000;
+  const int cores = allowed_cpu_count();
+  std::vector<int> counts = {cores, cores + 1, 2 * cores};
+  if (cores > 2) counts.insert(counts.begin(), 2);
+  for (const int n_threads : counts) {
+    ThreadPool pool(n_threads);
+    const auto n_chunks = static_cast<size_t>(n_threads);
+    std::vector<double> micros;
+    for (int pass = 0; pass < 9; ++pass) {
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < kLoops; ++i) {
+        std::atomic<int> arrived = 0;
+        pool.run(n_chunks, [&](size_t, int) {
+          arrived.fetch_add(1);
+          for (int spins = 0; arrived.load() < n_threads; ++spins)
+            if (spins > 1000) std::this_thread::yield();
+        });
+      }
+      const std::chrono::duration<double, std::micro> took =
+          std::chrono::steady_clock::now() - start;
+      micros.push_back(took.count() / kLoops);
+    }
+    std::sort(micros.begin(), micros.end());
+    std::printf("barrier   %3d threads on %d cores: %.2f us (median; %.2f to %.2f)\n", n_threads,
+                cores, micros[micros.size() / 2], micros.front(), micros.back());
   }
 }
 
 int usage(const char* what) {
-  std::fprintf(stderr, "bench_kernels: %s\nusage: bench_kernels [--isa NAME] [--quick]\n", what);
+  std::fprintf(
+      stderr, "bench_kernels: %s\nusage: bench_kernels [--isa NAME] [--quick] [--barrier]\n", what);
   return 2;
 }
 
@@ -285,6 +329,10 @@ int main(int argc, char** argv) {
   Settings settings;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
+    if (arg == "--barrier") {
+      bench_barrier();
+      return 0;
+    }
     if (arg == "--quick")
       settings.repeats = 2;
     else if (arg == "--isa" && i + 1 < argc)
@@ -293,6 +341,7 @@ int main(int argc, char** argv) {
       return usage("unknown option");
   }
   if (!find_kernels(settings.isa.c_str())) return usage("no such kernel set on this CPU");
+  bench_barrier();
   const Bytes memory(settings.weight_bytes);
   size_t count = 0;
   const KernelSet* sets = kernel_sets(count);
