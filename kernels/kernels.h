@@ -140,6 +140,11 @@ struct Kernels {
   /// y[r][0..head_dim) = acc[r] / sum[r]; zeros where sum is 0.
   void (*attention_finish)(const SoftmaxState& state, size_t n_rows, size_t head_dim, float* y,
                            size_t y_stride);
+
+  /// Runs n_rounds rounds of the multiply-adds of matmul_q on registers alone and returns how many
+  /// operations that were, a product and its addition counting two: what bounds a prompt. Null
+  /// where nothing is to be compared with it (scalar).
+  uint64_t (*peak_operations)(size_t n_rounds) = nullptr;
 };
 
 /// What is compiled in, best first within an architecture. Only rows whose `supported()` says yes

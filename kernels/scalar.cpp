@@ -56,6 +56,10 @@ Affine affine_at(const PackedShape& shape, const uint8_t* scales, size_t g, size
       const auto& scale = reinterpret_cast<const ScaleF16Zero*>(scales)[g];
       return {.s = half_to_float(scale.s[r]), .z = scale.z[r]};
     }
+    case Scheme::f32_zero: {
+      const auto& scale = reinterpret_cast<const ScaleF32Zero*>(scales)[g];
+      return {.s = scale.s[r], .z = scale.z[r]};
+    }
     case Scheme::f16_min: {
       const auto& scale = reinterpret_cast<const ScaleF16Min*>(scales)[g];
       return {.s = half_to_float(scale.s[r]), .m = half_to_float(scale.m[r])};

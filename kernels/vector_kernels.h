@@ -3,6 +3,7 @@
 
 #include "vector_attention.h"
 #include "vector_matmul.h"
+#include "vector_peak.h"
 #include "vector_rows.h"
 
 namespace nibble {
@@ -32,6 +33,7 @@ constexpr Kernels vector_kernels(const char* name) {
       .attention_chunk = attention_chunk<V>,
       .attention_merge = attention_merge<V>,
       .attention_finish = attention_finish<V>,
+      .peak_operations = peak_operations<V>,
   };
 }
 

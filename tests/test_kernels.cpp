@@ -242,6 +242,19 @@ void ropes() {
     }
 }
 
+/// The compute ceiling counts what it ran: in proportion to the rounds, and nothing for none.
+void counts_operations() {
+  for (const Kernels* kernels : sets_under_test()) {
+    const bool scalar = std::string(kernels->name) == "scalar";
+    check_eq(kernels->peak_operations == nullptr, scalar, kernels->name);
+    if (scalar) continue;
+    const uint64_t one = kernels->peak_operations(1);
+    check(one > 0 && one % 2 == 0, kernels->name);
+    check_eq(kernels->peak_operations(1000), 1000 * one, kernels->name);
+    check_eq(kernels->peak_operations(0), uint64_t{0}, kernels->name);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -256,5 +269,6 @@ int main(int argc, char** argv) {
                                {"one operation for each element", elementwise},
                                {"activations", activations},
                                {"rope", ropes},
+                               {"peak_operations", counts_operations},
                            });
 }

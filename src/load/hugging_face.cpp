@@ -37,7 +37,8 @@ Json read_metadata(const std::string& directory) {
   Json::Object metadata;
   const auto file = [&](const char* name) { return in_directory(directory, name); };
   metadata.emplace_back("config", read_json(file(kConfig)));
-  for (const char* key : {"generation_config", "tokenizer_config", "tokenizer"}) {
+  for (const char* key :
+       {"generation_config", "tokenizer_config", "tokenizer", "quant_config", "quantize_config"}) {
     const std::string path = in_directory(directory, std::string(key) + ".json");
     if (exists(path)) metadata.emplace_back(key, read_json(path));
   }

@@ -119,10 +119,11 @@ class ForwardPass {
     model_.pool->run(ceil_div(n_, kRowsPerThread), piece, n_threads_);
   }
 
-  // The quantized form of an input of `cols` columns that matrices of this group read.
-  QuantizedRows quantized_rows(size_t group, size_t cols) const {
+  // The quantized form of an input of `cols` columns that a matrix reads.
+  QuantizedRows quantized_rows(const PackedMatrix& w, size_t cols) const {
+    const size_t group = w.view.shape.group;
     for (const Workspace::Quantized& q8 : ws_.quantized) {
-      if (q8.group != group) continue;
+      if (q8.group != group || q8.input_form != w.input_form) continue;
       QuantizedRows rows = q8.rows;
       rows.n_rows = n_;
       rows.stride = round_up(cols, kSuperCols) + kLineBytes;  // no power of two
@@ -137,20 +138,30 @@ class ForwardPass {
     return model_.int8_activations && w.view.shape.scheme != Scheme::none;
   }
 
-  // Quantizes row t of x, once for each group size among the matrices that will read it.
+  // Prepares row t of x for the matrices that will read it: permutes it once for each order of
+  // columns, quantizes it once for each order and group size.
   void quantize(const float* x, size_t x_stride, size_t cols, size_t t,
                 std::initializer_list<const PackedMatrix*> readers) const {
-    size_t done = 0;  // bits: group sizes are powers of two
+    size_t done[Workspace::kInputForms] = {};  // bits: 1, and group sizes, which are powers of two
+    const float* source = x + t * x_stride;
     for (const PackedMatrix* w : readers) {
       const size_t group = w->view.shape.group;
-      if (!reads_int8(*w) || (done & group) != 0) continue;
-      done |= group;
-      QuantizedRows one = quantized_rows(group, cols);
+      const float* from = source;
+      if (w->input_form != 0) {
+        float* to = ws_.permuted[w->input_form] + t * ws_.widest_stride;
+        if ((done[w->input_form] & 1) == 0)
+          for (size_t c = 0; c < cols; ++c) to[c] = source[w->column_order[c]];
+        done[w->input_form] |= 1;
+        from = to;
+      }
+      if (!reads_int8(*w) || (done[w->input_form] & group) != 0) continue;
+      done[w->input_form] |= group;
+      QuantizedRows one = quantized_rows(*w, cols);
       one.codes += t * one.stride;
       one.scales += t * one.n_groups;
       one.sums += t * one.n_groups;
       one.n_rows = 1;
-      kernels_.quantize_rows(x + t * x_stride, x_stride, cols, one);
+      kernels_.quantize_rows(from, x_stride, cols, one);
     }
   }
 
@@ -200,11 +211,15 @@ class ForwardPass {
     const PackedView& w = p.w->view;
     float* y = p.y + first_row * p.y_stride;
     if (!reads_int8(*p.w)) {
+      if (p.w->input_form != 0) {
+        x = ws_.permuted[p.w->input_form];
+        x_stride = ws_.widest_stride;
+      }
       kernels_.matmul_f32(w, first_panel, end_panel, x + first_row * x_stride, x_stride, n_rows, y,
                           p.y_stride);
       return;
     }
-    QuantizedRows rows = quantized_rows(w.shape.group, cols);
+    QuantizedRows rows = quantized_rows(*p.w, cols);
     rows.codes += first_row * rows.stride;
     rows.scales += first_row * rows.n_groups;
     rows.sums += first_row * rows.n_groups;

@@ -36,12 +36,19 @@ class Workspace {
   float* cos = nullptr;        // [batch, rope_dim / 2]
   float* sin = nullptr;        // [batch, rope_dim / 2]
 
-  /// Room for quantized activations, one for each group size that the model's matrices use.
+  /// Room for quantized activations, one for each group size and form of the input
+  /// (PackedMatrix::input_form) that the model's matrices use.
   struct Quantized {
     size_t group = 0;
+    uint8_t input_form = 0;
     QuantizedRows rows;  // [batch, widest input]
   };
   std::vector<Quantized> quantized;
+
+  /// The permuted forms of an input: [kInputForms][batch, widest_stride], null where none is read.
+  static constexpr size_t kInputForms = 4;  // as it is, and one for each of q, k and v
+  float* permuted[kInputForms] = {};
+  size_t widest_stride = 0;
 
   /// Attention scratch of one thread.
   struct Attention {

@@ -2,6 +2,8 @@
 
 #include "base/checked.h"
 #include "nibble/error.h"
+#include "quant/grid_source.h"
+#include "quant/hf_grid.h"
 
 namespace nibble {
 namespace {
@@ -12,7 +14,11 @@ bool is_float(DType type) {
 
 }  // namespace
 
-bool MatrixSource::has_grid() const { return dtype_info(type).block_elems > 1; }
+bool MatrixSource::has_grid() const { return grid || dtype_info(type).block_elems > 1; }
+
+std::span<const uint32_t> MatrixSource::column_order() const {
+  return grid ? std::span<const uint32_t>(grid->column_order) : std::span<const uint32_t>();
+}
 
 MatrixSource matrix_of(const TensorView& tensor, const std::string& path) {
   const std::string where = path.empty() ? tensor.name : path + ": " + tensor.name;
@@ -44,9 +50,13 @@ MatrixSource matrix_of(const TensorView& tensor, const std::string& path) {
   return source;
 }
 
-std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, std::string_view name) {
+std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, const QuantConfig& config,
+                                        std::string_view name) {
+  constexpr std::string_view kSuffix = ".weight";
   if (const TensorView* tensor = checkpoint.find(name)) return matrix_of(*tensor, checkpoint.path);
-  return std::nullopt;
+  if (checkpoint.format != FileFormat::hugging_face || !name.ends_with(kSuffix))
+    return std::nullopt;
+  return find_grid(checkpoint, config, name.substr(0, name.size() - kSuffix.size()));
 }
 
 void release(const Checkpoint& checkpoint, const MatrixSource& source) noexcept {

@@ -1,20 +1,17 @@
 // Tensors into panels: the codes and scales of quantized types as they are, other weights as they
 // are, widened, or rounded to nearest.
-//
-// A panel is packed in steps of up to 256 columns: its 16 rows are staged row by row in a buffer
-// that stays in the first-level cache, then written in panel order, one stream of lines.
 #include <algorithm>
+#include <array>
 
 #include "base/checked.h"
 #include "base/half.h"
 #include "quant/ggml_split.h"
+#include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
+#include "quant/panel_stage.h"
 
 namespace nibble {
 namespace {
-
-/// Columns of a step: a multiple of every block and group.
-constexpr size_t kStep = 256;
 
 /// The rows of one panel in the source, and where the panel goes.
 struct Panel {
@@ -29,31 +26,6 @@ struct Panel {
     return rows[r] + col / info.block_elems * info.block_bytes;
   }
 };
-
-template <class T>
-struct Stage {
-  alignas(64) T rows[kPanelRows][kStep] = {};  // rows beyond the matrix stay zero
-};
-
-/// Writes n columns (a multiple of 8) of one-byte codes in panel order.
-void write_lines(Codes codes, const Stage<uint8_t>& stage, size_t n, uint8_t* out) {
-  for (size_t c = 0; c < n; c += 8)
-    for (size_t r = 0; r < kPanelRows; ++r) {
-      const uint64_t eight = load_as<uint64_t>(&stage.rows[r][c]);
-      if (codes == Codes::q4) {
-        store_as(out + 8 * c + 4 * r, static_cast<uint32_t>(eight | eight >> 28));
-      } else {
-        store_as(out + 16 * c + 4 * r, static_cast<uint32_t>(eight));
-        store_as(out + 16 * c + kLineBytes + 4 * r, static_cast<uint32_t>(eight >> 32));
-      }
-    }
-}
-
-/// Struct i of the scales of a panel.
-template <class T>
-T& struct_at(uint8_t* scales, size_t i) {
-  return reinterpret_cast<T*>(scales)[i];
-}
 
 void store_k6(const BlockScales& in, size_t r, ScaleK6& out) {
   out.d[r] = in.d;
@@ -74,21 +46,21 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
   constexpr PackedForm form = Block::kForm;
   const size_t i = col / Block::kCols;
   if constexpr (form.scheme == Scheme::f16) {
-    struct_at<ScaleF16>(scales, i).s[r] = in.d;
+    scale_at<ScaleF16>(scales, i).s[r] = in.d;
   } else if constexpr (form.scheme == Scheme::f16_min) {
-    auto& out = struct_at<ScaleF16Min>(scales, i);
+    auto& out = scale_at<ScaleF16Min>(scales, i);
     out.s[r] = in.d;
     out.m[r] = in.m;
   } else if constexpr (form.scheme == Scheme::k6) {
-    store_k6(in, r, struct_at<ScaleK6>(scales, i));
+    store_k6(in, r, scale_at<ScaleK6>(scales, i));
   } else if constexpr (form.scheme == Scheme::k8) {
     using Out = std::conditional_t<form.group == 16, ScaleK8x16, ScaleK8x32>;
-    auto& out = struct_at<Out>(scales, i);
+    auto& out = scale_at<Out>(scales, i);
     out.d[r] = in.d;
     for (size_t g = 0; g < kSuperCols / form.group; ++g) out.sc[g][r] = in.sc[g];
   } else {
     static_assert(form.scheme == Scheme::k8_min);
-    auto& out = struct_at<ScaleK8Min>(scales, i);
+    auto& out = scale_at<ScaleK8Min>(scales, i);
     out.d[r] = in.d;
     out.dmin[r] = in.m;
     for (size_t g = 0; g < kSuperCols / form.group; ++g) {
@@ -102,7 +74,6 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
 template <class Block>
 void pack_blocks(const Panel& panel, const PackedShape& shape) {
   constexpr Codes codes = Block::kForm.codes;
-  constexpr size_t line_bytes_per_col = codes == Codes::q4 ? 8 : 16;
   Stage<uint8_t> stage;
   for (size_t c0 = 0; c0 < shape.cols; c0 += kStep) {
     const size_t n = std::min<size_t>(kStep, shape.cols - c0);
@@ -113,7 +84,7 @@ void pack_blocks(const Panel& panel, const PackedShape& shape) {
         store_scales<Block>(scales, c0 + c, r, panel.scales);
       }
     }
-    write_lines(codes, stage, n, panel.codes + c0 * line_bytes_per_col);
+    write_lines(codes, stage, n, panel.codes + c0 * column_bytes(codes));
   }
 }
 
@@ -126,10 +97,10 @@ void round_group(const PackedShape& shape, const float* w, size_t n, size_t g, s
       shape.codes == Codes::q8 ? rtn8_group(w, n, codes) : rtn4_group(w, n, symmetric, codes);
   std::fill(codes + n, codes + shape.group, out.zero);
   if (symmetric) {
-    struct_at<ScaleF16>(scales, g).s[r] = out.scale;
+    scale_at<ScaleF16>(scales, g).s[r] = out.scale;
   } else {
-    struct_at<ScaleF16Zero>(scales, g).s[r] = out.scale;
-    struct_at<ScaleF16Zero>(scales, g).z[r] = out.zero;
+    scale_at<ScaleF16Zero>(scales, g).s[r] = out.scale;
+    scale_at<ScaleF16Zero>(scales, g).z[r] = out.zero;
   }
 }
 
@@ -147,7 +118,7 @@ void pack_rounded(const Panel& panel, const PackedShape& shape) {
                     panel.scales);
     }
     write_lines(shape.codes, stage, round_up(n, group),
-                panel.codes + c0 * (shape.codes == Codes::q4 ? 8 : 16));
+                panel.codes + c0 * column_bytes(shape.codes));
   }
 }
 
@@ -194,19 +165,18 @@ void pack_panel(const Panel& panel, const PackedShape& shape) {
   if (!blocks) pack_rounded(panel, shape);
 }
 
+PackedShape shape_of_form(const PackedForm& form) {
+  return {.codes = form.codes, .scheme = form.scheme, .group = form.group, .zero = form.zero};
+}
+
 /// The format that `target` gives to a type; rows and cols are not set.
 PackedShape target_format(DType type, const PackTarget& target) {
   using Kind = PackTarget::Kind;
   if (target.kind == Kind::f32) return {.codes = Codes::f32};
   if (target.kind == Kind::f16) return {.codes = Codes::f16};
   PackedShape shape;
-  const bool quantized = with_block(type, [&](auto tag) {
-    constexpr PackedForm form = decltype(tag)::type::kForm;
-    shape.codes = form.codes;
-    shape.scheme = form.scheme;
-    shape.group = form.group;
-    shape.zero = form.zero;
-  });
+  const bool quantized =
+      with_block(type, [&](auto tag) { shape = shape_of_form(decltype(tag)::type::kForm); });
   if (quantized) return shape;
   if (target.kind == Kind::keep) {
     shape.codes = type == DType::f16 ? Codes::f16 : type == DType::bf16 ? Codes::bf16 : Codes::f32;
@@ -235,7 +205,8 @@ uint32_t RopeRows::source_row(uint32_t n) const {
 }
 
 PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target) {
-  PackedShape shape = target_format(source.type, target);
+  PackedShape shape =
+      source.grid ? shape_of_form(source.grid->form) : target_format(source.type, target);
   shape.rows = source.rows;
   shape.cols = source.cols;
   packed_layout(shape, source.where);  // the group and the total size
@@ -245,21 +216,45 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
 void pack_panels(const MatrixSource& source, const PackedShape& shape, const RopeRows& rows,
                  size_t panel_begin, size_t panel_end, std::byte* out) {
   const PackedLayout layout = packed_layout(shape, source.where);
-  const DTypeInfo& info = dtype_info(source.type);
-  const size_t row_bytes = size_t{source.cols / info.block_elems} * info.block_bytes;
   auto* codes = reinterpret_cast<uint8_t*>(out);
-  for (size_t p = panel_begin; p < panel_end; ++p) {
-    Panel panel{.type = source.type};
-    panel.n_rows = std::min(kPanelRows, shape.rows - p * kPanelRows);
-    panel.codes = codes + p * layout.code_stride;
-    panel.scales = codes + layout.codes_bytes + p * layout.scale_stride;
-    for (size_t r = 0; r < panel.n_rows; ++r) {
-      const auto n = static_cast<uint32_t>(p * kPanelRows + r);
-      const uint32_t row = rows.source_row(n);
-      // A head cut off by the end of the matrix has no pairs: its rows stay where they are.
-      panel.rows[r] = source.data.data() + (row < source.rows ? row : n) * row_bytes;
+  const auto codes_of = [&](size_t p) { return codes + p * layout.code_stride; };
+  const auto scales_of = [&](size_t p) {
+    return codes + layout.codes_bytes + p * layout.scale_stride;
+  };
+  const auto n_rows_of = [&](size_t p) {
+    return std::min(kPanelRows, shape.rows - p * kPanelRows);
+  };
+  // A head cut off by the end of the matrix has no pairs: its rows stay where they are.
+  const auto source_row = [&](size_t p, size_t r) {
+    const auto n = static_cast<uint32_t>(p * kPanelRows + r);
+    const uint32_t row = rows.source_row(n);
+    return row < source.rows ? row : n;
+  };
+  if (!source.grid) {
+    const DTypeInfo& info = dtype_info(source.type);
+    const size_t row_bytes = size_t{source.cols / info.block_elems} * info.block_bytes;
+    for (size_t p = panel_begin; p < panel_end; ++p) {
+      Panel panel{.type = source.type};
+      panel.n_rows = n_rows_of(p);
+      panel.codes = codes_of(p);
+      panel.scales = scales_of(p);
+      for (size_t r = 0; r < panel.n_rows; ++r)
+        panel.rows[r] = source.data.data() + source_row(p, r) * row_bytes;
+      pack_panel(panel, shape);
     }
-    pack_panel(panel, shape);
+    return;
+  }
+  std::array<GridPanel, kGridPanels> panels;
+  for (size_t p = panel_begin; p < panel_end; p += kGridPanels) {
+    const size_t n = std::min(kGridPanels, panel_end - p);
+    for (size_t i = 0; i < n; ++i) {
+      GridPanel& panel = panels[i];
+      panel.n_rows = n_rows_of(p + i);
+      panel.codes = codes_of(p + i);
+      panel.scales = scales_of(p + i);
+      for (size_t r = 0; r < panel.n_rows; ++r) panel.rows[r] = source_row(p + i, r);
+    }
+    pack_grid(*source.grid, shape, std::span(panels).first(n));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/mapped_file.h"
 #include "packed.h"
@@ -35,6 +36,12 @@ struct PackedMatrix {
   PackedView view;
   size_t bytes = 0;
 
+  /// Packed column c multiplies column column_order[c] of the input; empty: column c.
+  std::vector<uint32_t> column_order;
+  /// Which form of its input it reads: 0 as it is, else permuted. Matrices that share an input have
+  /// the same number if they have the same order.
+  uint8_t input_form = 0;
+
   bool empty() const { return view.codes == nullptr; }
 };
 
@@ -42,7 +49,7 @@ struct PackedMatrix {
 PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
                        const std::string& where);
 
-/// "q4 g32", "q4 g32 zero", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
+/// "q4 g32", "q4 g32 zero", "q4 g32 zero f32", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
 std::string format_name(const PackedShape& shape);
 /// Bits of codes and scales per weight, padding left out.
 double bits_per_weight(const PackedShape& shape);
