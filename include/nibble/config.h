@@ -15,8 +15,8 @@ enum class NormKind : uint8_t { rms, layer };
 /// norm(x + f(x)).
 enum class NormPlacement : uint8_t { before, after, around, residual };
 
-/// x += attention(norm(x)), then x += ffn(norm(x)); or both of the same x at once, each with its own
-/// norm or with one norm for both.
+/// x += attention(norm(x)), then x += ffn(norm(x)); or both of the same x at once, each with its
+/// own norm or with one norm for both.
 enum class Residual : uint8_t { sequential, parallel, parallel_one_norm };
 
 enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu };
@@ -65,8 +65,8 @@ struct Config : Traits {
   float norm_eps = 1e-5f;
   bool tied_embeddings = false;
 
-  int32_t n_experts = 0;       // 0: one feed-forward network for all tokens
-  int32_t n_experts_used = 0;  // of each token
+  int32_t n_experts = 0;           // 0: one feed-forward network for all tokens
+  int32_t n_experts_used = 0;      // of each token
   bool normalize_experts = false;  // the weights of the experts used add up to 1
 
   float rope_theta = 10000.0f;
@@ -88,7 +88,7 @@ struct Config : Traits {
   float alibi_max_bias = 8.0f;  // ALiBi: the slope of the last head is 2^-alibi_max_bias
   float alibi_scale = 1.0f;     // of all slopes
 
-  int32_t sliding_window = 0;        // positions a query looks back, itself included; 0: all
+  int32_t sliding_window = 0;          // positions a query looks back, itself included; 0: all
   std::vector<uint8_t> window_layers;  // [n_layers], 1: has the window; empty: all have it
   std::vector<uint8_t> nope_layers;    // [n_layers], 1: does not rotate; empty: none
 

@@ -1,7 +1,7 @@
 #include "model/config_fields.h"
 
-#include <array>
-#include <cmath>
+#include <span>
+#include <type_traits>
 
 #include "nibble/error.h"
 
@@ -140,16 +140,22 @@ void visit(C& c, Visitor&& f) {
 }
 
 // Names of enumerators, in their order.
-using Strings = std::initializer_list<const char*>;
-Strings names_of(NormKind) { return {"rms", "layer"}; }
-Strings names_of(NormPlacement) { return {"before", "after", "around", "residual"}; }
-Strings names_of(Residual) { return {"sequential", "parallel", "parallel_one_norm"}; }
-Strings names_of(Activation) { return {"silu", "gelu", "gelu_tanh", "relu"}; }
-Strings names_of(Positions) { return {"rope", "alibi", "learned"}; }
-Strings names_of(QkNorm) { return {"none", "head", "row", "own_head"}; }
-Strings names_of(RopeScaling) {
-  return {"none", "linear", "llama3", "yarn", "dynamic", "longrope"};
-}
+constexpr const char* kNormKinds[] = {"rms", "layer"};
+constexpr const char* kNormPlacements[] = {"before", "after", "around", "residual"};
+constexpr const char* kResiduals[] = {"sequential", "parallel", "parallel_one_norm"};
+constexpr const char* kActivations[] = {"silu", "gelu", "gelu_tanh", "relu"};
+constexpr const char* kPositions[] = {"rope", "alibi", "learned"};
+constexpr const char* kQkNorms[] = {"none", "head", "row", "own_head"};
+constexpr const char* kRopeScalings[] = {"none", "linear", "llama3", "yarn", "dynamic", "longrope"};
+
+using Strings = std::span<const char* const>;
+Strings names_of(NormKind) { return kNormKinds; }
+Strings names_of(NormPlacement) { return kNormPlacements; }
+Strings names_of(Residual) { return kResiduals; }
+Strings names_of(Activation) { return kActivations; }
+Strings names_of(Positions) { return kPositions; }
+Strings names_of(QkNorm) { return kQkNorms; }
+Strings names_of(RopeScaling) { return kRopeScalings; }
 
 Json to_json(const std::string& value) { return Json(value); }
 Json to_json(int32_t value) { return Json(value); }
@@ -166,9 +172,8 @@ Json to_json(const std::vector<float>& value) {
   return Json(std::move(out));
 }
 template <class Enum>
-  requires std::is_enum_v<Enum>
-Json to_json(Enum value) {
-  return Json(names_of(value).begin()[static_cast<size_t>(value)]);
+requires std::is_enum_v<Enum> Json to_json(Enum value) {
+  return Json(names_of(value)[static_cast<size_t>(value)]);
 }
 
 void from_json(const Json& json, const std::string& where, std::string& out) {
@@ -177,7 +182,8 @@ void from_json(const Json& json, const std::string& where, std::string& out) {
 void from_json(const Json& json, const std::string& where, int32_t& out) {
   const int64_t n = json.as_int(where);
   if (n < 0 || n > kMaxContext)
-    throw Error(where, "is " + std::to_string(n) + ", expected 0 to " + std::to_string(kMaxContext));
+    throw Error(where,
+                "is " + std::to_string(n) + ", expected 0 to " + std::to_string(kMaxContext));
   out = static_cast<int32_t>(n);
 }
 void from_json(const Json& json, const std::string& where, bool& out) { out = json.as_bool(where); }
@@ -188,11 +194,10 @@ void from_json(const Json& json, const std::string& where, std::vector<uint8_t>&
   for (const Json& v : json.as_array(where)) out.push_back(v.as_int(where) != 0);
 }
 void from_json(const Json& json, const std::string& where, std::vector<float>& out) {
-  for (const Json& v : json.as_array(where))
-    out.push_back(static_cast<float>(v.as_number(where)));
+  for (const Json& v : json.as_array(where)) out.push_back(static_cast<float>(v.as_number(where)));
 }
 template <class Enum>
-  requires std::is_enum_v<Enum>
+requires std::is_enum_v<Enum>
 void from_json(const Json& json, const std::string& where, Enum& out) {
   size_t i = 0;
   for (const char* name : names_of(out)) {
@@ -330,24 +335,29 @@ void Fields::refuse_unread(const std::string& architecture) const {
   for (const Arithmetic& a : kArithmetic) {
     const Json* value = object_.find(a.key);
     if (!value || read_.contains(a.key) || says_nothing(*value, a.neutral)) continue;
-    throw Error(where(a.key), "is " + write_json(*value) + ", which is not implemented for the "
-                                  "architecture " + architecture);
+    throw Error(where(a.key), "is " + write_json(*value) +
+                                  ", which is not implemented for the "
+                                  "architecture " +
+                                  architecture);
   }
 }
 
 void refuse_rope(const std::string& where, const std::string& type) {
   std::string known;
-  for (const char* name : names_of(RopeScaling{})) known += (known.empty() ? "" : ", ") + std::string(name);
+  for (const char* name : names_of(RopeScaling{}))
+    known += (known.empty() ? "" : ", ") + std::string(name);
   throw Error(where, "RoPE scaling \"" + type + "\" is not implemented", "known: " + known);
 }
 
 Json::Object config_to_object(const Config& config) {
   Json::Object out, defaults;
-  visit(Config{}, [&](const char* key, const auto& v) { defaults.emplace_back(key, to_json(v)); });
+  const Config plain;
+  visit(plain, [&](const char* key, const auto& v) { defaults.emplace_back(key, to_json(v)); });
   visit(config, [&](const char* key, const auto& v) { out.emplace_back(key, to_json(v)); });
   Json::Object changed;
   for (size_t i = 0; i < out.size(); ++i)
-    if (out[i].first == "architecture" || write_json(out[i].second) != write_json(defaults[i].second))
+    if (out[i].first == "architecture" ||
+        write_json(out[i].second) != write_json(defaults[i].second))
       changed.push_back(std::move(out[i]));
   return changed;
 }

@@ -37,10 +37,9 @@ void read_yarn(const Fields& f, Config& out) {
   out.rope_beta_slow = f.number_or("beta_slow", 1.0f);
   f.only("truncate", true);
   const float scale = f.number_or("mscale", 0.0f), all = f.number_or("mscale_all_dim", 0.0f);
-  const float usual =
-      scale != 0.0f && all != 0.0f
-          ? yarn_magnitude(out.rope_factor, scale) / yarn_magnitude(out.rope_factor, all)
-          : yarn_magnitude(out.rope_factor, 1.0f);
+  const float usual = scale != 0.0f && all != 0.0f ? yarn_magnitude(out.rope_factor, scale) /
+                                                         yarn_magnitude(out.rope_factor, all)
+                                                   : yarn_magnitude(out.rope_factor, 1.0f);
   out.rope_attention_factor = f.number_or("attention_factor", usual);
 }
 
@@ -49,10 +48,10 @@ void read_longrope(const Fields& f, const Fields& config, Config& out) {
   const std::string original = "original_max_position_embeddings";
   out.rope_short_factors = f.numbers("short_factor");
   out.rope_long_factors = f.numbers("long_factor");
-  out.rope_original_context = config.size_or(
-      original, f.size_or(original, out.context_length, kMaxContext), kMaxContext);
-  out.rope_factor = static_cast<float>(out.context_length) /
-                    static_cast<float>(out.rope_original_context);
+  out.rope_original_context =
+      config.size_or(original, f.size_or(original, out.context_length, kMaxContext), kMaxContext);
+  out.rope_factor =
+      static_cast<float>(out.context_length) / static_cast<float>(out.rope_original_context);
   if (!config.find(original)) out.rope_factor = f.number_or("factor", out.rope_factor);
   const double context = out.rope_original_context;
   const double usual =
@@ -332,9 +331,10 @@ void read_falcon(const Fields& f, Config& out) {
   out.ffn_dim = f.size_or("ffn_hidden_size", 4 * out.dim);
   out.qkv_bias = out.o_bias = out.ffn_bias = f.bool_or("bias", false);
   const int32_t n_norms = f.size_or("num_ln_in_parallel_attn", grouped ? 2 : 1);
-  out.residual = !f.bool_or("parallel_attn", true) ? Residual::sequential
-                 : grouped && n_norms == 2         ? Residual::parallel
-                                                   : Residual::parallel_one_norm;
+  const bool parallel = f.bool_or("parallel_attn", true) || grouped;
+  out.residual = !parallel                 ? Residual::sequential
+                 : grouped && n_norms == 2 ? Residual::parallel
+                                           : Residual::parallel_one_norm;
   f.only("apply_residual_connection_post_layernorm", false);
   if (f.bool_or("alibi", false)) {
     // Falcon adds ALiBi before it scales.
@@ -346,6 +346,7 @@ void read_falcon(const Fields& f, Config& out) {
 void read_mpt(const Fields& f, Config& out) {
   out.ffn_dim = out.dim * f.size_or("expansion_ratio", 4, 64);
   f.only("no_bias", true);
+  if (f.string_or("norm_type", "") != "layernorm") f.only("norm_type", "low_precision_layernorm");
   const Json none{Json::Object{}};
   const Json* attention = f.find("attn_config");
   const Fields a(attention ? *attention : none, f.where("attn_config"));
@@ -360,8 +361,7 @@ void read_mpt(const Fields& f, Config& out) {
 }
 
 void read_opt(const Fields& f, Config& out) {
-  const bool bias = f.bool_or("enable_bias", true);
-  out.qkv_bias = out.o_bias = out.ffn_bias = bias;
+  f.only("enable_bias", true);
   f.only("layer_norm_elementwise_affine", true);
   const bool before = f.bool_or("do_layer_norm_before", true);
   if (!before) out.norm_placement = NormPlacement::residual;
@@ -458,13 +458,6 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   const Family* family = find_family_hugging_face(type);
   if (!family) refuse_architecture(path, type);
   const Reader& reader = reader_of(type);
-  if (const Json* quantization = f.find("quantization_config")) {
-    const Fields q(*quantization, f.where("quantization_config"));
-    throw Error(path,
-                "checkpoints quantized by \"" + q.string_or("quant_method", "?") +
-                    "\" are not read by this version",
-                "use the unquantized model, or a GGUF file of it");
-  }
   Config out;
   static_cast<Traits&>(out) = family->traits;
   out.architecture = family->name;
@@ -479,11 +472,12 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   out.vocab_size = f.size("vocab_size");
   out.context_length = f.size_or(
       {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length"}, 2048, kMaxContext);
-  out.norm_eps = f.number_or({"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon",
-                              "norm_epsilon", "norm_eps"},
-                             reader.norm_eps);
+  out.norm_eps = f.number_or(
+      {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"},
+      reader.norm_eps);
   // A tied model that was saved with its head saved the embedding twice.
-  out.tied_embeddings = f.bool_or("tie_word_embeddings", false) || !TensorNames(checkpoint, *family).has(Slot::output);
+  out.tied_embeddings = f.bool_or("tie_word_embeddings", false) ||
+                        !TensorNames(checkpoint, *family).has(Slot::output);
   const Names activations = {"hidden_act", "activation_function", "activation"};
   if (const std::string name = f.string_or(activations, ""); !name.empty())
     out.activation = activation_of(name, f.where("hidden_act"));

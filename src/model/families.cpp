@@ -30,9 +30,7 @@ constexpr SlotName kGguf[] = {
     {Slot::down, "blk.#.ffn_down.weight"},
     {Slot::ffn_post_norm, "blk.#.post_ffw_norm.weight"},
     {Slot::router, "blk.#.ffn_gate_inp.weight"},
-};
-// Files of before 2024-04 have a tensor for each expert, as .nib files do.
-constexpr SlotName kGgufExperts[] = {
+    // Files of before 2024-04 have a tensor for each expert, as .nib files do.
     {Slot::expert_gate, "blk.#.ffn_gate_exps.weight"},
     {Slot::expert_up, "blk.#.ffn_up_exps.weight"},
     {Slot::expert_down, "blk.#.ffn_down_exps.weight"},
@@ -40,12 +38,6 @@ constexpr SlotName kGgufExperts[] = {
     {Slot::expert_up, "blk.#.ffn_up.@.weight"},
     {Slot::expert_down, "blk.#.ffn_down.@.weight"},
 };
-constexpr SlotName kNibExperts[] = {
-    {Slot::expert_gate, "blk.#.ffn_gate.@.weight"},
-    {Slot::expert_up, "blk.#.ffn_up.@.weight"},
-    {Slot::expert_down, "blk.#.ffn_down.@.weight"},
-};
-
 constexpr SlotName kHuggingFace[] = {
     {Slot::embedding, "model.embed_tokens.weight"},
     {Slot::output_norm, "model.norm.weight"},
@@ -210,14 +202,17 @@ constexpr SlotName kGgufFused[] = {
     {Slot::v, "blk.#.attn_qkv.weight"},
 };
 constexpr SlotName kGgufPhi3[] = {
-    {Slot::q, "blk.#.attn_qkv.weight"},  {Slot::k, "blk.#.attn_qkv.weight"},
-    {Slot::v, "blk.#.attn_qkv.weight"},  {Slot::gate, "blk.#.ffn_up.weight"},
+    {Slot::q, "blk.#.attn_qkv.weight"}, {Slot::k, "blk.#.attn_qkv.weight"},
+    {Slot::v, "blk.#.attn_qkv.weight"}, {Slot::gate, "blk.#.ffn_up.weight"},
     {Slot::up, "blk.#.ffn_up.weight"},
 };
 constexpr SlotName kGgufFalcon[] = {
-    {Slot::attn_norm, "blk.#.attn_norm_2.weight"}, {Slot::attn_norm, "blk.#.attn_norm.weight"},
-    {Slot::ffn_norm, "blk.#.attn_norm.weight"},    {Slot::q, "blk.#.attn_qkv.weight"},
-    {Slot::k, "blk.#.attn_qkv.weight"},            {Slot::v, "blk.#.attn_qkv.weight"},
+    {Slot::attn_norm, "blk.#.attn_norm_2.weight"},
+    {Slot::attn_norm, "blk.#.attn_norm.weight"},
+    {Slot::ffn_norm, "blk.#.attn_norm.weight"},
+    {Slot::q, "blk.#.attn_qkv.weight"},
+    {Slot::k, "blk.#.attn_qkv.weight"},
+    {Slot::v, "blk.#.attn_qkv.weight"},
 };
 
 // --- Layouts and traits ---------------------------------------------------------------------
@@ -362,13 +357,7 @@ constexpr Family kFamilies[] = {
     {"starcoder2", "starcoder2", "starcoder2", kStarCoder2Traits, kPlain, {.names = kStarCoder2}},
 };
 
-const char* find_name(std::span<const SlotName> names, Slot slot) {
-  for (const SlotName& row : names)
-    if (row.slot == slot) return row.name;
-  return "";
-}
-
-const Family* find_by(const char* Family::* name, std::string_view wanted) {
+const Family* find_by(const char* Family::*name, std::string_view wanted) {
   for (const Family& family : kFamilies)
     if (!wanted.empty() && wanted == family.*name) return &family;
   return nullptr;
@@ -387,10 +376,13 @@ const Family* find_family_hugging_face(std::string_view model_type) {
 std::span<const Family> families() { return kFamilies; }
 
 std::span<const SlotName> gguf_names() { return kGguf; }
+std::span<const SlotName> hugging_face_names() { return kHuggingFace; }
 
 const char* nib_name(Slot slot) {
-  const char* name = find_name(kNibExperts, slot);
-  return *name ? name : find_name(kGguf, slot);
+  const char* name = "";
+  for (const SlotName& row : kGguf)
+    if (row.slot == slot) name = row.name;
+  return name;
 }
 
 }  // namespace nibble

@@ -54,7 +54,7 @@ enum class QkvOrder : uint8_t { separate, concatenated, grouped };
 
 /// The tensors of a family in one kind of file.
 struct Layout {
-  std::span<const SlotName> names;   // that differ from the usual ones of such files
+  std::span<const SlotName> names = {};  // that differ from the usual ones of such files
   QkvOrder qkv = QkvOrder::separate;
   bool gate_up = false;           // one tensor: gate, then up
   bool interleaved_rope = false;  // rows of q and k pair (2i, 2i + 1)
@@ -63,10 +63,10 @@ struct Layout {
 };
 
 struct Family {
-  const char* name;           // Config::architecture
-  const char* gguf;           // general.architecture, or "" if there are no such files
-  const char* hugging_face;   // model_type of config.json, or ""
-  Traits traits;              // unless the file says otherwise
+  const char* name;          // Config::architecture
+  const char* gguf;          // general.architecture, or "" if there are no such files
+  const char* hugging_face;  // model_type of config.json, or ""
+  Traits traits;             // unless the file says otherwise
   Layout gguf_layout;
   Layout hugging_face_layout;
 };
@@ -77,10 +77,10 @@ const Family* find_family_gguf(std::string_view architecture);
 const Family* find_family_hugging_face(std::string_view model_type);
 std::span<const Family> families();
 
-/// What most GGUF and Hugging Face files call a tensor; the former are the names in .nib files,
-/// where every expert has a tensor of its own.
-const char* gguf_name(Slot slot);
-const char* hugging_face_name(Slot slot);
+/// What most files call tensors. A slot may have several rows, the best first; the last one of GGUF
+/// is the name in .nib files, where every expert has a tensor of its own.
+std::span<const SlotName> gguf_names();
+std::span<const SlotName> hugging_face_names();
 const char* nib_name(Slot slot);
 
 }  // namespace nibble

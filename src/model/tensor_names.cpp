@@ -31,6 +31,11 @@ bool is_extra(std::string_view name) {
          name.starts_with("pad.") || name == kNibVocabulary;
 }
 
+// The head of a tied model, saved all the same.
+bool is_head(std::string_view name) {
+  return name.starts_with("lm_head.") || name.starts_with("embed_out.");
+}
+
 Layout layout_of(const Family& family, FileFormat format) {
   switch (format) {
     case FileFormat::hugging_face:
@@ -48,7 +53,10 @@ Layout layout_of(const Family& family, FileFormat format) {
 }  // namespace
 
 TensorNames::TensorNames(const Checkpoint& checkpoint, const Family& family)
-    : checkpoint_(checkpoint), family_(family), layout_(layout_of(family, checkpoint.format)) {
+    : checkpoint_(checkpoint),
+      family_(family),
+      quant_(read_quant_config(checkpoint)),
+      layout_(layout_of(family, checkpoint.format)) {
   if (checkpoint.format != FileFormat::hugging_face) return;
   // A checkpoint of the model without its head ("GPT2Model") lacks the first part of all names.
   const std::string embedding = candidates({Slot::embedding}).front();
@@ -59,27 +67,24 @@ TensorNames::TensorNames(const Checkpoint& checkpoint, const Family& family)
 
 std::vector<std::string> TensorNames::candidates(const Place& place) const {
   std::vector<std::string> out;
-  const auto add = [&](const char* name) {
-    std::string filled = fill(name, place);
-    if (filled.starts_with(prefix_)) filled.erase(0, prefix_.size());
-    if (!filled.empty()) out.push_back(std::move(filled));
-  };
-  if (checkpoint_.format == FileFormat::nib) {
-    add(nibble::nib_name(place.slot));
-    return out;
+  if (checkpoint_.format == FileFormat::nib) return {nib_name(place)};
+  const bool hugging_face = checkpoint_.format == FileFormat::hugging_face;
+  for (const auto names : {layout_.names, hugging_face ? hugging_face_names() : gguf_names()}) {
+    for (const SlotName& row : names) {
+      if (row.slot != place.slot) continue;
+      std::string name = fill(row.name, place);
+      if (name.starts_with(prefix_)) name.erase(0, prefix_.size());
+      out.push_back(std::move(name));
+    }
+    if (!out.empty()) break;
   }
-  for (const SlotName& row : layout_.names)
-    if (row.slot == place.slot) add(row.name);
-  if (!out.empty()) return out;
-  add(checkpoint_.format == FileFormat::hugging_face ? hugging_face_name(place.slot)
-                                                     : gguf_name(place.slot));
   return out;
 }
 
 bool TensorNames::has(Slot slot) const {
   const std::vector<std::string> names = candidates({slot});
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-    return find_matrix(checkpoint_, name).has_value();
+    return find_matrix(checkpoint_, quant_, name).has_value();
   });
 }
 
@@ -98,25 +103,24 @@ void TensorNames::missing(const Place& place) const {
               "the tensor " + (names.empty() ? nib_name(place) : names.front()) + " is missing");
 }
 
-TensorNames::Found TensorNames::matrix(const Place& place, int64_t n_experts) {
+MatrixSource TensorNames::matrix(const Place& place, int64_t n_experts) {
   for (const std::string& name : candidates(place)) {
     const TensorView* tensor = checkpoint_.find(name);
     if (tensor && n_experts > 0 && tensor->shape.size() == 3) {
       used_.insert(tensor->name);
-      return {expert_of(*tensor, place.expert, n_experts, checkpoint_.path), true};
+      return expert_of(*tensor, place.expert, n_experts, checkpoint_.path);
     }
-    std::optional<MatrixSource> source = find_matrix(checkpoint_, name);
+    std::optional<MatrixSource> source = find_matrix(checkpoint_, quant_, name);
     if (!source) continue;
     for (const TensorView* part : source->tensors) used_.insert(part->name);
-    return {std::move(*source), false};
+    return std::move(*source);
   }
   missing(place);
 }
 
-std::vector<const TensorView*> TensorNames::vector(const Place& place, int n_parts) {
+std::vector<const TensorView*> TensorNames::vector(const Place& place, int end) {
   std::vector<const TensorView*> out;
-  Place part = place;
-  for (; part.expert < n_parts; ++part.expert) {
+  for (Place part = place; part.expert < end; ++part.expert) {
     const TensorView* tensor = find(part);
     if (!tensor) missing(part);
     if (!out.empty() && tensor == out.front()) break;  // one tensor for all parts
@@ -125,11 +129,16 @@ std::vector<const TensorView*> TensorNames::vector(const Place& place, int n_par
   return out;
 }
 
+const TensorView* TensorNames::find_beside(const TensorView& tensor, const char* suffix) {
+  const TensorView* found = checkpoint_.find(tensor.name + suffix);
+  if (found) used_.insert(found->name);
+  return found;
+}
+
 void TensorNames::refuse_unknown(bool tied) const {
-  const std::vector<std::string> head = candidates({Slot::output});
   for (const TensorView& tensor : checkpoint_.tensors) {
     if (used_.contains(tensor.name) || is_extra(tensor.name)) continue;
-    if (tied && std::find(head.begin(), head.end(), tensor.name) != head.end()) continue;
+    if (tied && is_head(tensor.name)) continue;
     throw Error(checkpoint_.path,
                 "the tensor " + tensor.name + " is unknown to the architecture " + family_.name);
   }

@@ -30,15 +30,14 @@ class TensorNames {
   bool has(Slot slot) const;
   /// The tensor of that place, or null.
   const TensorView* find(const Place& place);
-  /// The weights of that place and whether they are one of several in a tensor of rank 3. Error if
-  /// they are missing.
-  struct Found {
-    MatrixSource source;
-    bool stacked = false;
-  };
-  Found matrix(const Place& place, int64_t n_experts);
-  /// Values of a vector: of one tensor, or of `n_parts` tensors one after the other.
-  std::vector<const TensorView*> vector(const Place& place, int n_parts);
+  /// The weights of that place, which may be one expert's of a tensor [n_experts, rows, cols].
+  /// Error if they are missing.
+  MatrixSource matrix(const Place& place, int64_t n_experts);
+  /// The tensors of the parts place.expert.. before `end` of a vector: one if they share it. Error
+  /// if one is missing.
+  std::vector<const TensorView*> vector(const Place& place, int end);
+  /// The tensor NAME + suffix of a tensor NAME, or null.
+  const TensorView* find_beside(const TensorView& tensor, const char* suffix);
 
   /// Error if the checkpoint has tensors that nobody asked for.
   void refuse_unknown(bool tied) const;
@@ -53,7 +52,8 @@ class TensorNames {
 
   const Checkpoint& checkpoint_;
   const Family& family_;
-  Layout layout_;
+  const QuantConfig quant_;
+  const Layout layout_;
   std::string prefix_;  // that names of the tables have and those of this checkpoint lack
   std::unordered_set<std::string_view> used_;
 };
