@@ -25,6 +25,15 @@ std::vector<FamilyCase> llama_cases();   // LLaMA, Mistral, Qwen2/3, SmolLM3, Gr
 std::vector<FamilyCase> expert_cases();  // Mixtral, Qwen3-MoE, OLMoE
 std::vector<FamilyCase> gemma_cases();   // Gemma 1/2/3
 
+std::vector<FamilyCase> phi_cases();        // Phi-3, 3.5, 4 mini
+std::vector<FamilyCase> reordered_cases();  // OLMo 2, Command-R, StableLM 2, InternLM 2
+std::vector<FamilyCase> gpt_cases();        // GPT-2, StarCoder, StarCoder 2, GPT-NeoX
+std::vector<FamilyCase> opt_cases();        // OPT
+std::vector<FamilyCase> alibi_cases();      // Falcon, MPT, BLOOM
+
+/// All of the above.
+std::vector<FamilyCase> all_cases();
+
 /// Shapes that a config.json of the LLaMA kind states.
 struct Shapes {
   explicit Shapes(const FamilyConfig& c)

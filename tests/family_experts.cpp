@@ -65,6 +65,12 @@ void make(TensorMaker& m, const FamilyConfig& c) {
   m.matrix("lm_head.weight", s.vocab, s.dim);
 }
 
+// Mixtral's window holds in every layer; so does Qwen3-MoE's, if it is switched on.
+int window_of(const FamilyConfig& c) {
+  const bool on = c.string("model_type") == "mixtral" || c.flag("use_sliding_window");
+  return on ? c.integer("sliding_window", 0) : 0;
+}
+
 Matrix attention(const Net& net, const Matrix& x, int i) {
   const FamilyConfig& c = net.config;
   const Shapes s(c);
@@ -86,7 +92,8 @@ Matrix attention(const Net& net, const Matrix& x, int i) {
                               {.n_heads = s.heads,
                                .n_kv_heads = s.kv_heads,
                                .head_dim = s.head_dim,
-                               .scale = 1 / std::sqrt(s.head_dim)});
+                               .scale = 1 / std::sqrt(s.head_dim),
+                               .window = window_of(c)});
   return net.linear(mixed, at + "o_proj");
 }
 

@@ -34,10 +34,29 @@ bool is_tied(const FamilyConfig& c) {
   return c.flag("tie_word_embeddings", type == "minicpm" || type == "smollm3");
 }
 
+struct Multipliers {
+  double embedding = 1, residual = 1, attention, logits = 1;
+  explicit Multipliers(const FamilyConfig& c) {
+    const Shapes s(c);
+    attention = 1 / std::sqrt(s.head_dim);
+    if (c.string("model_type") == "granite") {
+      embedding = c.number("embedding_multiplier");
+      residual = c.number("residual_multiplier");
+      attention = c.number("attention_multiplier");
+      logits = 1 / c.number("logits_scaling");
+    } else if (c.string("model_type") == "minicpm") {
+      embedding = c.number("scale_emb");
+      residual = c.number("scale_depth") / std::sqrt(s.layers);
+      logits = c.number("dim_model_base") / s.dim;
+    }
+  }
+};
+
 void make(TensorMaker& m, const FamilyConfig& c) {
   const Shapes s(c);
   const Biases b(c);
-  m.matrix("model.embed_tokens.weight", s.vocab, s.dim, std::sqrt(s.dim));
+  m.matrix("model.embed_tokens.weight", s.vocab, s.dim,
+           std::sqrt(s.dim) / Multipliers(c).embedding);
   for (int i = 0; i < s.layers; ++i) {
     const std::string layer = layer_name(kLayer, i), attention = layer + "self_attn.";
     m.norm(layer + "input_layernorm.weight", s.dim);
@@ -71,24 +90,6 @@ int window_of(const FamilyConfig& c, int layer) {
 bool rotates(const FamilyConfig& c, int layer) {
   return !c.has("no_rope_layers") || c.numbers("no_rope_layers")[static_cast<size_t>(layer)] != 0;
 }
-
-struct Multipliers {
-  double embedding = 1, residual = 1, attention, logits = 1;
-  explicit Multipliers(const FamilyConfig& c) {
-    const Shapes s(c);
-    attention = 1 / std::sqrt(s.head_dim);
-    if (c.string("model_type") == "granite") {
-      embedding = c.number("embedding_multiplier");
-      residual = c.number("residual_multiplier");
-      attention = c.number("attention_multiplier");
-      logits = 1 / c.number("logits_scaling");
-    } else if (c.string("model_type") == "minicpm") {
-      embedding = c.number("scale_emb");
-      residual = c.number("scale_depth") / std::sqrt(s.layers);
-      logits = c.number("dim_model_base") / s.dim;
-    }
-  }
-};
 
 Matrix attention(const Net& net, const Matrix& x, int i, const Multipliers& by) {
   const FamilyConfig& c = net.config;
@@ -304,7 +305,10 @@ void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
   if (c.has("rope_theta")) out.f32("rope.freq_base", c.number("rope_theta"));
   if (c.has("rms_norm_eps")) out.f32("attention.layer_norm_rms_epsilon", c.number("rms_norm_eps"));
   for (const char* key : {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"})
-    if (c.has(key)) out.f32("attention.layer_norm_epsilon", c.number(key));
+    if (c.has(key)) {
+      out.f32("attention.layer_norm_epsilon", c.number(key));
+      break;
+    }
   if (c.has("head_dim"))
     out.u32("attention.key_length", s.head_dim).u32("attention.value_length", s.head_dim);
   if (!c.has("rope_scaling")) return;
@@ -315,6 +319,14 @@ void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
   if (type == "yarn")
     out.u32("rope.scaling.original_context_length",
             scaling.integer("original_max_position_embeddings"));
+}
+
+std::vector<FamilyCase> all_cases() {
+  std::vector<FamilyCase> out;
+  for (const auto& theme : {llama_cases(), expert_cases(), gemma_cases(), phi_cases(),
+                            reordered_cases(), gpt_cases(), opt_cases(), alibi_cases()})
+    out.insert(out.end(), theme.begin(), theme.end());
+  return out;
 }
 
 std::vector<FamilyCase> llama_cases() {

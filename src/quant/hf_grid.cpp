@@ -31,8 +31,10 @@ class Layer {
     return checkpoint_.path + ": " + prefix_ + "." + part;
   }
 
+  const TensorView* peek(const char* part) const { return checkpoint_.find(prefix_ + "." + part); }
+  /// Makes it one of the tensors of the layer.
   const TensorView* find(const char* part) {
-    const TensorView* tensor = checkpoint_.find(prefix_ + "." + part);
+    const TensorView* tensor = peek(part);
     if (tensor && std::ranges::find(used_, tensor) == used_.end()) used_.push_back(tensor);
     return tensor;
   }
@@ -211,12 +213,12 @@ void read_awq_gemm(Layer& layer, const QuantConfig& config, const TensorView& co
                    const TensorView& scales, Found& found) {
   found.type_name = "AWQ gemm";
   const auto [k, words] = layer.size_of("qweight", codes);
+  layer.require("qweight", codes, {DType::i32}, {k, words});
   set_size(found, checked_mul(words, 8, layer.where("qweight")), k, layer.where("qweight"));
   set_groups(found,
              group_of(config, k, layer.size_of("scales", scales).first, layer.where("scales")),
              layer.where("qweight"));
   require_whole_groups(found, layer.where("qweight"));
-  layer.require("qweight", codes, {DType::i32}, {k, words});
   layer.require("scales", scales, kScaleTypes, {found.grid.n_groups, found.rows});
   found.grid.layout = CodeLayout::awq_gemm;
   found.grid.line = words;
@@ -231,13 +233,13 @@ void read_awq_gemv(Layer& layer, const QuantConfig& config, const TensorView& co
                    const TensorView& scales, Found& found) {
   found.type_name = "AWQ gemv";
   const auto [n, words] = layer.size_of("qweight", codes);
+  layer.require("qweight", codes, {DType::i32}, {n, words});
   set_size(found, n, checked_mul(words, 8, layer.where("qweight")), layer.where("qweight"));
   const uint64_t width = layer.size_of("scales", scales).second;
   set_groups(found, awq_group(config, found.cols, width, layer.where("scales")),
              layer.where("qweight"));
   require_whole_groups(found, layer.where("qweight"));
   const uint64_t zero_width = zero_words(found.grid.n_groups, found.grid.group);
-  layer.require("qweight", codes, {DType::i32}, {n, words});
   layer.require("scales", scales, kScaleTypes, {n, 8 * zero_width});
   found.grid.layout = CodeLayout::row_words;
   found.grid.line = words;
@@ -253,6 +255,7 @@ void read_awq_fast(Layer& layer, const QuantConfig& config, const TensorView& co
                    const TensorView& scales, Found& found) {
   found.type_name = "AWQ gemv_fast";
   const auto [lines, k] = layer.size_of("qweight", codes);
+  layer.require("qweight", codes, {DType::i16}, {lines, k});
   set_size(found, checked_mul(lines, 4, layer.where("qweight")), k, layer.where("qweight"));
   if (k % 64 != 0)
     throw Error::mismatch(layer.where("qweight"), "the number of columns", "a multiple of 64",
@@ -261,10 +264,9 @@ void read_awq_fast(Layer& layer, const QuantConfig& config, const TensorView& co
   set_groups(found, awq_group(config, k, height, layer.where("scales")), layer.where("qweight"));
   require_whole_groups(found, layer.where("qweight"));
   const uint64_t padded = 8 * zero_words(found.grid.n_groups, found.grid.group);
-  const bool llm_awq = layer.find("qzeros") == nullptr;
+  const bool llm_awq = !layer.find("qzeros") && layer.find("scaled_zeros");
   const char* name = llm_awq ? "scaled_zeros" : "qzeros";
   const TensorView& minima = layer.get(name);
-  layer.require("qweight", codes, {DType::i16}, {lines, k});
   layer.require("scales", scales, {DType::f16}, {padded, found.rows});
   layer.require(name, minima, {DType::f16}, {padded, found.rows});
   found.grid.layout = CodeLayout::awq_fast;
@@ -339,6 +341,7 @@ void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
   const TensorView& scales = layer.get("scales");
   const uint64_t per_word = static_cast<uint64_t>(32 / config.bits);
   const auto [words, n] = layer.size_of("qweight", codes);
+  layer.require("qweight", codes, {DType::i32}, {words, n});
   set_size(found, n, checked_mul(words, per_word, layer.where("qweight")), layer.where("qweight"));
   found.grid.bits = config.bits;
   found.grid.codes = codes.data.data();
@@ -348,7 +351,6 @@ void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
       layer.where("qweight"));
   const TensorView* g_idx = layer.find("g_idx");
   if (g_idx) layer.require("g_idx", *g_idx, {DType::i32}, {found.cols});
-  layer.require("qweight", codes, {DType::i32}, {words, n});
   layer.require("scales", scales, kScaleTypes, {found.grid.n_groups, n});
   found.grid.layout = CodeLayout::column_words;
   found.grid.line = n;
@@ -425,12 +427,22 @@ void read_compressed(Layer& layer, const QuantConfig& config, Found& found) {
     found.grid.column_order = column_order(*g_idx, found, layer.where("weight_g_idx"));
 }
 
-/// By the configuration; without one, GPTQ has as many words in a row as scales.
+/// Writers of the first years stored a bias for every layer, zeros where it has none: it adds
+/// nothing, whether the family knows of it or not.
+void take_zero_bias(Layer& layer) {
+  const TensorView* bias = layer.peek("bias");
+  if (bias && std::ranges::all_of(bias->data, [](std::byte b) { return b == std::byte{0}; }))
+    layer.find("bias");
+}
+
+/// By the configuration; without one, GPTQ has as many words in a row as scales, and fewer rows of
+/// these.
 QuantMethod method_of(const QuantConfig& config, const TensorView& codes, Layer& layer) {
   if (config.method != QuantMethod::none) return config.method;
   const TensorView* scales = layer.find("scales");
   const bool gptq = codes.type == DType::i32 && scales && scales->shape.size() == 2 &&
-                    codes.shape.size() == 2 && scales->shape[1] == codes.shape[1];
+                    codes.shape.size() == 2 && scales->shape[1] == codes.shape[1] &&
+                    scales->shape[0] != codes.shape[0];
   if (gptq)
     throw Error(layer.where("qweight"), "is GPTQ, but no configuration tells its version",
                 "add quantize_config.json");
@@ -458,6 +470,7 @@ std::optional<MatrixSource> find_grid(const Checkpoint& checkpoint, const QuantC
   } else {
     return std::nullopt;
   }
+  take_zero_bias(layer);
   MatrixSource source;
   source.where = std::move(where);
   source.type_name = std::move(found.type_name);

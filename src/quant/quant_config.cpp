@@ -99,6 +99,7 @@ void read_scheme(const Json& group, const std::string& where) {
     refuse(where, "format " + printable(format));
   const Json* weights = member(group, {"weights"});
   if (!weights) return;
+  weights->as_object(where + ": weights");
   if (const std::string type = string_or(*weights, "type", "int", where); type != "int")
     refuse(where, "the weight type " + printable(type));
   checked_bits(int_or(*weights, {"num_bits"}, 8, where), {4, 8}, where);
@@ -115,20 +116,16 @@ void read_compressed_tensors(const Json& json, QuantConfig& out) {
   if (format != "pack-quantized" && format != "dense" && format != "mixed-precision")
     refuse(out.where, "compressed-tensors format " + printable(format));
   if (member(json, {"kv_cache_scheme"})) refuse(out.where, "kv_cache_scheme");
-  const Json* sparsity = member(json, {"sparsity_config"});
-  if (sparsity && string_or(*sparsity, "format", "dense", out.where) != "dense")
-    refuse(out.where, "sparsity_config");
-  for (const char* key : {"transform_config", "sparsity_config"}) {
-    const Json* value = member(json, {key});
-    if (value && !value->is_object()) value->as_object(out.where + ": " + key);
-  }
+  // Older and newer writers leave these empty where they mean nothing.
+  if (const Json* sparsity = member(json, {"sparsity_config"}))
+    if (!sparsity->as_object(out.where + ": sparsity_config").empty() &&
+        string_or(*sparsity, "format", "", out.where) != "dense")
+      refuse(out.where, "sparsity_config");
   if (const Json* transform = member(json, {"transform_config"}))
-    if (const Json* groups = member(*transform, {"config_groups"});
-        groups && !groups->as_object(out.where).empty())
+    if (!transform->as_object(out.where + ": transform_config").empty())
       refuse(out.where, "transform_config");
   const Json* groups = member(json, {"config_groups"});
   if (!groups) return;
-  out.symmetric = false;
   for (const auto& [name, group] : groups->as_object(out.where + ": config_groups")) {
     const std::string where = out.where + ": config_groups: " + printable(name);
     group.as_object(where);
@@ -144,7 +141,8 @@ QuantConfig read_quant_config(const Checkpoint& checkpoint) {
   QuantConfig out;
   if (checkpoint.format != FileFormat::hugging_face) return out;
   const Json* config = checkpoint.metadata.find("config");
-  const Json* json = config ? member(*config, {"quantization_config"}) : nullptr;
+  const Json* json =
+      config ? member(*config, {"quantization_config", "compression_config"}) : nullptr;
   out.where = checkpoint.path + "/config.json: quantization_config";
   for (const char* file : {"quant_config", "quantize_config"}) {
     if (json) break;
@@ -154,8 +152,14 @@ QuantConfig read_quant_config(const Checkpoint& checkpoint) {
   if (!json) return out;
   json->as_object(out.where);
   std::string method = string_or(*json, "quant_method", "", out.where);
-  if (method.empty())  // files of AutoGPTQ and llm-awq that stand beside config.json
-    method = member(*json, {"damp_percent", "desc_act", "sym"}) ? "gptq" : "awq";
+  if (method.empty()) {  // files of AutoGPTQ and llm-awq that stand beside config.json
+    if (member(*json, {"damp_percent", "desc_act", "sym"}))
+      method = "gptq";
+    else if (member(*json, {"w_bit", "q_group_size", "zero_point", "version"}))
+      method = "awq";
+    else
+      throw Error(out.where, "quant_method is missing", kReadable);
+  }
   if (method == "awq")
     read_awq(*json, out);
   else if (method == "gptq")
