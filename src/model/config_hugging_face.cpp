@@ -100,6 +100,7 @@ void read_rope(const Fields& f, float rotary, Config& out) {
     const Json* scaling = f.find(key);
     if (!scaling) continue;
     const std::string where = f.where(key);
+    scaling->as_object(where);
     if (const Json* local = scaling->find("sliding_attention")) {
       const Fields of_local(*local, where + ": sliding_attention");
       of_local.only("rope_type", "default");
@@ -381,6 +382,7 @@ void read_gpt2(const Fields& f, Config& out) {
 void read_gpt_bigcode(const Fields& f, Config& out) {
   read_gpt2(f, out);
   if (f.bool_or("multi_query", true)) out.n_kv_heads = 1;
+  if (!f.find("activation_function")) out.activation = Activation::gelu_tanh;
 }
 
 void read_starcoder2(const Fields& f, Config& out) {
