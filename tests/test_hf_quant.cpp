@@ -175,6 +175,17 @@ void test_config_files() {
   }
 }
 
+/// Weights under the name that AutoGPTQ gave them.
+void test_file_name() {
+  const TempDir dir;
+  const Pair pair = write_pair(dir, kAwq, 4, gemm);
+  std::filesystem::rename(pair.quantized + "/model.safetensors",
+                          pair.quantized + "/gptq_model-4bit-128g.safetensors");
+  check_pair(pair, dir, "another file name");
+  write_file(pair.quantized + "/second.safetensors", "");
+  check_error([&] { Model(pair.quantized, options(Activations::int8)); }, "has neither");
+}
+
 void test_refused() {
   const TempDir dir;
   const Pair pair = write_pair(
@@ -251,6 +262,7 @@ int main(int argc, char** argv) {
               {"layers left in floats", test_mixed_layers},
               {"heads", test_heads},
               {"configurations in files of their own", test_config_files},
+              {"weights under another name", test_file_name},
               {"biases, and what is refused by name", test_refused},
               {"shared checkpoints have their published logits", test_shared_checkpoints}});
 }

@@ -135,6 +135,22 @@ const TensorView* TensorNames::find_beside(const TensorView& tensor, const char*
   return found;
 }
 
+std::string TensorNames::name_of(const std::string& nib_name) const {
+  Place place{};
+  const size_t digit = nib_name.find_first_of("0123456789");
+  for (size_t i = digit; i < nib_name.size() && nib_name[i] >= '0' && nib_name[i] <= '9'; ++i)
+    place.layer = place.layer * 10 + (nib_name[i] - '0');
+  for (const SlotName& row : gguf_names())
+    for (const bool bias : {false, true}) {
+      place.slot = row.slot;
+      place.bias = bias;
+      if (TensorNames::nib_name(place) != nib_name) continue;
+      const std::vector<std::string> names = candidates(place);
+      if (!names.empty()) return names.front();
+    }
+  return {};
+}
+
 void TensorNames::refuse_unknown(bool tied) const {
   for (const TensorView& tensor : checkpoint_.tensors) {
     if (used_.contains(tensor.name) || is_extra(tensor.name)) continue;
@@ -146,6 +162,17 @@ void TensorNames::refuse_unknown(bool tied) const {
 
 std::string TensorNames::nib_name(const Place& place) {
   return fill(nibble::nib_name(place.slot), place);
+}
+
+const Family& family_of(const Checkpoint& checkpoint, const Config& config) {
+  if (checkpoint.format == FileFormat::hugging_face)
+    if (const Json* json = checkpoint.metadata.find("config"))
+      if (const Json* type = json->find("model_type"); type && type->is_string())
+        if (const Family* family = find_family_hugging_face(type->as_string(checkpoint.path)))
+          return *family;
+  const Family* family = find_family(config.architecture);
+  if (!family) throw Error(config.architecture, "is not an architecture that is implemented");
+  return *family;
 }
 
 }  // namespace nibble

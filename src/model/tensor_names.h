@@ -39,6 +39,9 @@ class TensorNames {
   /// The tensor NAME + suffix of a tensor NAME, or null.
   const TensorView* find_beside(const TensorView& tensor, const char* suffix);
 
+  /// What the tensor of that name in .nib files is called here; empty if it has no name.
+  std::string name_of(const std::string& nib_name) const;
+
   /// Error if the checkpoint has tensors that nobody asked for.
   void refuse_unknown(bool tied) const;
 
@@ -57,5 +60,8 @@ class TensorNames {
   std::string prefix_;  // that names of the tables have and those of this checkpoint lack
   std::unordered_set<std::string_view> used_;
 };
+
+/// The family as the files of a checkpoint have it: model_type tells kinds of LLaMA apart.
+const Family& family_of(const Checkpoint& checkpoint, const Config& config);
 
 }  // namespace nibble

@@ -15,22 +15,6 @@
 namespace nibble {
 namespace {
 
-const Family& family_of(const Config& config) {
-  const Family* family = find_family(config.architecture);
-  if (!family) throw Error(config.architecture, "is not an architecture that is implemented");
-  return *family;
-}
-
-// The family as the files of a checkpoint have it: model_type tells kinds of LLaMA apart.
-const Family& family_of(const Checkpoint& checkpoint, const Config& config) {
-  if (checkpoint.format == FileFormat::hugging_face)
-    if (const Json* json = checkpoint.metadata.find("config"))
-      if (const Json* type = json->find("model_type"); type && type->is_string())
-        if (const Family* family = find_family_hugging_face(type->as_string(checkpoint.path)))
-          return *family;
-  return family_of(config);
-}
-
 // Calls matrix(place, rows, cols, destination) and vector(place, n, destination) for every tensor
 // of the model: the one list of what a transformer is made of.
 template <class Matrix, class Vector>
@@ -399,7 +383,7 @@ void pack_matrix(const PlannedMatrix& m, std::byte* out, ThreadPool& pool) {
 }
 
 void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& weights) {
-  TensorNames names(checkpoint, family_of(config));
+  TensorNames names(checkpoint, family_of(checkpoint, config));
   const NibMatrices matrices = read_nib_matrices(checkpoint);
   weights.layers.resize(static_cast<size_t>(config.n_layers));
   names.find({Slot::rope_factors});

@@ -30,6 +30,18 @@ constexpr uint32_t to_line_order(uint32_t x) {
 }
 static_assert(to_line_order(0x76543210u) == 0x73625140u);
 
+/// From words of eight codes in order. Not in place: the compiler sees that nothing overlaps.
+void store_in_line_order(uint32_t (&x)[kPanelRows], uint32_t* out) {
+  for (uint32_t& word : x) word = to_line_order(word);
+  std::copy_n(x, kPanelRows, out);
+}
+
+/// Words of a column lie far apart, where the hardware does not look ahead. The address may lie
+/// behind the end.
+void fetch(const std::byte* base, size_t offset) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + offset));
+}
+
 /// The source rows of a panel: those of lanes 0..n-1.
 struct Rows {
   const uint32_t* row;
@@ -50,8 +62,9 @@ struct RowWords4 {
   const std::byte* words;
   size_t stride;
   void line(const Rows& rows, size_t k, uint32_t* out) const {
-    for (size_t r = 0; r < rows.n; ++r)
-      out[r] = to_line_order(word_at(words, rows.row[r] * stride + k / 8));
+    uint32_t x[kPanelRows] = {};
+    for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(words, rows.row[r] * stride + k / 8);
+    store_in_line_order(x, out);
   }
   uint32_t code(size_t row, size_t k) const {
     return (word_at(words, row * stride + k / 8) >> (4 * (k % 8))) & 15;
@@ -76,11 +89,15 @@ struct ColumnWords4 {
   size_t stride;
   void line(const Rows& rows, size_t k, uint32_t* out) const {
     const std::byte* from = words + k / 8 * stride * sizeof(uint32_t);
-    if (rows.follow)
-      for (size_t r = 0; r < kPanelRows; ++r)
-        out[r] = to_line_order(word_at(from, rows.row[0] + r));
-    else
-      for (size_t r = 0; r < rows.n; ++r) out[r] = to_line_order(word_at(from, rows.row[r]));
+    uint32_t x[kPanelRows] = {};
+    if (rows.follow) {
+      const size_t first = rows.row[0] * sizeof(uint32_t);
+      fetch(from, 8 * stride * sizeof(uint32_t) + first);
+      std::memcpy(x, from + first, sizeof x);
+    } else {
+      for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(from, rows.row[r]);
+    }
+    store_in_line_order(x, out);
   }
   /// Column j of the line is column k[j].
   void permuted_line(const Rows& rows, const uint32_t* k, uint32_t* out) const {
@@ -231,20 +248,17 @@ void pack_awq_gemm(const GridSource& grid, const PackedShape& shape,
   bool follow = n_blocks == kBlocks;
   for (size_t b = 1; b < n_blocks; ++b) follow = follow && word[b] == word[0] + b;
   // Column j of eight goes to nibble line_shift(j) / 4; row i comes from nibble kAwqShifts[i] / 4.
-  constexpr size_t kAhead = 32;            // columns: each is on a page of its own
-  const auto fetch = [&](size_t column) {  // its words may straddle two cache lines
-    const std::byte* from = grid.codes + (column * grid.line + word[0]) * sizeof(uint32_t);
-    __builtin_prefetch(from);
-    __builtin_prefetch(from + sizeof(Block) - 1);
-  };
+  const size_t line_bytes = grid.line * sizeof(uint32_t), first = word[0] * sizeof(uint32_t);
+  const size_t ahead = 32 * line_bytes + first;
   std::array<Block, 8> x{};
   for (size_t k = 0; k < shape.cols; k += 8) {
     for (size_t j = 0; j < 8; ++j) {
-      const std::byte* from = grid.codes + (k + j) * grid.line * sizeof(uint32_t);
-      fetch(std::min<size_t>(k + j + kAhead, shape.cols - 1));
+      const std::byte* from = grid.codes + (k + j) * line_bytes;
+      fetch(from, ahead);  // 64 bytes that may straddle two cache lines
+      fetch(from, ahead + sizeof(Block) - 1);
       Block& to = x[line_shift(j) / 4];
       if (follow)
-        std::memcpy(to.data(), from + word[0] * sizeof(uint32_t), sizeof(Block));
+        std::memcpy(to.data(), from + first, sizeof(Block));
       else
         for (size_t b = 0; b < n_blocks; ++b) to[b] = word_at(from, word[b]);
     }
