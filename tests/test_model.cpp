@@ -331,13 +331,14 @@ void bad_configs() {
         extra;  // later members win over none: duplicates are refused, so these are new keys
     const char* says;
   } cases[] = {
-      {",\"mlp_bias\":true", "mlp_bias"},
-      {",\"attention_bias\":true", "attention_bias"},
-      {",\"hidden_act\":\"gelu\"", "hidden_act"},
-      {",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0}", "yarn"},
+      {",\"mlp_bias\":true", "mlp.gate_proj.bias is missing"},
+      {",\"attention_bias\":true", "self_attn.q_proj.bias is missing"},
+      {",\"attn_temperature_tuning\":true", "attn_temperature_tuning: is true"},
+      {",\"hidden_act\":\"softplus\"", "softplus"},
+      {",\"rope_scaling\":{\"rope_type\":\"spiral\",\"factor\":4.0}", "spiral"},
       {",\"rope_scaling\":{\"rope_type\":\"linear\"}", "factor"},
       {",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":-1}", "factor"},
-      {",\"partial_rotary_factor\":0.5", "partial_rotary_factor"},
+      {",\"partial_rotary_factor\":1.5", "partial_rotary_factor"},
       {",\"quantization_config\":{\"quant_method\":\"bitsandbytes\"}", "bitsandbytes"},
       {",\"sliding_window\":-4", "sliding_window"},
   };

@@ -43,7 +43,7 @@ struct Packed {
   const uint8_t* bytes() const { return reinterpret_cast<const uint8_t*>(memory.data()); }
 };
 
-Packed pack(const TensorView& tensor, const PackTarget& target = {}, const RopeRows& rows = {}) {
+Packed pack(const TensorView& tensor, const PackTarget& target = {}, const RowMap& rows = {}) {
   Packed out;
   out.shape = packed_shape_of(matrix_of(tensor), target);
   out.layout = packed_layout(out.shape, "w");
@@ -318,13 +318,17 @@ void test_widened() {
 }
 
 void test_rope_rows() {
-  const RopeRows part{RowOrder::rope_interleaved, 8, 4};  // rows 4..7 of a head are not rotated
+  const RowMap part{.head_dim = 8, .rope_dim = 4};  // rows 4..7 of a head are not rotated
   const uint32_t expected[16] = {0, 2, 1, 3, 4, 5, 6, 7, 8, 10, 9, 11, 12, 13, 14, 15};
   for (uint32_t n = 0; n < 16; ++n) check_eq(part.source_row(n), expected[n]);
-  const RopeRows full{RowOrder::rope_interleaved, 6, 6};
+  const RowMap full{.head_dim = 6, .rope_dim = 6};
   const uint32_t six[6] = {0, 2, 4, 1, 3, 5};
   for (uint32_t n = 0; n < 6; ++n) check_eq(full.source_row(6 + n), 6 + six[n]);
-  check_eq(RopeRows{RowOrder::same, 6, 6}.source_row(5), 5u);
+  check_eq(RowMap{.first = 3}.source_row(5), 8u);
+  // Two heads of 4 rows in every 4 heads of the source, from the second on.
+  const RowMap grouped{.first = 4, .head_dim = 4, .group = 2, .source_group = 4};
+  const uint32_t heads[4] = {4, 8, 20, 24};
+  for (uint32_t n = 0; n < 16; ++n) check_eq(grouped.source_row(n), heads[n / 4] + n % 4);
 
   const Matrix m = random_blocks(block_types()[0], 30, 64, 11);
   const Packed p = pack(m.tensor, {}, full);
@@ -332,9 +336,9 @@ void test_rope_rows() {
     check(same_bits(packed_row(p, r), source_row(m, r / 6 * 6 + six[r % 6])), "rows of Q4_0");
 
   // Sizes that do not fit: every row is still read inside the matrix (seen by the sanitizers).
-  for (const RopeRows bad : {RopeRows{RowOrder::rope_interleaved, 64, 64},
-                             RopeRows{RowOrder::rope_interleaved, 4, 4000000000u},
-                             RopeRows{RowOrder::rope_interleaved, 0, 0}})
+  for (const RowMap bad :
+       {RowMap{.head_dim = 64, .rope_dim = 64}, RowMap{.head_dim = 4, .rope_dim = 4000000000u},
+        RowMap{.head_dim = 0, .rope_dim = 8}, RowMap{.first = 29}})
     pack(m.tensor, {}, bad);
 }
 

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <map>
 
 #include "args.h"
 #include "batch.h"
+#include "model/config_fields.h"
 
 namespace nibble::tools {
 namespace {
@@ -18,18 +20,6 @@ std::map<std::string, uint64_t> bytes_by_type(const ModelInfo& info) {
   return bytes;
 }
 
-const char* rope_scaling_name(RopeScaling scaling) {
-  switch (scaling) {
-    case RopeScaling::none:
-      return "none";
-    case RopeScaling::linear:
-      return "linear";
-    case RopeScaling::llama3:
-      return "llama3";
-  }
-  return "unknown";
-}
-
 std::string tokenizer_text(const Model& model) {
   if (!model.has_tokenizer()) return "none";
   const Tokenizer& tokenizer = model.tokenizer();
@@ -39,6 +29,37 @@ std::string tokenizer_text(const Model& model) {
 int context_of(const Model& model, const Request& request) {
   const int wanted = request.common.session.context;
   return wanted > 0 ? wanted : model.config().context_length;
+}
+
+/// A field of the config by its name in .nib files; "none" if it has its default.
+std::string understood(const Config& config, std::string_view key) {
+  for (const auto& [name, value] : config_to_object(config))
+    if (name == key) return value.as_string(name);
+  return "none";
+}
+
+/// What the other rows do not say: how the arithmetic differs from LLaMA's.
+std::string differences_text(const Config& config) {
+  constexpr std::string_view kElsewhere[] = {
+      "architecture", "name",           "n_layers",       "dim",
+      "n_heads",      "n_kv_heads",     "head_dim",       "ffn_dim",
+      "vocab_size",   "context_length", "norm_eps",       "rope_theta",
+      "rope_scaling", "sliding_window", "tied_embeddings"};
+  std::string text;
+  for (const auto& [key, value] : config_to_object(config)) {
+    if (std::find(std::begin(kElsewhere), std::end(kElsewhere), key) != std::end(kElsewhere))
+      continue;
+    if (key == "rope_dim" && config.rope_dim == config.head_dim) continue;
+    std::string part = key + " " + (value.is_string() ? value.as_string(key) : write_json(value));
+    if (value.is_bool()) part = (value.as_bool(key) ? "" : "no ") + key;
+    if (value.is_array()) {
+      size_t set = 0;
+      for (const Json& v : value.as_array(key)) set += v.as_number(key) != 0 ? 1 : 0;
+      part = key + " " + std::to_string(set) + " of " + std::to_string(value.as_array(key).size());
+    }
+    text += (text.empty() ? "" : ", ") + part;
+  }
+  return text.empty() ? "as LLaMA" : text;
 }
 
 Json shape_json(const Config& config) {
@@ -54,7 +75,7 @@ Json shape_json(const Config& config) {
   put(out, "norm_eps", static_cast<double>(config.norm_eps));
   put(out, "rope_theta", static_cast<double>(config.rope_theta));
   put(out, "rope_dim", config.rope_dim);
-  put(out, "rope_scaling", rope_scaling_name(config.rope_scaling));
+  put(out, "rope_scaling", understood(config, "rope_scaling"));
   put(out, "sliding_window", config.sliding_window);
   put(out, "tied_embeddings", config.tied_embeddings);
   put(out, "qkv_bias", config.qkv_bias);
@@ -93,6 +114,7 @@ void print_json(const Model& model, const Request& request, const std::string& p
   put(out, "format", info.format);
   put(out, "architecture", model.config().architecture);
   put(out, "shape", shape_json(model.config()));
+  put(out, "config", Json(config_to_object(model.config())));
   put(out, "parameters", json_count(info.n_params));
   put(out, "file_bytes", json_count(info.file_bytes));
   put(out, "weight_bytes", json_count(info.weight_bytes));
@@ -147,9 +169,11 @@ void print_text(const Model& model, const Request& request, const std::string& p
   add_row(text, "format", info.format + ", " + bytes_text(info.file_bytes));
   add_row(text, "architecture", config.architecture);
   add_row(text, "shape", shape_text(config));
-  add_row(text, "RoPE",
-          "theta " + format("%g", static_cast<double>(config.rope_theta)) + ", scaling " +
-              rope_scaling_name(config.rope_scaling));
+  if (config.positions == Positions::rope)
+    add_row(text, "RoPE",
+            "theta " + format("%g", static_cast<double>(config.rope_theta)) + ", scaling " +
+                understood(config, "rope_scaling"));
+  add_row(text, "arithmetic", differences_text(config));
   add_row(text, "parameters", count_text(info.n_params));
   add_row(text, "weights",
           bytes_text(info.weight_bytes) + ", " +

@@ -9,7 +9,7 @@
 #include "awq/calibrated.h"
 #include "base/half.h"
 #include "load/safetensors_writer.h"
-#include "model/families.h"
+#include "model/tensor_names.h"
 #include "nibble/error.h"
 #include "quant/awq_format.h"
 
@@ -88,18 +88,19 @@ Grid grid_of(const PlannedMatrix& m, const PackedView& view, ThreadPool& pool) {
 std::string file_name(const PlannedMatrix& m) { return m.source.tensors.front()->name; }
 
 // "blk.3.attn_norm.weight" -> "model.layers.3.input_layernorm.weight"
-std::string hugging_face_name(const Config& config, const std::string& name) {
-  const std::string number = std::to_string(layer_of(name));
-  const auto numbered = [&](std::string pattern) {
-    if (const size_t at = pattern.find('#'); at != std::string::npos)
-      pattern.replace(at, 1, number);
-    return pattern;
-  };
-  const Family* family = find_family_gguf(config.architecture);
-  if (family)
-    for (const SlotName& slot : family->slots)
-      if (numbered(slot.gguf) == name) return numbered(slot.hugging_face);
-  throw Error(name, "has no name in a Hugging Face directory");
+std::string hugging_face_name(const TensorNames& names, const std::string& name) {
+  const std::string found = names.name_of(name);
+  if (found.empty()) throw Error(name, "has no name in a Hugging Face directory");
+  return found;
+}
+
+// Tensors that hold several matrices, or norms that are stored otherwise, cannot be written apart.
+void require_plain(const Layout& layout, const std::string& path) {
+  if (layout.qkv == QkvOrder::separate && !layout.gate_up && !layout.transposed &&
+      !layout.unit_norms)
+    return;
+  throw Error(path, "has fused or transposed tensors, or norms stored as weight - 1",
+              "write a .nib file");
 }
 
 class DirectoryWriter {
@@ -109,8 +110,10 @@ class DirectoryWriter {
       : checkpoint_(checkpoint), model_(model), packed_(packed) {
     for (const PlannedMatrix& m : plan.matrices)
       if (layer_of(m.name) >= 0) matrix(m);
+    const TensorNames names(checkpoint, family_of(checkpoint, model.config));
+    require_plain(names.layout(), checkpoint.path);
     for (const auto& [name, values] : plan.vectors)
-      if (layer_of(name) >= 0) vector(hugging_face_name(model.config, name), *values);
+      if (layer_of(name) >= 0) vector(hugging_face_name(names, name), *values);
     for (const TensorView& tensor : checkpoint.tensors)
       if (!replaced_.contains(tensor.name)) copy(tensor);
   }

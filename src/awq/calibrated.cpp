@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "awq/calibration.h"
+#include "awq/fold.h"
 #include "base/checked.h"
 #include "model/transformer.h"
 #include "nibble/error.h"
@@ -134,6 +135,7 @@ void LayerByLayer::check_memory() const {
 }
 
 void LayerByLayer::embed() {
+  require_folds(impl_.config, checkpoint_.path);
   if (!impl_.tokenizer)
     throw Error(checkpoint_.path, "has no tokenizer, so nothing to calibrate with",
                 "--method rtn needs none");

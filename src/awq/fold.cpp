@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/half.h"
+#include "nibble/error.h"
 
 namespace nibble {
 namespace {
@@ -37,6 +38,16 @@ std::vector<float> row_scale(const Fold& fold, const std::vector<float>& s) {
 }
 
 }  // namespace
+
+void require_folds(const Config& c, const std::string& path) {
+  const bool plain = c.norm == NormKind::rms && c.norm_placement == NormPlacement::before &&
+                     c.residual == Residual::sequential && c.positions == Positions::rope &&
+                     c.gated_ffn && !c.ffn_bias && !c.embedding_norm && c.embedding_dim == 0 &&
+                     c.n_experts == 0 && c.qkv_clip == 0.0f;
+  if (plain) return;
+  throw Error(path, "the architecture " + c.architecture + " cannot be calibrated",
+              "use --method rtn");
+}
 
 std::vector<Fold> folds_of(const Config& config, LayerWeights& layer) {
   std::vector<Fold> out;

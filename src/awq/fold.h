@@ -23,7 +23,10 @@ struct Fold {
   ScaleSharing sharing = {};                      // how rows of `matrix` feed the channels
 };
 
-/// The folds of a layer of any family. Pointers are into `layer`.
+/// Error if a scale cannot be moved through the arithmetic of that family as folds_of() says.
+void require_folds(const Config& config, const std::string& path);
+
+/// The folds of a layer. Pointers are into `layer`.
 std::vector<Fold> folds_of(const Config& config, LayerWeights& layer);
 
 /// Changes s [channels] to what can be folded and kept in fp16: factors within 2^-10..2^10, no

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "model/config_reader.h"
 
 namespace nibble {
 namespace {
@@ -25,7 +26,10 @@ class LayerAttention {
         rep_(static_cast<size_t>(config_.n_heads / config_.n_kv_heads)),
         head_dim_(static_cast<size_t>(config_.head_dim)),
         padded_(static_cast<size_t>(cache.head_dim_padded())),
-        scale_(1.0f / std::sqrt(static_cast<float>(config_.head_dim))) {}
+        window_(has_window(config_, layer) ? config_.sliding_window : 0),
+        scale_(config_.attention_scale > 0.0f
+                   ? config_.attention_scale
+                   : 1.0f / std::sqrt(static_cast<float>(config_.head_dim))) {}
 
   // The tokens first..first+n-1 of one KV head, by one thread: chunk after chunk.
   void block(int kv_head, size_t first, Workspace::Attention& scratch) const {
@@ -44,16 +48,23 @@ class LayerAttention {
              const SoftmaxState& out) const {
     for (size_t t = 0; t < n; ++t) {
       const int p = position_ + static_cast<int>(first + t);
-      const int begin = config_.sliding_window > 0 ? p + 1 - config_.sliding_window : 0;
+      const int begin = window_ > 0 ? p + 1 - window_ : 0;
       for (size_t r = 0; r < rep_; ++r) {
         scratch.begin[t * rep_ + r] = std::clamp(begin - c * kChunk, 0, kChunk);
         scratch.end[t * rep_ + r] = std::clamp(p + 1 - c * kChunk, 0, kChunk);
+        scratch.origin[t * rep_ + r] = p - c * kChunk;
       }
     }
+    if (!ws_.alibi_slopes.empty())
+      for (size_t t = 0; t < n; ++t)
+        std::copy_n(ws_.alibi_slopes.data() + static_cast<size_t>(kv_head) * rep_, rep_,
+                    scratch.slope + t * rep_);
+    const ScoreTerms terms{config_.attention_softcap,
+                           ws_.alibi_slopes.empty() ? nullptr : scratch.slope, scratch.origin};
     const float* q =
         ws_.q_heads + (static_cast<size_t>(kv_head) * ws_.batch + first) * rep_ * head_dim_;
     kernels_.attention_chunk(cache_.chunk(layer_, kv_head, c), head_dim_, q, head_dim_, n * rep_,
-                             scratch.begin, scratch.end, scale_, ScoreTerms{}, scratch.scores, out);
+                             scratch.begin, scratch.end, scale_, terms, scratch.scores, out);
   }
 
   void finish(int kv_head, size_t first, size_t n, const SoftmaxState& state) const {
@@ -78,7 +89,7 @@ class LayerAttention {
 
   int first_chunk(size_t first_token) const {
     const int p = position_ + static_cast<int>(first_token);
-    return config_.sliding_window > 0 ? std::max(0, p + 1 - config_.sliding_window) / kChunk : 0;
+    return window_ > 0 ? std::max(0, p + 1 - window_) / kChunk : 0;
   }
   int last_chunk(size_t last_token) const {
     return (position_ + static_cast<int>(last_token)) / kChunk;
@@ -97,6 +108,7 @@ class LayerAttention {
   size_t rep_;  // query heads that share a KV head
   size_t head_dim_;
   size_t padded_;
+  int window_;  // 0: none
   float scale_;
 };
 

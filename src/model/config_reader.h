@@ -17,6 +17,15 @@ Config read_config(const Checkpoint& checkpoint);
 /// The sampling that the authors recommend (generation_config.json), over the defaults.
 SamplerOptions read_sampling(const Checkpoint& checkpoint);
 
+/// Whether a layer looks back over sliding_window positions only, and whether it does not rotate.
+inline bool has_window(const Config& c, int layer) {
+  return c.sliding_window > 0 &&
+         (c.window_layers.empty() || c.window_layers[static_cast<size_t>(layer)] != 0);
+}
+inline bool is_nope(const Config& c, int layer) {
+  return !c.nope_layers.empty() && c.nope_layers[static_cast<size_t>(layer)] != 0;
+}
+
 /// Checks a config from any source; the `where` of errors is `path`.
 void validate_config(const Config& config, const std::string& path);
 

@@ -8,7 +8,6 @@
 #include "model/config_reader.h"
 #include "model/model_loader.h"
 #include "model/nib_format.h"
-#include "model/rope.h"
 #include "nibble/error.h"
 #include "text/chat_template.h"
 #include "text/vocabulary.h"
@@ -103,7 +102,6 @@ void read_metadata(const Checkpoint& checkpoint, ModelImpl& model) {
   model.config = read_config(checkpoint);
   model.sampling = read_sampling(checkpoint);
   read_tokenizer(checkpoint, model);
-  model.rope_frequencies = rope_frequencies(model.config);
 }
 
 void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes) {
@@ -132,20 +130,29 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
   };
   const Weights& w = model.weights;
   add(w.embedding);
+  add(w.positions);
+  add(w.project_in);
+  uint64_t expert_bytes = 0;
   for (const LayerWeights& layer : w.layers) {
-    for (const PackedMatrix* m :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-      add(*m);
-    for (const std::vector<float>* v :
-         {&layer.attn_norm, &layer.ffn_norm, &layer.q_bias, &layer.k_bias, &layer.v_bias})
-      add_vector(*v);
+    for_each_matrix(layer, add);
+    for_each_vector(layer, add_vector);
+    for (const ExpertWeights& expert : layer.experts)
+      expert_bytes += expert.gate.bytes + expert.up.bytes + expert.down.bytes;
   }
+  add(w.project_out);
   add(w.output);
-  add_vector(w.output_norm);
+  for (const std::vector<float>* v :
+       {&w.embedding_norm, &w.embedding_norm_bias, &w.output_norm, &w.output_norm_bias})
+    add_vector(*v);
   if (style == nullptr && !model.chat_template.empty())
     info.notes.push_back("the model's chat template is not one that is known");
-  // A token reads one row of the embedding, unless that is the head as well.
-  info.decode_bytes = info.weight_bytes - (w.output.empty() ? 0 : w.embedding.bytes);
+  // A token reads one row of the embedding, unless that is the head as well, one of the positions,
+  // and the experts that it uses.
+  info.decode_bytes =
+      info.weight_bytes - (w.output.empty() ? 0 : w.embedding.bytes) - w.positions.bytes;
+  if (const Config& c = model.config; c.n_experts > 0)
+    info.decode_bytes -= expert_bytes / static_cast<uint64_t>(c.n_experts) *
+                         static_cast<uint64_t>(c.n_experts - c.n_experts_used);
   info.bits_per_weight =
       8.0 * static_cast<double>(info.weight_bytes) / static_cast<double>(info.n_params);
 }
@@ -157,7 +164,6 @@ Model model_with(const Model& model, const ModelOptions& options, int n_layers) 
   other->config.n_layers = n_layers;
   other->weights = impl.weights;
   other->weights.layers.resize(static_cast<size_t>(n_layers));
-  other->rope_frequencies = impl.rope_frequencies;
   describe_model(*other, impl.info.format, impl.info.file_bytes);
   return Model(std::shared_ptr<const ModelImpl>(other));
 }

@@ -18,7 +18,6 @@ namespace nibble {
 struct ModelImpl {
   Config config;
   Weights weights;
-  std::vector<double> rope_frequencies;  // [rope_dim / 2], radians per position
   std::optional<Tokenizer> tokenizer;
   std::string chat_template;  // Jinja text of the model, or empty
   SamplerOptions sampling;

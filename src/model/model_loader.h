@@ -15,7 +15,7 @@ std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options);
 /// Fills `info` from config, weights and file.
 void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes);
 
-/// Fills all but the weights: config, sampling, positions, and the tokenizer if there is one.
+/// Fills all but the weights: config, sampling, and the tokenizer if there is one.
 void read_metadata(const Checkpoint& checkpoint, ModelImpl& model);
 
 /// The same weights, shared, behind the kernels and threads that `options` ask for, cut to the

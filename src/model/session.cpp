@@ -41,6 +41,10 @@ int context_of(const ModelImpl& model, const SessionOptions& options) {
   if (options.context > kMaxContext)
     throw Error("session", "the context size is " + std::to_string(options.context) +
                                ", expected at most " + std::to_string(kMaxContext));
+  if (model.config.positions == Positions::learned && options.context > model.config.context_length)
+    throw Error("session", "the context size is " + std::to_string(options.context) +
+                               ", and the model has learned " +
+                               std::to_string(model.config.context_length) + " positions");
   return options.context > 0 ? options.context : model.config.context_length;
 }
 
@@ -72,7 +76,7 @@ struct SessionImpl {
         impl(*m.impl()),
         context(context_of(impl, options)),
         cache(impl.config, kv_code(impl, options), context),
-        workspace(impl, affordable_batch(impl, options, context)) {}
+        workspace(impl, affordable_batch(impl, options, context), context) {}
 
   Model model;
   const ModelImpl& impl;

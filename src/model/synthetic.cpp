@@ -8,7 +8,6 @@
 #include "base/half.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
-#include "model/rope.h"
 
 namespace nibble {
 namespace {
@@ -125,7 +124,6 @@ Model synthetic_model(const Config& config, const ModelOptions& options) {
   const uint16_t group = checked_group(options.group);
   model->config = config;
   validate_config(config, "shape");
-  model->rope_frequencies = rope_frequencies(config);
   const WeightType head =
       options.weights == WeightType::automatic ? WeightType::q8 : options.weights;
   const auto shape = [&](bool linear, uint32_t rows, uint32_t cols) {

@@ -1,28 +1,15 @@
 #include "model/transformer.h"
 
-#include <algorithm>
-#include <initializer_list>
-
-#include "base/checked.h"
 #include "model/attention.h"
+#include "model/config_reader.h"
+#include "model/experts.h"
+#include "model/products.h"
 #include "model/rope.h"
 
 namespace nibble {
 namespace {
 
-// Rows below this are not worth waking the other threads for.
-constexpr size_t kRowsPerThread = 4;
-// Rows of a piece of work of a matrix product: enough to share the cost of unpacking weights, few
-// enough that a block of their columns stays in the L2 cache. Kernels like multiples of 12.
-constexpr size_t kRowBlock = 256;
-constexpr size_t kRowBlockUnit = 12;
-
-// One matrix times the rows of the current input.
-struct Product {
-  const PackedMatrix* w;
-  float* y;         // [n_rows, y_stride]
-  size_t y_stride;  // floats, >= rows of w rounded up to 16
-};
+using Vector = std::vector<float>;
 
 class ForwardPass {
  public:
@@ -32,205 +19,222 @@ class ForwardPass {
         kernels_(*model.kernels),
         config_(model.config),
         ws_(workspace),
-        tap_(tap),
+        products_(model, workspace, n_rows, tap),
         n_(n_rows),
-        n_threads_(n_rows == 1 ? model.threads : model.threads_batch) {}
+        activate_(activation_kernel()) {}
 
-  void embed(std::span<const Token> tokens) {
-    for_rows([&](size_t t) {
-      unpack_row(model_.weights.embedding.view, static_cast<size_t>(tokens[t]), row(ws_.x, t));
+  // x = project(embedding) + position
+  void embed(std::span<const Token> tokens, int position) {
+    const Weights& w = model_.weights;
+    const bool projected = !w.project_in.empty();
+    const size_t width = w.embedding.view.shape.cols;
+    products_.for_rows(n_, [&](size_t t) {
+      float* x = projected ? narrow(t) : row(ws_.x, t);
+      unpack_row(w.embedding.view, static_cast<size_t>(tokens[t]), x);
+      if (config_.embedding_scale != 1.0f) kernels_.scale(x, config_.embedding_scale, width);
+      if (projected) products_.quantize(ws_.narrow, narrow_stride(), width, t, {&w.project_in});
     });
+    if (projected)
+      products_.multiply({{&w.project_in, ws_.x, ws_.x_stride}}, ws_.narrow, narrow_stride(), width,
+                         n_);
+    if (config_.embedding_norm)
+      products_.for_rows(n_, [&](size_t t) {
+        norm(row(ws_.x, t), w.embedding_norm, w.embedding_norm_bias, row(ws_.x, t));
+      });
+    if (config_.positions == Positions::learned)
+      products_.for_rows(n_, [&](size_t t) {
+        const size_t p = static_cast<size_t>(position + config_.position_offset) + t;
+        unpack_row(w.positions.view, p, row(ws_.normed, t));
+        kernels_.add(row(ws_.x, t), row(ws_.normed, t), dim());
+      });
   }
 
   // What a layer needs to know of the positions of the rows.
   void place(int position) {
-    const size_t half = model_.rope_frequencies.size();
-    for_rows([&](size_t t) {
-      rope_angles(model_.rope_frequencies, position + static_cast<int>(t), ws_.cos + t * half,
-                  ws_.sin + t * half);
+    products_.for_rows(n_, [&](size_t t) {
+      for (Workspace::Rope& r : ws_.rope) {
+        const size_t half = r.frequencies.size();
+        rope_angles(r.frequencies, position + static_cast<int>(t), r.magnitude, r.cos + t * half,
+                    r.sin + t * half);
+      }
     });
   }
 
-  // x += W_o attention(rope(W_q norm(x)), rope(W_k norm(x)), W_v norm(x))
+  // projected = W_o attention(rope(W_q h), rope(W_k h), W_v h) for h = norm(x)
   void attention_block(int index, KvCache& cache, int position) {
     const LayerWeights& layer = model_.weights.layers[static_cast<size_t>(index)];
-    for_rows([&](size_t t) {
-      kernels_.rms_norm(row(ws_.x, t), layer.attn_norm.data(), config_.norm_eps, dim(),
-                        row(ws_.normed, t));
-      quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.q, &layer.k, &layer.v});
+    products_.for_rows(n_, [&](size_t t) {
+      input(t, layer.attn_norm, layer.attn_norm_bias);
+      products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.q, &layer.k, &layer.v});
     });
-    multiply({{&layer.q, ws_.q, ws_.q_stride},
-              {&layer.k, ws_.k, ws_.kv_stride},
-              {&layer.v, ws_.v, ws_.kv_stride}},
-             ws_.normed, ws_.x_stride, dim());
-    for_rows([&](size_t t) { rotate_and_store(layer, index, cache, position, t); });
-    attend(model_, cache, ws_, index, n_, position, n_threads_);
+    products_.multiply({{&layer.q, ws_.q, ws_.q_stride},
+                        {&layer.k, ws_.k, ws_.kv_stride},
+                        {&layer.v, ws_.v, ws_.kv_stride}},
+                       ws_.normed, ws_.x_stride, dim(), n_);
+    products_.for_rows(n_, [&](size_t t) { store(layer, index, cache, position, t); });
+    attend(model_, cache, ws_, index, n_, position, products_.n_threads());
     const size_t q_dim = static_cast<size_t>(config_.n_heads * config_.head_dim);
-    for_rows([&](size_t t) { quantize(ws_.attended, ws_.q_stride, q_dim, t, {&layer.o}); });
-    multiply({{&layer.o, ws_.projected, ws_.x_stride}}, ws_.attended, ws_.q_stride, q_dim);
+    products_.for_rows(n_, [&](size_t t) {
+      products_.quantize(ws_.attended, ws_.q_stride, q_dim, t, {&layer.o});
+    });
+    products_.multiply({{&layer.o, ws_.projected, ws_.x_stride}}, ws_.attended, ws_.q_stride, q_dim,
+                       n_);
   }
 
-  // x += W_down (silu(W_gate norm(x)) * W_up norm(x)); adds the attention's output first.
+  // x += attention; x += W_down act(W_up h) for h = norm(x), of this x or of the one before.
   void ffn_block(int index) {
     const LayerWeights& layer = model_.weights.layers[static_cast<size_t>(index)];
-    for_rows([&](size_t t) {
-      kernels_.add(row(ws_.x, t), row(ws_.projected, t), dim());
-      kernels_.rms_norm(row(ws_.x, t), layer.ffn_norm.data(), config_.norm_eps, dim(),
-                        row(ws_.normed, t));
-      quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.gate, &layer.up});
+    products_.for_rows(n_, [&](size_t t) {
+      if (config_.residual == Residual::parallel) input(t, layer.ffn_norm, layer.ffn_norm_bias);
+      finish(t, layer.o_bias, layer.attn_post_norm, layer.attn_post_norm_bias);
+      if (config_.norm_placement == NormPlacement::residual)
+        norm(row(ws_.x, t), layer.attn_norm, layer.attn_norm_bias, row(ws_.x, t));
+      if (config_.residual == Residual::sequential) input(t, layer.ffn_norm, layer.ffn_norm_bias);
     });
-    multiply({{&layer.gate, ws_.gate, ws_.ffn_stride}, {&layer.up, ws_.up, ws_.ffn_stride}},
-             ws_.normed, ws_.x_stride, dim());
-    const size_t ffn_dim = static_cast<size_t>(config_.ffn_dim);
-    for_rows([&](size_t t) {
-      kernels_.silu(ws_.gate + t * ws_.ffn_stride, ws_.up + t * ws_.ffn_stride, ffn_dim);
-      quantize(ws_.gate, ws_.ffn_stride, ffn_dim, t, {&layer.down});
+    if (config_.n_experts > 0)
+      run_experts(model_, ws_, products_, layer, n_, activate_);
+    else
+      feed_forward(layer);
+    products_.for_rows(n_, [&](size_t t) {
+      finish(t, layer.down_bias, layer.ffn_post_norm, layer.ffn_post_norm_bias);
+      if (config_.norm_placement == NormPlacement::residual)
+        norm(row(ws_.x, t), layer.ffn_norm, layer.ffn_norm_bias, row(ws_.x, t));
     });
-    multiply({{&layer.down, ws_.projected, ws_.x_stride}}, ws_.gate, ws_.ffn_stride, ffn_dim);
-    for_rows([&](size_t t) { kernels_.add(row(ws_.x, t), row(ws_.projected, t), dim()); });
   }
 
   // Rows first.. of x, normed and multiplied with the head.
   void logits(size_t first, float* out) {
-    const PackedMatrix& head = model_.weights.head();
-    for_rows([&](size_t t) {
-      kernels_.rms_norm(row(ws_.x, first + t), model_.weights.output_norm.data(), config_.norm_eps,
-                        dim(), row(ws_.normed, t));
-      quantize(ws_.normed, ws_.x_stride, dim(), t, {&head});
+    const Weights& w = model_.weights;
+    const PackedMatrix& head = w.head();
+    const bool projected = !w.project_out.empty();
+    const size_t stride = round_up(head.view.shape.rows, kPanelRows);
+    const PackedMatrix& reader = projected ? w.project_out : head;
+    products_.for_rows(n_, [&](size_t t) {
+      const float* x = row(ws_.x, first + t);
+      if (config_.output_norm)
+        norm(x, w.output_norm, w.output_norm_bias, row(ws_.normed, t));
+      else
+        std::copy_n(x, dim(), row(ws_.normed, t));
+      products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&reader});
     });
-    multiply({{&head, out, round_up(head.view.shape.rows, kPanelRows)}}, ws_.normed, ws_.x_stride,
-             dim());
+    if (projected) {
+      const size_t width = w.project_out.view.shape.rows;
+      products_.multiply({{&w.project_out, ws_.narrow, narrow_stride()}}, ws_.normed, ws_.x_stride,
+                         dim(), n_);
+      products_.for_rows(n_, [&](size_t t) {
+        products_.quantize(ws_.narrow, narrow_stride(), width, t, {&head});
+      });
+      products_.multiply({{&head, out, stride}}, ws_.narrow, narrow_stride(), width, n_);
+    } else {
+      products_.multiply({{&head, out, stride}}, ws_.normed, ws_.x_stride, dim(), n_);
+    }
+    if (config_.logit_scale == 1.0f && config_.logit_softcap == 0.0f) return;
+    products_.for_rows(n_, [&](size_t t) {
+      float* y = out + t * stride;
+      if (config_.logit_scale != 1.0f) kernels_.scale(y, config_.logit_scale, stride);
+      if (config_.logit_softcap != 0.0f) kernels_.soft_cap(y, config_.logit_softcap, stride);
+    });
   }
 
  private:
+  using ActivationKernel = void (*)(float* x, const float* up, size_t n);
+
+  ActivationKernel activation_kernel() const {
+    switch (config_.activation) {
+      case Activation::silu:
+        break;
+      case Activation::gelu:
+        return kernels_.gelu;
+      case Activation::gelu_tanh:
+        return kernels_.gelu_tanh;
+      case Activation::relu:
+        return kernels_.relu;
+    }
+    return kernels_.silu;
+  }
+
   size_t dim() const { return static_cast<size_t>(config_.dim); }
   float* row(float* buffer, size_t t) const { return buffer + t * ws_.x_stride; }
+  size_t narrow_stride() const { return ws_.narrow_stride; }
+  float* narrow(size_t t) const { return ws_.narrow + t * ws_.narrow_stride; }
 
-  // fn(t) for every row, on all threads if there are enough rows.
-  template <class Fn>
-  void for_rows(Fn&& fn) {
-    if (n_ < 2 * kRowsPerThread) {
-      for (size_t t = 0; t < n_; ++t) fn(t);
-      return;
+  void norm(const float* x, const Vector& weight, const Vector& bias, float* y) const {
+    if (config_.norm == NormKind::rms)
+      kernels_.rms_norm(x, weight.data(), config_.norm_eps, dim(), y);
+    else
+      kernels_.layer_norm(x, weight.data(), bias.empty() ? nullptr : bias.data(), config_.norm_eps,
+                          dim(), y);
+  }
+
+  // normed = what a sublayer reads of row t.
+  void input(size_t t, const Vector& weight, const Vector& bias) const {
+    const bool normed = config_.norm_placement == NormPlacement::before ||
+                        config_.norm_placement == NormPlacement::around;
+    if (normed)
+      norm(row(ws_.x, t), weight, bias, row(ws_.normed, t));
+    else
+      std::copy_n(row(ws_.x, t), dim(), row(ws_.normed, t));
+  }
+
+  // Adds what a sublayer projected for row t to x.
+  void finish(size_t t, const Vector& bias, const Vector& post_norm,
+              const Vector& post_norm_bias) const {
+    float* y = row(ws_.projected, t);
+    if (!bias.empty()) kernels_.add(y, bias.data(), dim());
+    if (!post_norm.empty()) norm(y, post_norm, post_norm_bias, y);
+    if (config_.residual_scale == 1.0f)
+      kernels_.add(row(ws_.x, t), y, dim());
+    else
+      kernels_.add_scaled(row(ws_.x, t), config_.residual_scale, y, dim());
+  }
+
+  // projected = W_down (act(W_gate normed) * W_up normed), or W_down act(W_up normed)
+  void feed_forward(const LayerWeights& layer) {
+    const size_t ffn_dim = static_cast<size_t>(config_.ffn_dim);
+    const bool gated = config_.gated_ffn;
+    products_.for_rows(n_, [&](size_t t) {
+      if (gated)
+        products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.gate, &layer.up});
+      else
+        products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.up});
+    });
+    const Product gate{&layer.gate, ws_.gate, ws_.ffn_stride};
+    const Product up{&layer.up, ws_.up, ws_.ffn_stride};
+    if (gated)
+      products_.multiply({gate, up}, ws_.normed, ws_.x_stride, dim(), n_);
+    else
+      products_.multiply({up}, ws_.normed, ws_.x_stride, dim(), n_);
+    float* hidden = gated ? ws_.gate : ws_.up;
+    products_.for_rows(n_, [&](size_t t) {
+      float* gate_row = ws_.gate + t * ws_.ffn_stride;
+      float* up_row = ws_.up + t * ws_.ffn_stride;
+      if (!layer.gate_bias.empty()) kernels_.add(gate_row, layer.gate_bias.data(), ffn_dim);
+      if (!layer.up_bias.empty()) kernels_.add(up_row, layer.up_bias.data(), ffn_dim);
+      activate_(gated ? gate_row : up_row, gated ? up_row : nullptr, ffn_dim);
+      products_.quantize(hidden, ws_.ffn_stride, ffn_dim, t, {&layer.down});
+    });
+    products_.multiply({{&layer.down, ws_.projected, ws_.x_stride}}, hidden, ws_.ffn_stride,
+                       ffn_dim, n_);
+  }
+
+  // Norms of the queries or keys of one row, [n_heads, head_dim].
+  void norm_heads(const Vector& weight, size_t n_heads, float* x) const {
+    const size_t head_dim = static_cast<size_t>(config_.head_dim);
+    const float eps = config_.norm_eps;
+    if (config_.qk_norm == QkNorm::row)
+      return kernels_.rms_norm(x, weight.data(), eps, n_heads * head_dim, x);
+    for (size_t h = 0; h < n_heads; ++h) {
+      float* head = x + h * head_dim;
+      if (config_.qk_norm == QkNorm::head)
+        kernels_.rms_norm(head, weight.data(), eps, head_dim, head);
+      else
+        kernels_.layer_norm(head, weight.data() + h * head_dim, nullptr, eps, head_dim, head);
     }
-    const auto piece = [&](size_t i, int) {
-      const size_t end = std::min(n_, (i + 1) * kRowsPerThread);
-      for (size_t t = i * kRowsPerThread; t < end; ++t) fn(t);
-    };
-    model_.pool->run(ceil_div(n_, kRowsPerThread), piece, n_threads_);
   }
 
-  // The quantized form of an input of `cols` columns that a matrix reads.
-  QuantizedRows quantized_rows(const PackedMatrix& w, size_t cols) const {
-    const size_t group = w.view.shape.group;
-    for (const Workspace::Quantized& q8 : ws_.quantized) {
-      if (q8.group != group || q8.input_form != w.input_form) continue;
-      QuantizedRows rows = q8.rows;
-      rows.n_rows = n_;
-      rows.stride = round_up(cols, kSuperCols) + kLineBytes;  // no power of two
-      rows.n_groups = round_up(cols, kSuperCols) / group;
-      rows.group = group;
-      return rows;
-    }
-    return {};
-  }
-
-  bool reads_int8(const PackedMatrix& w) const {
-    return model_.int8_activations && w.view.shape.scheme != Scheme::none;
-  }
-
-  // Prepares row t of x for the matrices that will read it: permutes it once for each order of
-  // columns, quantizes it once for each order and group size.
-  void quantize(const float* x, size_t x_stride, size_t cols, size_t t,
-                std::initializer_list<const PackedMatrix*> readers) const {
-    size_t done[Workspace::kInputForms] = {};  // bits: 1, and group sizes, which are powers of two
-    const float* source = x + t * x_stride;
-    for (const PackedMatrix* w : readers) {
-      const size_t group = w->view.shape.group;
-      const float* from = source;
-      if (w->input_form != 0) {
-        float* to = ws_.permuted[w->input_form] + t * ws_.widest_stride;
-        if ((done[w->input_form] & 1) == 0)
-          for (size_t c = 0; c < cols; ++c) to[c] = source[w->column_order[c]];
-        done[w->input_form] |= 1;
-        from = to;
-      }
-      if (!reads_int8(*w) || (done[w->input_form] & group) != 0) continue;
-      done[w->input_form] |= group;
-      QuantizedRows one = quantized_rows(*w, cols);
-      one.codes += t * one.stride;
-      one.scales += t * one.n_groups;
-      one.sums += t * one.n_groups;
-      one.n_rows = 1;
-      kernels_.quantize_rows(from, x_stride, cols, one);
-    }
-  }
-
-  // All products of one input in one parallel loop: pieces are (panels of a product, block of
-  // rows).
-  void multiply(std::initializer_list<Product> products, const float* x, size_t x_stride,
-                size_t cols) {
-    if (tap_) show_input(products, x, x_stride, cols);
-    size_t bytes = 0;
-    for (const Product& p : products) bytes += p.w->bytes;
-    const size_t piece_bytes =
-        std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10, 256 << 10);
-    const size_t row_block = round_up(ceil_div(n_, ceil_div(n_, kRowBlock)), kRowBlockUnit);
-    const size_t n_row_blocks = ceil_div(n_, row_block);
-    const auto panels_per_piece = [&](const Product& p) {
-      return std::max<size_t>(1, piece_bytes / p.w->view.code_stride);
-    };
-    const auto pieces_of = [&](const Product& p) {
-      return ceil_div(ceil_div(p.w->view.shape.rows, kPanelRows), panels_per_piece(p)) *
-             n_row_blocks;
-    };
-    size_t n_pieces = 0;
-    for (const Product& p : products) n_pieces += pieces_of(p);
-    const auto piece = [&](size_t i, int) {
-      const Product* p = products.begin();
-      while (i >= pieces_of(*p)) i -= pieces_of(*p++);
-      const size_t first_panel = i / n_row_blocks * panels_per_piece(*p);
-      const size_t end_panel =
-          std::min(first_panel + panels_per_piece(*p), ceil_div(p->w->view.shape.rows, kPanelRows));
-      const size_t first_row = i % n_row_blocks * row_block;
-      multiply_piece(*p, first_panel, end_panel, x, x_stride, cols, first_row,
-                     std::min(row_block, n_ - first_row));
-    };
-    model_.pool->run(n_pieces, piece, n_threads_);
-  }
-
-  void show_input(std::initializer_list<Product> products, const float* x, size_t x_stride,
-                  size_t cols) const {
-    std::vector<const PackedMatrix*> readers;
-    for (const Product& p : products) readers.push_back(p.w);
-    (*tap_)(readers, x, x_stride, n_, cols);
-  }
-
-  void multiply_piece(const Product& p, size_t first_panel, size_t end_panel, const float* x,
-                      size_t x_stride, size_t cols, size_t first_row, size_t n_rows) const {
-    const PackedView& w = p.w->view;
-    float* y = p.y + first_row * p.y_stride;
-    if (!reads_int8(*p.w)) {
-      if (p.w->input_form != 0) {
-        x = ws_.permuted[p.w->input_form];
-        x_stride = ws_.widest_stride;
-      }
-      kernels_.matmul_f32(w, first_panel, end_panel, x + first_row * x_stride, x_stride, n_rows, y,
-                          p.y_stride);
-      return;
-    }
-    QuantizedRows rows = quantized_rows(*p.w, cols);
-    rows.codes += first_row * rows.stride;
-    rows.scales += first_row * rows.n_groups;
-    rows.sums += first_row * rows.n_groups;
-    rows.n_rows = n_rows;
-    kernels_.matmul_q(w, first_panel, end_panel, rows, y, p.y_stride);
-  }
-
-  // Adds biases, rotates q and k of token t, writes k and v to the cache, and lays the queries out
-  // by KV head.
-  void rotate_and_store(const LayerWeights& layer, int index, KvCache& cache, int position,
-                        size_t t) {
+  // Finishes q, k and v of row t: biases, norms, RoPE. Writes k and v to the cache, and lays the
+  // queries out by KV head.
+  void store(const LayerWeights& layer, int index, KvCache& cache, int position, size_t t) {
     const size_t head_dim = static_cast<size_t>(config_.head_dim);
     const size_t n_heads = static_cast<size_t>(config_.n_heads);
     const size_t n_kv_heads = static_cast<size_t>(config_.n_kv_heads);
@@ -242,11 +246,22 @@ class ForwardPass {
       kernels_.add(k, layer.k_bias.data(), layer.k_bias.size());
       kernels_.add(v, layer.v_bias.data(), layer.v_bias.size());
     }
-    const size_t half = model_.rope_frequencies.size();
-    const float* cos = ws_.cos + t * half;
-    const float* sin = ws_.sin + t * half;
-    kernels_.rope(q, n_heads, head_dim, half, cos, sin);
-    kernels_.rope(k, n_kv_heads, head_dim, half, cos, sin);
+    if (config_.qk_norm != QkNorm::none) {
+      norm_heads(layer.q_norm, n_heads, q);
+      norm_heads(layer.k_norm, n_kv_heads, k);
+    }
+    if (config_.qkv_clip != 0.0f) {
+      kernels_.clamp(q, config_.qkv_clip, n_heads * head_dim);
+      kernels_.clamp(k, config_.qkv_clip, n_kv_heads * head_dim);
+      kernels_.clamp(v, config_.qkv_clip, n_kv_heads * head_dim);
+    }
+    if (config_.positions == Positions::rope && !is_nope(config_, index)) {
+      const bool local = ws_.rope.size() > 1 && has_window(config_, index);
+      const Workspace::Rope& r = ws_.rope[local ? 1 : 0];
+      const size_t half = r.frequencies.size();
+      kernels_.rope(q, n_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
+      kernels_.rope(k, n_kv_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
+    }
     const size_t group = n_heads / n_kv_heads * head_dim;  // floats of the queries of a KV head
     for (size_t h = 0; h < n_kv_heads; ++h) {
       cache.store(kernels_, index, static_cast<int>(h), position + static_cast<int>(t),
@@ -259,9 +274,9 @@ class ForwardPass {
   const Kernels& kernels_;
   const Config& config_;
   Workspace& ws_;
-  const InputTap* tap_;  // or null
+  Products products_;
   size_t n_;
-  int n_threads_;
+  ActivationKernel activate_;
 };
 
 }  // namespace
@@ -269,7 +284,7 @@ class ForwardPass {
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
                 std::span<const Token> tokens, int position, const std::atomic<bool>& cancel) {
   ForwardPass pass(model, workspace, tokens.size());
-  pass.embed(tokens);
+  pass.embed(tokens, position);
   pass.place(position);
   for (int layer = 0; layer < model.config.n_layers; ++layer) {
     if (cancel.load(std::memory_order_relaxed)) return false;
@@ -280,7 +295,7 @@ bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
 }
 
 void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens) {
-  ForwardPass(model, workspace, tokens.size()).embed(tokens);
+  ForwardPass(model, workspace, tokens.size()).embed(tokens, 0);
 }
 
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,

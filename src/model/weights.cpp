@@ -5,115 +5,166 @@
 #include <cstring>
 #include <initializer_list>
 #include <optional>
-#include <unordered_set>
+#include <type_traits>
 
 #include "base/checked.h"
-#include "model/families.h"
 #include "model/nib_format.h"
+#include "model/tensor_names.h"
 #include "nibble/error.h"
 
 namespace nibble {
 namespace {
 
-// The name of a tensor in files of a format: "blk.#.attn_q.weight" with the layer's number.
-std::string tensor_name(const Family& family, Slot slot, FileFormat format, int layer) {
-  for (const SlotName& row : family.slots) {
-    if (row.slot != slot) continue;
-    std::string name = format == FileFormat::hugging_face ? row.hugging_face : row.gguf;
-    if (const size_t at = name.find('#'); at != std::string::npos)
-      name.replace(at, 1, std::to_string(layer));
-    return name;
-  }
-  return {};
-}
-
-const Family& family_of(const Config& config) {
-  const Family* family = find_family_gguf(config.architecture);
-  if (!family) throw Error(config.architecture, "is not an architecture that is implemented");
-  return *family;
-}
-
-// Finds the tensors of one model by slot and layer, and knows which were asked for.
-class TensorFinder {
+// Calls matrix(place, rows, cols, destination) and vector(place, n, destination) for every tensor
+// of the model: the one list of what a transformer is made of.
+template <class Matrix, class Vector>
+class Parts {
  public:
-  TensorFinder(const Checkpoint& checkpoint, const Family& family)
-      : checkpoint_(checkpoint), family_(family), quant_(read_quant_config(checkpoint)) {}
+  Parts(const Config& config, Matrix& matrix, Vector& vector)
+      : c_(config), matrix_(matrix), vector_(vector) {}
 
-  const TensorView* find(Slot slot, int layer = 0) {
-    const std::string name = name_of(slot, layer);
-    const TensorView* tensor = name.empty() ? nullptr : checkpoint_.find(name);
-    if (tensor) used_.insert(tensor->name);
-    return tensor;
-  }
-  const TensorView& get(Slot slot, int layer) {
-    if (const TensorView* tensor = find(slot, layer)) return *tensor;
-    throw Error(checkpoint_.path, "the tensor " + name_of(slot, layer) + " is missing");
-  }
-  MatrixSource get_matrix(Slot slot, int layer) {
-    const std::string name = name_of(slot, layer);
-    std::optional<MatrixSource> source = find_matrix(checkpoint_, quant_, name);
-    if (!source) throw Error(checkpoint_.path, "the tensor " + name + " is missing");
-    for (const TensorView* tensor : source->tensors) used_.insert(tensor->name);
-    return std::move(*source);
-  }
-
-  const TensorView* find_beside(const TensorView& tensor, const char* suffix) {
-    const TensorView* found = checkpoint_.find(tensor.name + suffix);
-    if (found) used_.insert(found->name);
-    return found;
-  }
-
-  // What the family does not know would be left out of the arithmetic: refuse it, but for tables
-  // that older files carry and that follow from the config.
-  void refuse_unknown(bool tied) const {
-    for (const TensorView& tensor : checkpoint_.tensors) {
-      const std::string_view name = tensor.name;
-      if (used_.contains(name) || name.ends_with("rotary_emb.inv_freq") ||
-          name.starts_with("pad.") || name == kNibVocabulary ||
-          (tied && name.starts_with("lm_head.")))
-        continue;
-      throw Error(checkpoint_.path,
-                  "the tensor " + tensor.name + " is unknown to the architecture " + family_.name);
+  void model(Weights& w) {
+    const int64_t width = c_.embedding_dim > 0 ? c_.embedding_dim : c_.dim;
+    matrix_({Slot::embedding}, c_.vocab_size, width, w.embedding);
+    if (c_.positions == Positions::learned)
+      matrix_({Slot::positions}, int64_t{c_.context_length} + c_.position_offset, c_.dim,
+              w.positions);
+    if (c_.embedding_norm) norm(Slot::embedding_norm, 0, w.embedding_norm, w.embedding_norm_bias);
+    if (width != c_.dim) {
+      matrix_({Slot::project_in}, c_.dim, width, w.project_in);
+      matrix_({Slot::project_out}, width, c_.dim, w.project_out);
+    }
+    if (c_.output_norm) norm(Slot::output_norm, 0, w.output_norm, w.output_norm_bias);
+    if (!c_.tied_embeddings) matrix_({Slot::output}, c_.vocab_size, width, w.output);
+    for (int i = 0; i < c_.n_layers; ++i) {
+      attention(i, w.layers[static_cast<size_t>(i)]);
+      ffn(i, w.layers[static_cast<size_t>(i)]);
     }
   }
 
  private:
-  std::string name_of(Slot slot, int layer) const {
-    return tensor_name(family_, slot, checkpoint_.format, layer);
+  void attention(int i, LayerWeights& layer) {
+    const int64_t q_dim = int64_t{c_.n_heads} * c_.head_dim;
+    const int64_t kv_dim = int64_t{c_.n_kv_heads} * c_.head_dim;
+    if (c_.norm_placement != NormPlacement::after)
+      norm(Slot::attn_norm, i, layer.attn_norm, layer.attn_norm_bias);
+    matrix_({Slot::q, i}, q_dim, c_.dim, layer.q);
+    matrix_({Slot::k, i}, kv_dim, c_.dim, layer.k);
+    matrix_({Slot::v, i}, kv_dim, c_.dim, layer.v);
+    matrix_({Slot::o, i}, c_.dim, q_dim, layer.o);
+    if (c_.qkv_bias) {
+      bias(Slot::q, i, q_dim, layer.q_bias);
+      bias(Slot::k, i, kv_dim, layer.k_bias);
+      bias(Slot::v, i, kv_dim, layer.v_bias);
+    }
+    if (c_.o_bias) bias(Slot::o, i, c_.dim, layer.o_bias);
+    if (c_.qk_norm != QkNorm::none) {
+      const bool one_head = c_.qk_norm == QkNorm::head;
+      vector_({Slot::q_norm, i}, one_head ? c_.head_dim : q_dim, layer.q_norm);
+      vector_({Slot::k_norm, i}, one_head ? c_.head_dim : kv_dim, layer.k_norm);
+    }
+    if (has_post_norms())
+      norm(Slot::attn_post_norm, i, layer.attn_post_norm, layer.attn_post_norm_bias);
   }
 
-  const Checkpoint& checkpoint_;
-  const Family& family_;
-  const QuantConfig quant_;
-  std::unordered_set<std::string_view> used_;
+  void ffn(int i, LayerWeights& layer) {
+    if (c_.norm_placement != NormPlacement::after && c_.residual != Residual::parallel_one_norm)
+      norm(Slot::ffn_norm, i, layer.ffn_norm, layer.ffn_norm_bias);
+    if (has_post_norms())
+      norm(Slot::ffn_post_norm, i, layer.ffn_post_norm, layer.ffn_post_norm_bias);
+    if (c_.n_experts > 0) return experts(i, layer);
+    if (c_.gated_ffn) matrix_({Slot::gate, i}, c_.ffn_dim, c_.dim, layer.gate);
+    matrix_({Slot::up, i}, c_.ffn_dim, c_.dim, layer.up);
+    matrix_({Slot::down, i}, c_.dim, c_.ffn_dim, layer.down);
+    if (!c_.ffn_bias) return;
+    if (c_.gated_ffn) bias(Slot::gate, i, c_.ffn_dim, layer.gate_bias);
+    bias(Slot::up, i, c_.ffn_dim, layer.up_bias);
+    bias(Slot::down, i, c_.dim, layer.down_bias);
+  }
+
+  void experts(int i, LayerWeights& layer) {
+    matrix_({Slot::router, i}, c_.n_experts, c_.dim, layer.router);
+    layer.experts.resize(static_cast<size_t>(c_.n_experts));  // pointers into it are kept
+    for (int e = 0; e < c_.n_experts; ++e) {
+      ExpertWeights& expert = layer.experts[static_cast<size_t>(e)];
+      if (c_.gated_ffn) matrix_({Slot::expert_gate, i, e}, c_.ffn_dim, c_.dim, expert.gate);
+      matrix_({Slot::expert_up, i, e}, c_.ffn_dim, c_.dim, expert.up);
+      matrix_({Slot::expert_down, i, e}, c_.dim, c_.ffn_dim, expert.down);
+    }
+  }
+
+  bool has_post_norms() const {
+    return c_.norm_placement == NormPlacement::after || c_.norm_placement == NormPlacement::around;
+  }
+  void norm(Slot slot, int layer, std::vector<float>& weight, std::vector<float>& added) {
+    vector_({slot, layer}, c_.dim, weight);
+    if (c_.norm_bias) bias(slot, layer, c_.dim, added);
+  }
+  void bias(Slot slot, int layer, int64_t n, std::vector<float>& out) {
+    vector_({slot, layer, 0, true}, n, out);
+  }
+
+  const Config& c_;
+  Matrix& matrix_;
+  Vector& vector_;
 };
 
-// Calls matrix(slot, layer, rows, cols, destination) and vector(slot, layer, n, destination) for
-// every tensor of the model: the one list of what a transformer is made of.
 template <class Matrix, class Vector>
 void for_each_tensor(const Config& c, Weights& weights, Matrix&& matrix, Vector&& vector) {
-  const int64_t q_dim = int64_t{c.n_heads} * c.head_dim;
-  const int64_t kv_dim = int64_t{c.n_kv_heads} * c.head_dim;
-  matrix(Slot::embedding, 0, c.vocab_size, c.dim, weights.embedding);
-  vector(Slot::output_norm, 0, c.dim, weights.output_norm);
-  if (!c.tied_embeddings) matrix(Slot::output, 0, c.vocab_size, c.dim, weights.output);
-  for (int i = 0; i < c.n_layers; ++i) {
-    LayerWeights& layer = weights.layers[static_cast<size_t>(i)];
-    vector(Slot::attn_norm, i, c.dim, layer.attn_norm);
-    matrix(Slot::q, i, q_dim, c.dim, layer.q);
-    matrix(Slot::k, i, kv_dim, c.dim, layer.k);
-    matrix(Slot::v, i, kv_dim, c.dim, layer.v);
-    matrix(Slot::o, i, c.dim, q_dim, layer.o);
-    if (c.qkv_bias) {
-      vector(Slot::q_bias, i, q_dim, layer.q_bias);
-      vector(Slot::k_bias, i, kv_dim, layer.k_bias);
-      vector(Slot::v_bias, i, kv_dim, layer.v_bias);
-    }
-    vector(Slot::ffn_norm, i, c.dim, layer.ffn_norm);
-    matrix(Slot::gate, i, c.ffn_dim, c.dim, layer.gate);
-    matrix(Slot::up, i, c.ffn_dim, c.dim, layer.up);
-    matrix(Slot::down, i, c.dim, c.ffn_dim, layer.down);
+  Parts<std::remove_reference_t<Matrix>, std::remove_reference_t<Vector>>(c, matrix, vector)
+      .model(weights);
+}
+
+bool is_norm(Slot slot) {
+  switch (slot) {
+    case Slot::embedding_norm:
+    case Slot::output_norm:
+    case Slot::attn_norm:
+    case Slot::q_norm:
+    case Slot::k_norm:
+    case Slot::attn_post_norm:
+    case Slot::ffn_norm:
+    case Slot::ffn_post_norm:
+      return true;
+    default:
+      return false;
   }
+}
+
+// Where the rows of a place lie in its tensor, and how many rows that tensor has.
+struct SourceRows {
+  RowMap map;
+  int64_t total = 0;
+};
+
+SourceRows source_rows(const Layout& layout, const Config& c, const Place& place, int64_t rows) {
+  const auto head_dim = static_cast<uint32_t>(c.head_dim);
+  const auto q_rows = static_cast<uint32_t>(c.n_heads) * head_dim;
+  const auto kv_rows = static_cast<uint32_t>(c.n_kv_heads) * head_dim;
+  const auto queries = static_cast<uint32_t>(c.n_heads / c.n_kv_heads);  // of a KV head
+  SourceRows out{{}, rows};
+  const bool is_q = place.slot == Slot::q, is_k = place.slot == Slot::k;
+  const bool is_qkv = is_q || is_k || place.slot == Slot::v;
+  const bool rotated = is_q || is_k || place.slot == Slot::q_norm || place.slot == Slot::k_norm;
+  if (layout.interleaved_rope && rotated && c.positions == Positions::rope) {
+    out.map.head_dim = head_dim;
+    out.map.rope_dim = static_cast<uint32_t>(c.rope_dim);
+  }
+  if (is_qkv && layout.qkv == QkvOrder::concatenated) {
+    out.map.first = is_q ? 0 : is_k ? q_rows : q_rows + kv_rows;
+  } else if (is_qkv && layout.qkv == QkvOrder::grouped) {
+    out.map.head_dim = head_dim;
+    out.map.first = is_q ? 0 : (is_k ? queries : queries + 1) * head_dim;
+    out.map.group = is_q ? queries : 1;
+    out.map.source_group = queries + 2;
+  }
+  if (is_qkv && layout.qkv != QkvOrder::separate)
+    out.total = int64_t{q_rows} + 2 * int64_t{kv_rows};
+  if (layout.gate_up && (place.slot == Slot::gate || place.slot == Slot::up)) {
+    out.map.first = place.slot == Slot::gate ? 0 : static_cast<uint32_t>(rows);
+    out.total = 2 * rows;
+  }
+  return out;
 }
 
 void require_shape(const MatrixSource& source, int64_t rows, int64_t cols) {
@@ -136,19 +187,25 @@ void require_shape(const std::string& path, const TensorView& tensor,
   throw Error::mismatch(path + ": " + tensor.name, "shape", expected + "]", tensor.shape_text());
 }
 
-std::vector<float> read_vector(const std::string& path, const TensorView& tensor, int64_t n,
-                               const RopeRows& rows) {
-  require_shape(path, tensor, {n});
-  const std::string where = path + ": " + tensor.name;
-  if (tensor.type != DType::f32 && tensor.type != DType::f16 && tensor.type != DType::bf16)
-    throw Error::mismatch(where, "type", "F32, F16 or BF16", dtype_info(tensor.type).name);
+// The values of tensors, one after the other; `n` in all.
+std::vector<float> read_values(const std::string& path,
+                               const std::vector<const TensorView*>& tensors, int64_t n) {
   std::vector<float> values(static_cast<size_t>(n));
-  dequantize(tensor.type, tensor.data.data(), values.size(), values.data());
+  const uint64_t part = values.size() / tensors.size();
+  uint64_t done = 0;
+  for (const TensorView* tensor : tensors) {
+    const std::string where = path + ": " + tensor->name;
+    if (tensor->type != DType::f32 && tensor->type != DType::f16 && tensor->type != DType::bf16)
+      throw Error::mismatch(where, "type", "F32, F16 or BF16", dtype_info(tensor->type).name);
+    if (tensor->n_elements() != part || part * tensors.size() != values.size())
+      throw Error::mismatch(where, "shape", "[" + std::to_string(part) + "]", tensor->shape_text());
+    dequantize(tensor->type, tensor->data.data(), part, values.data() + done);
+    done += part;
+  }
   for (const float v : values)
-    if (!std::isfinite(v)) throw Error(where, "holds a value that is not finite");
-  std::vector<float> ordered(values.size());
-  for (uint32_t i = 0; i < ordered.size(); ++i) ordered[i] = values[rows.source_row(i)];
-  return ordered;
+    if (!std::isfinite(v))
+      throw Error(path + ": " + tensors.front()->name, "holds a value that is not finite");
+  return values;
 }
 
 // The order of columns that a .nib file has beside a matrix: every column once.
@@ -181,20 +238,31 @@ void number_input_forms(Weights& weights) {
     }
   };
   number({&weights.output});
+  number({&weights.project_in});
+  number({&weights.project_out});
   for (LayerWeights& layer : weights.layers) {
     number({&layer.q, &layer.k, &layer.v});
     number({&layer.o});
     number({&layer.gate, &layer.up});
     number({&layer.down});
+    for (ExpertWeights& expert : layer.experts) {
+      number({&expert.gate, &expert.up});
+      number({&expert.down});
+    }
   }
 }
 
-// What a matrix becomes: its own grid if it has one, else what the rule asks for.
-PackTarget target_of(const MatrixSource& source, const QuantizeRule& rule, bool linear) {
+// Tables that rows are taken from, and the head, which is one of them if tied.
+bool is_linear(Slot slot) { return slot != Slot::embedding && slot != Slot::output; }
+
+// What a matrix becomes: its own grid if it has one, else what the rule asks for. Positions and
+// routers are small and stay as they are.
+PackTarget target_of(const MatrixSource& source, const QuantizeRule& rule, Slot slot) {
   PackTarget target;
   target.group = rule.group;
   target.symmetric = rule.symmetric;
-  if (source.has_grid()) return target;
+  if (source.has_grid() || slot == Slot::positions || slot == Slot::router) return target;
+  const bool linear = is_linear(slot);
   switch (rule.weights) {
     case WeightType::automatic:
       target.kind = linear ? PackTarget::Kind::q4 : PackTarget::Kind::q8;
@@ -241,42 +309,44 @@ void for_panels(const PackedLayout& layout, ThreadPool& pool, Fn&& fn) {
 
 WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
                         const QuantizeRule& rule, Weights& weights) {
-  const Family& family = family_of(config);
-  TensorFinder finder(checkpoint, family);
-  const bool interleaved = checkpoint.format == FileFormat::llama2c ||
-                           (checkpoint.format == FileFormat::gguf && family.gguf_interleaved_rope);
-  const auto row_order = [&](Slot slot) {
-    const bool rotated =
-        slot == Slot::q || slot == Slot::k || slot == Slot::q_bias || slot == Slot::k_bias;
-    if (!interleaved || !rotated) return RopeRows{};
-    return RopeRows{RowOrder::rope_interleaved, static_cast<uint32_t>(config.head_dim),
-                    static_cast<uint32_t>(config.rope_dim)};
-  };
+  TensorNames names(checkpoint, family_of(checkpoint, config));
+  const Layout& layout = names.layout();
   WeightPlan plan;
   weights.layers.resize(static_cast<size_t>(config.n_layers));  // pointers into it are kept
-  finder.find(Slot::rope_factors);
+  for (const Slot slot : {Slot::rope_factors, Slot::rope_short_factors, Slot::rope_long_factors})
+    names.find({slot});
   for_each_tensor(
       config, weights,
-      [&](Slot slot, int layer, int64_t rows, int64_t cols, PackedMatrix& out) {
+      [&](const Place& place, int64_t rows, int64_t cols, PackedMatrix& out) {
+        const SourceRows source = source_rows(layout, config, place, rows);
         PlannedMatrix planned;
-        planned.name = tensor_name(family, slot, FileFormat::nib, layer);
-        planned.source = finder.get_matrix(slot, layer);
-        require_shape(planned.source, rows, cols);
-        planned.target =
-            target_of(planned.source, rule, slot != Slot::embedding && slot != Slot::output);
+        planned.name = TensorNames::nib_name(place);
+        planned.source = names.matrix(place, config.n_experts);
+        if (layout.transposed && place.slot >= Slot::attn_norm) transpose(planned.source);
+        require_shape(planned.source, source.total, cols);
+        planned.target = target_of(planned.source, rule, place.slot);
         planned.shape = packed_shape_of(planned.source, planned.target);
-        if (slot == Slot::embedding && !planned.source.column_order().empty())
+        planned.shape.rows = static_cast<uint32_t>(rows);
+        const bool is_table = place.slot == Slot::embedding || place.slot == Slot::positions;
+        if (is_table && !planned.source.column_order().empty())
           throw Error(planned.source.where,
                       "has an activation order, which embeddings cannot have");
-        planned.rows = row_order(slot);
+        planned.rows = source.map;
         planned.destination = &out;
         plan.matrices.push_back(std::move(planned));
       },
-      [&](Slot slot, int layer, int64_t n, std::vector<float>& out) {
-        out = read_vector(checkpoint.path, finder.get(slot, layer), n, row_order(slot));
-        plan.vectors.emplace_back(tensor_name(family, slot, FileFormat::nib, layer), &out);
+      [&](const Place& place, int64_t n, std::vector<float>& out) {
+        const SourceRows source = source_rows(layout, config, place, n);
+        const bool of_heads = place.slot == Slot::q_norm || place.slot == Slot::k_norm;
+        const int parts = of_heads ? static_cast<int>(n / config.head_dim) : 1;
+        const std::vector<float> values =
+            read_values(checkpoint.path, names.vector(place, parts), source.total);
+        const float added = layout.unit_norms && is_norm(place.slot) && !place.bias ? 1.0f : 0.0f;
+        out.resize(static_cast<size_t>(n));
+        for (uint32_t i = 0; i < out.size(); ++i) out[i] = values[source.map.source_row(i)] + added;
+        plan.vectors.emplace_back(TensorNames::nib_name(place), &out);
       });
-  finder.refuse_unknown(config.tied_embeddings);
+  names.refuse_unknown(config.tied_embeddings);
   return plan;
 }
 
@@ -313,14 +383,14 @@ void pack_matrix(const PlannedMatrix& m, std::byte* out, ThreadPool& pool) {
 }
 
 void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& weights) {
-  TensorFinder finder(checkpoint, family_of(config));
+  TensorNames names(checkpoint, family_of(checkpoint, config));
   const NibMatrices matrices = read_nib_matrices(checkpoint);
   weights.layers.resize(static_cast<size_t>(config.n_layers));
-  finder.find(Slot::rope_factors);
+  names.find({Slot::rope_factors});
   for_each_tensor(
       config, weights,
-      [&](Slot slot, int layer, int64_t rows, int64_t cols, PackedMatrix& out) {
-        const TensorView& tensor = finder.get(slot, layer);
+      [&](const Place& place, int64_t rows, int64_t cols, PackedMatrix& out) {
+        const TensorView& tensor = *names.vector(place, place.expert + 1).front();
         const std::string where = checkpoint.path + ": " + tensor.name;
         const auto entry = matrices.find(tensor.name);
         if (entry == matrices.end()) throw Error(where, "is not in nibble.matrices");
@@ -333,14 +403,14 @@ void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& we
         out.source_type = entry->second.source_type;
         out.view = packed_view(shape, tensor.data, where);
         out.bytes = tensor.data.size();
-        const TensorView* order =
-            slot == Slot::embedding ? nullptr : finder.find_beside(tensor, kNibOrder);
+        const bool is_table = place.slot == Slot::embedding || place.slot == Slot::positions;
+        const TensorView* order = is_table ? nullptr : names.find_beside(tensor, kNibOrder);
         if (order) out.column_order = read_order(checkpoint.path, *order, cols);
       },
-      [&](Slot slot, int layer, int64_t n, std::vector<float>& out) {
-        out = read_vector(checkpoint.path, finder.get(slot, layer), n, RopeRows{});
+      [&](const Place& place, int64_t n, std::vector<float>& out) {
+        out = read_values(checkpoint.path, names.vector(place, 1), n);
       });
-  finder.refuse_unknown(config.tied_embeddings);
+  names.refuse_unknown(config.tied_embeddings);
   number_input_forms(weights);
 }
 
@@ -351,15 +421,14 @@ void generate_weights(const Config& config, const WeightGenerator& generator, We
   uint64_t total = 0;
   for_each_tensor(
       config, weights,
-      [&](Slot slot, int, int64_t rows, int64_t cols, PackedMatrix& out) {
-        const bool linear = slot != Slot::embedding && slot != Slot::output;
-        matrices.emplace_back(&out, generator.shape(linear, static_cast<uint32_t>(rows),
-                                                    static_cast<uint32_t>(cols)));
+      [&](const Place& place, int64_t rows, int64_t cols, PackedMatrix& out) {
+        matrices.emplace_back(&out,
+                              generator.shape(is_linear(place.slot), static_cast<uint32_t>(rows),
+                                              static_cast<uint32_t>(cols)));
         total += packed_layout(matrices.back().second, config.name).total_bytes();
       },
-      [&](Slot slot, int, int64_t n, std::vector<float>& out) {
-        const bool bias = slot == Slot::q_bias || slot == Slot::k_bias || slot == Slot::v_bias;
-        out.assign(static_cast<size_t>(n), bias ? 0.0f : 1.0f);
+      [&](const Place& place, int64_t n, std::vector<float>& out) {
+        out.assign(static_cast<size_t>(n), place.bias ? 0.0f : 1.0f);
       });
   weights.packed = weight_memory(total, config.name);
   size_t done = 0;

@@ -15,26 +15,54 @@
 
 namespace nibble {
 
+/// The feed-forward network of one expert.
+struct ExpertWeights {
+  PackedMatrix gate;  // [ffn_dim, dim], if gated
+  PackedMatrix up;    // [ffn_dim, dim]
+  PackedMatrix down;  // [dim, ffn_dim]
+};
+
+/// Vectors and matrices that the config does not ask for are empty.
 struct LayerWeights {
-  std::vector<float> attn_norm;  // [dim]
-  PackedMatrix q;                // [n_heads * head_dim, dim]
-  PackedMatrix k;                // [n_kv_heads * head_dim, dim]
-  PackedMatrix v;                // [n_kv_heads * head_dim, dim]
-  PackedMatrix o;                // [dim, n_heads * head_dim]
-  std::vector<float> q_bias;     // [n_heads * head_dim], or empty
-  std::vector<float> k_bias;     // [n_kv_heads * head_dim], or empty
-  std::vector<float> v_bias;     // [n_kv_heads * head_dim], or empty
-  std::vector<float> ffn_norm;   // [dim]
-  PackedMatrix gate;             // [ffn_dim, dim]
-  PackedMatrix up;               // [ffn_dim, dim]
-  PackedMatrix down;             // [dim, ffn_dim]
+  std::vector<float> attn_norm;            // [dim]
+  std::vector<float> attn_norm_bias;       // [dim]
+  PackedMatrix q;                          // [n_heads * head_dim, dim]
+  PackedMatrix k;                          // [n_kv_heads * head_dim, dim]
+  PackedMatrix v;                          // [n_kv_heads * head_dim, dim]
+  PackedMatrix o;                          // [dim, n_heads * head_dim]
+  std::vector<float> q_bias;               // [n_heads * head_dim]
+  std::vector<float> k_bias;               // [n_kv_heads * head_dim]
+  std::vector<float> v_bias;               // [n_kv_heads * head_dim]
+  std::vector<float> o_bias;               // [dim]
+  std::vector<float> q_norm;               // [head_dim], or [n_heads * head_dim]: see QkNorm
+  std::vector<float> k_norm;               // [head_dim], or [n_kv_heads * head_dim]
+  std::vector<float> attn_post_norm;       // [dim]
+  std::vector<float> attn_post_norm_bias;  // [dim]
+  std::vector<float> ffn_norm;             // [dim]
+  std::vector<float> ffn_norm_bias;        // [dim]
+  PackedMatrix gate;                       // [ffn_dim, dim]
+  PackedMatrix up;                         // [ffn_dim, dim]
+  PackedMatrix down;                       // [dim, ffn_dim]
+  std::vector<float> gate_bias;            // [ffn_dim]
+  std::vector<float> up_bias;              // [ffn_dim]
+  std::vector<float> down_bias;            // [dim]
+  std::vector<float> ffn_post_norm;        // [dim]
+  std::vector<float> ffn_post_norm_bias;   // [dim]
+  PackedMatrix router;                     // [n_experts, dim]
+  std::vector<ExpertWeights> experts;      // [n_experts], in place of gate, up and down
 };
 
 struct Weights {
-  PackedMatrix embedding;  // [vocab_size, dim]
+  PackedMatrix embedding;                  // [vocab_size, embedding_dim or dim]
+  std::vector<float> embedding_norm;       // [dim]
+  std::vector<float> embedding_norm_bias;  // [dim]
+  PackedMatrix positions;                  // [context_length + position_offset, dim]
+  PackedMatrix project_in;                 // [dim, embedding_dim]
   std::vector<LayerWeights> layers;
-  std::vector<float> output_norm;  // [dim]
-  PackedMatrix output;             // [vocab_size, dim]; empty if tied
+  std::vector<float> output_norm;       // [dim]
+  std::vector<float> output_norm_bias;  // [dim]
+  PackedMatrix project_out;             // [embedding_dim, dim]
+  PackedMatrix output;                  // as the embedding; empty if tied
 
   const PackedMatrix& head() const { return output.empty() ? embedding : output; }
 
@@ -50,7 +78,7 @@ struct PlannedMatrix {
   MatrixSource source;
   PackedShape shape;
   PackTarget target;
-  RopeRows rows;
+  RowMap rows;
   PackedMatrix* destination = nullptr;
 };
 
@@ -66,6 +94,29 @@ struct QuantizeRule {
   uint16_t group = 32;
   bool symmetric = false;
 };
+
+/// Calls fn(matrix) for the matrices that the layer has.
+template <class Fn>
+void for_each_matrix(const LayerWeights& layer, Fn&& fn) {
+  const auto call = [&](const PackedMatrix& m) {
+    if (!m.empty()) fn(m);
+  };
+  for (const PackedMatrix* m :
+       {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down, &layer.router})
+    call(*m);
+  for (const ExpertWeights& expert : layer.experts)
+    for (const PackedMatrix* m : {&expert.gate, &expert.up, &expert.down}) call(*m);
+}
+
+/// Calls fn(vector) for the vectors of the layer, be they empty.
+template <class Fn>
+void for_each_vector(const LayerWeights& l, Fn&& fn) {
+  for (const std::vector<float>* v :
+       {&l.attn_norm, &l.attn_norm_bias, &l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.q_norm,
+        &l.k_norm, &l.attn_post_norm, &l.attn_post_norm_bias, &l.ffn_norm, &l.ffn_norm_bias,
+        &l.gate_bias, &l.up_bias, &l.down_bias, &l.ffn_post_norm, &l.ffn_post_norm_bias})
+    fn(*v);
+}
 
 /// Finds every tensor of the model's family, checks its shape against the config, and says what it
 /// becomes. `weights` receives the vectors and must outlive the plan. Throws Error that names what

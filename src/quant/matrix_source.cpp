@@ -50,6 +50,32 @@ MatrixSource matrix_of(const TensorView& tensor, const std::string& path) {
   return source;
 }
 
+MatrixSource expert_of(const TensorView& tensor, int64_t index, int64_t count,
+                       const std::string& path) {
+  if (tensor.shape.size() != 3 || tensor.shape[0] != static_cast<uint64_t>(count))
+    throw Error::mismatch(path + ": " + tensor.name, "shape",
+                          "[" + std::to_string(count) + ", rows, cols]", tensor.shape_text());
+  TensorView part;
+  part.name = tensor.name;
+  part.type = tensor.type;
+  part.shape = {tensor.shape[1], tensor.shape[2]};
+  const size_t bytes = tensor.data.size() / static_cast<size_t>(count);
+  part.data = tensor.data.subspan(static_cast<size_t>(index) * bytes, bytes);
+  MatrixSource source = matrix_of(part, path);
+  // Whoever consumes the last of them may let go of the tensor.
+  source.tensors.clear();
+  if (index == count - 1) source.tensors.push_back(&tensor);
+  return source;
+}
+
+void transpose(MatrixSource& source) {
+  if (source.has_grid())
+    throw Error(source.where, "is quantized, and stored as [inputs, outputs]",
+                "use the unquantized model");
+  std::swap(source.rows, source.cols);
+  source.transposed = !source.transposed;
+}
+
 std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, const QuantConfig& config,
                                         std::string_view name) {
   constexpr std::string_view kSuffix = ".weight";

@@ -24,9 +24,10 @@ struct MatrixSource {
   uint32_t rows = 0;
   uint32_t cols = 0;
 
-  // Either rows of elements or of blocks, one after the other,
+  // Either rows of elements or of blocks, one after the other (or columns of elements),
   DType type = DType::f32;
   std::span<const std::byte> data;
+  bool transposed = false;  // stored as [cols, rows]
   // or codes, scales and zeros apart, as checkpoints of AWQ, GPTQ and compressed-tensors have them.
   std::shared_ptr<const GridSource> grid;
 
@@ -43,6 +44,13 @@ struct MatrixSource {
 /// A tensor of rank 2 as a matrix. Error naming it for other ranks, types that are no weights, and
 /// sizes that do not fit each other; `path` is the file that errors name.
 MatrixSource matrix_of(const TensorView& tensor, const std::string& path = {});
+
+/// Matrix `index` of a tensor [count, rows, cols]. Error as above, or if there are not `count`.
+MatrixSource expert_of(const TensorView& tensor, int64_t index, int64_t count,
+                       const std::string& path);
+
+/// The transposed matrix, over the same bytes. Error unless it consists of elements.
+void transpose(MatrixSource& source);
 
 /// The weights called `name` ("model.layers.0.self_attn.q_proj.weight"), or nothing if no tensor of
 /// the checkpoint belongs to them. What tensors there are tells how they are stored: `name` itself,

@@ -5,6 +5,8 @@
 // that stays in the first-level cache, then written in panel order, one stream of lines.
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <vector>
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -198,6 +200,13 @@ void pack_panel(const Panel& panel, const PackedShape& shape) {
   if (!blocks) pack_rounded(panel, shape);
 }
 
+/// Row `row` of a matrix that is stored transposed, together.
+void gather_column(const MatrixSource& source, size_t row, std::byte* out) {
+  const size_t size = dtype_info(source.type).block_bytes;
+  for (size_t c = 0; c < source.cols; ++c)
+    std::memcpy(out + c * size, source.data.data() + (c * source.rows + row) * size, size);
+}
+
 PackedShape shape_of_form(const PackedForm& form) {
   return {.codes = form.codes, .scheme = form.scheme, .group = form.group, .zero = form.zero};
 }
@@ -229,12 +238,13 @@ PackedShape target_format(DType type, const PackTarget& target) {
 
 }  // namespace
 
-uint32_t RopeRows::source_row(uint32_t n) const {
-  if (order == RowOrder::same || head_dim == 0) return n;
+uint32_t RowMap::source_row(uint32_t n) const {
+  if (head_dim == 0) return first + n;
+  uint32_t head = n / head_dim, i = n % head_dim;
   const uint32_t half = std::min(rope_dim, head_dim) / 2;
-  const uint32_t i = n % head_dim;
-  if (i >= 2 * half) return n;
-  return n - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+  if (i < 2 * half) i = i < half ? 2 * i : 2 * (i - half) + 1;
+  if (group > 0) head = head / group * source_group + head % group;
+  return first + head * head_dim + i;
 }
 
 PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target) {
@@ -246,7 +256,7 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
   return shape;
 }
 
-void pack_panels(const MatrixSource& source, const PackedShape& shape, const RopeRows& rows,
+void pack_panels(const MatrixSource& source, const PackedShape& shape, const RowMap& rows,
                  size_t panel_begin, size_t panel_end, std::byte* out) {
   const PackedLayout layout = packed_layout(shape, source.where);
   auto* codes = reinterpret_cast<uint8_t*>(out);
@@ -266,13 +276,18 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Rop
   if (!source.grid) {
     const DTypeInfo& info = dtype_info(source.type);
     const size_t row_bytes = size_t{source.cols / info.block_elems} * info.block_bytes;
+    std::vector<std::byte> gathered(source.transposed ? kPanelRows * row_bytes : 0);
     for (size_t p = panel_begin; p < panel_end; ++p) {
       Panel panel{.type = source.type};
       panel.n_rows = n_rows_of(p);
       panel.codes = codes_of(p);
       panel.scales = scales_of(p);
-      for (size_t r = 0; r < panel.n_rows; ++r)
+      for (size_t r = 0; r < panel.n_rows; ++r) {
         panel.rows[r] = source.data.data() + source_row(p, r) * row_bytes;
+        if (!source.transposed) continue;
+        panel.rows[r] = gathered.data() + r * row_bytes;
+        gather_column(source, source_row(p, r), gathered.data() + r * row_bytes);
+      }
       pack_panel(panel, shape);
     }
     return;

@@ -57,17 +57,15 @@ double bits_per_weight(const PackedShape& shape);
 /// Row `row` of the matrix as f32: out [cols]. Used for embeddings.
 void unpack_row(const PackedView& w, size_t row, float* out);
 
-/// Where row n of the packed matrix comes from in the source: n itself, or the row order of
-/// interleaved RoPE. See rope_row().
-enum class RowOrder : uint8_t { same, rope_interleaved };
-
-struct RopeRows {
-  RowOrder order = RowOrder::same;
-  uint32_t head_dim = 0;  // rows of a head
-  uint32_t rope_dim = 0;  // of which the first rope_dim are rotated
-  /// The source row of packed row n. Interleaved files pair rows (2i, 2i + 1); kernels pair
-  /// (i, i + rope_dim / 2). The matrix must be whole heads (rows of a head cut off by its end are
-  /// packed where they are).
+/// Where row n of a packed matrix lies in its source, which may hold the rows of other matrices,
+/// too. The default is row n. Kernels pair the rows (i, i + rope_dim / 2) of a head for RoPE; files
+/// with interleaved RoPE pair (2i, 2i + 1).
+struct RowMap {
+  uint32_t first = 0;         // row of the first row
+  uint32_t head_dim = 0;      // rows of a head; 0: there are no heads
+  uint32_t rope_dim = 0;      // interleaved: rows of a head that are rotated, else 0
+  uint32_t group = 0;         // consecutive heads of this matrix in the source; 0: all of them
+  uint32_t source_group = 0;  // heads from where they start to where the next ones do
   uint32_t source_row(uint32_t n) const;
 };
 
@@ -95,7 +93,7 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
 /// Packed row n is row `rows`.source_row(n) of the source. Safe to call from several threads on
 /// disjoint panels. `out` is zero before. Does not throw: everything was checked by
 /// packed_shape_of().
-void pack_panels(const MatrixSource& source, const PackedShape& shape, const RopeRows& rows,
+void pack_panels(const MatrixSource& source, const PackedShape& shape, const RowMap& rows,
                  size_t panel_begin, size_t panel_end, std::byte* out);
 
 /// Dequantizes `n` elements that start at a block boundary of a tensor of any type to f32.

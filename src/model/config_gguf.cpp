@@ -1,0 +1,206 @@
+// Metadata of GGUF files, as llama.cpp's converter writes it.
+#include <algorithm>
+#include <cmath>
+
+#include "base/checked.h"
+#include "load/checkpoint.h"
+#include "model/config_fields.h"
+#include "model/families.h"
+#include "nibble/error.h"
+#include "quant/packed_matrix.h"
+
+namespace nibble {
+namespace {
+
+// The keys "ARCHITECTURE.NAME" of one file, and its tensors.
+struct Gguf {
+  const Checkpoint& checkpoint;
+  const Fields& fields;
+  std::string prefix;
+
+  std::string key(const char* name) const { return prefix + name; }
+  int32_t size(const char* name, int64_t max = kMaxSize) const {
+    return fields.size(key(name), max);
+  }
+  int32_t size_or(const char* name, int32_t fallback, int64_t max = kMaxSize) const {
+    return fields.size_or(key(name), fallback, max);
+  }
+  int32_t count_or(const char* name, int32_t fallback) const {
+    return fields.count_or(key(name), fallback);
+  }
+  float number_or(const char* name, float fallback) const {
+    return fields.number_or(key(name), fallback);
+  }
+  bool bool_or(const char* name, bool fallback) const {
+    return fields.bool_or(key(name), fallback);
+  }
+  bool has(const char* tensor) const { return checkpoint.find(tensor) != nullptr; }
+};
+
+// The tensor of RoPE divisors of that name, [rope_dim / 2]; empty if there is none.
+std::vector<float> rope_divisors(const Checkpoint& checkpoint, const char* name,
+                                 const Config& config) {
+  const TensorView* tensor = checkpoint.find(name);
+  if (!tensor) return {};
+  const std::string where = checkpoint.path + ": " + tensor->name;
+  const auto n = static_cast<size_t>(config.rope_dim) / 2;
+  if (tensor->type != DType::f32)
+    throw Error::mismatch(where, "type", "F32", dtype_info(tensor->type).name);
+  if (tensor->n_elements() != n)
+    throw Error::mismatch(where, "shape", "[" + std::to_string(n) + "]", tensor->shape_text());
+  std::vector<float> out(n);
+  dequantize(DType::f32, tensor->data.data(), n, out.data());
+  return out;
+}
+
+void read_rope_scaling(const Gguf& g, Config& out) {
+  const std::string type = g.fields.string_or(g.key("rope.scaling.type"), "none");
+  out.rope_factor = g.number_or("rope.scaling.factor", 1.0f);
+  if (type == "linear") {
+    out.rope_scaling = RopeScaling::linear;
+  } else if (type == "yarn") {
+    out.rope_scaling = RopeScaling::yarn;
+    out.rope_original_context =
+        g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
+    out.rope_beta_fast = g.number_or("rope.scaling.yarn_beta_fast", 32.0f);
+    out.rope_beta_slow = g.number_or("rope.scaling.yarn_beta_slow", 1.0f);
+    const float usual = out.rope_factor > 1.0f ? 1.0f + 0.1f * std::log(out.rope_factor) : 1.0f;
+    out.rope_attention_factor = usual * g.number_or("rope.scaling.attn_factor", 1.0f);
+    if (g.number_or("rope.scaling.yarn_log_multiplier", 0.0f) != 0.0f)
+      throw Error(g.fields.where(g.key("rope.scaling.yarn_log_multiplier")), "is not implemented");
+  } else if (type != "none" && type != "longrope") {
+    refuse_rope(g.fields.where(g.key("rope.scaling.type")), type);
+  } else if (g.fields.find(g.key("rope.scale_linear"))) {  // files of 2023
+    out.rope_factor = g.number_or("rope.scale_linear", 1.0f);
+    if (out.rope_factor != 1.0f) out.rope_scaling = RopeScaling::linear;
+  }
+  out.rope_short_factors = rope_divisors(g.checkpoint, "rope_factors_short.weight", out);
+  out.rope_long_factors = rope_divisors(g.checkpoint, "rope_factors_long.weight", out);
+  if (out.rope_short_factors.empty() && out.rope_long_factors.empty()) return;
+  out.rope_scaling = RopeScaling::longrope;
+  out.rope_original_context =
+      g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
+  out.rope_attention_factor = g.number_or("rope.scaling.attn_factor", 1.0f);
+}
+
+// Every layer but each `period`th has the window.
+void set_window_pattern(int32_t period, Config& out) {
+  if (out.sliding_window == 0) return;
+  for (int32_t i = 0; i < out.n_layers; ++i) out.window_layers.push_back((i + 1) % period != 0);
+}
+
+// Biases and norms that a family may have are there if their tensors are.
+void read_tensors(const Gguf& g, Config& out) {
+  const bool fused = g.has("blk.0.attn_qkv.bias");
+  out.qkv_bias = out.qkv_bias || fused || g.has("blk.0.attn_q.bias");
+  out.o_bias = out.o_bias || g.has("blk.0.attn_output.bias");
+  out.ffn_bias = out.ffn_bias || g.has("blk.0.ffn_up.bias");
+  if (out.norm == NormKind::layer && out.qk_norm == QkNorm::none &&
+      g.has("blk.0.attn_q_norm.weight"))
+    out.qk_norm = QkNorm::own_head;
+  out.tied_embeddings = !g.has("output.weight");
+}
+
+void read_experts(const Gguf& g, Config& out) {
+  out.n_experts = g.count_or("expert_count", 0);
+  if (out.n_experts == 0) return;
+  out.n_experts_used = g.size("expert_used_count");
+  out.ffn_dim = g.size_or("expert_feed_forward_length", out.ffn_dim);
+  if (g.count_or("expert_shared_count", 0) > 0 ||
+      g.count_or("expert_shared_feed_forward_length", 0) > 0)
+    throw Error(g.fields.where(g.key("expert_shared_count")), "shared experts are not implemented");
+  // Mixtral and Qwen3 make the weights of the experts used add up to 1, OLMoE does not.
+  out.normalize_experts = g.bool_or("expert_weights_norm", out.architecture != "olmoe");
+}
+
+// What the files of some families leave out, and what they mean by what they have.
+void read_family(const Gguf& g, Config& out) {
+  const std::string& name = out.architecture;
+  const float layers = static_cast<float>(out.n_layers), dim = static_cast<float>(out.dim);
+  if (name == "gemma" || name == "gemma2" || name == "gemma3") out.embedding_scale = std::sqrt(dim);
+  if (name == "gemma2" || name == "gemma3") {
+    // Only the largest of each generation scales queries by something else than head_dim.
+    const bool largest = out.n_layers == (name == "gemma2" ? 46 : 62);
+    out.attention_scale = 1.0f / std::sqrt(largest ? dim / static_cast<float>(out.n_heads)
+                                                   : static_cast<float>(out.head_dim));
+    out.attention_scale = g.number_or("attention.scale", out.attention_scale);
+    out.attention_softcap = g.number_or("attn_logit_softcapping", name == "gemma2" ? 50.0f : 0.0f);
+    out.logit_softcap = g.number_or("final_logit_softcapping", name == "gemma2" ? 30.0f : 0.0f);
+    set_window_pattern(g.size_or("attention.sliding_window_pattern", name == "gemma2" ? 2 : 6),
+                       out);
+  }
+  if (name == "gemma3") out.rope_local_theta = g.number_or("rope.freq_base_swa", 10000.0f);
+  if (name == "granite" || name == "minicpm") {
+    // Granite's files have all four; MiniCPM's of 2024 none, but for its sizes of then.
+    const bool mini = name == "minicpm";
+    out.embedding_scale = g.number_or("embedding_scale", mini ? 12.0f : 1.0f);
+    out.residual_scale = g.number_or("residual_scale", mini ? 1.4f / std::sqrt(layers) : 1.0f);
+    out.attention_scale = g.number_or("attention.scale", 0.0f);
+    out.logit_scale = 1.0f / g.number_or("logit_scale", mini ? dim / 256.0f : 1.0f);
+  }
+  if (name == "command-r" || name == "cohere2") out.logit_scale = g.number_or("logit_scale", 1.0f);
+  if (name == "cohere2") {
+    set_window_pattern(g.size_or("attention.sliding_window_pattern", 4), out);
+    for (const uint8_t window : out.window_layers) out.nope_layers.push_back(!window);
+  }
+  if (name == "smollm3")
+    for (int32_t i = 0; i < out.n_layers; ++i) out.nope_layers.push_back((i + 1) % 4 == 0);
+  if (name == "gptneox" && !g.bool_or("use_parallel_residual", true))
+    out.residual = Residual::sequential;
+  if (name == "stablelm" && !g.has("blk.0.ffn_norm.weight"))
+    out.residual = Residual::parallel_one_norm;
+  if (name == "falcon" && g.has("blk.0.attn_norm_2.weight")) out.residual = Residual::parallel;
+  if (name == "mpt") {
+    if (g.has("position_embd.weight"))
+      throw Error(g.checkpoint.path + ": position_embd.weight", "MPT with it is not implemented");
+    out.alibi_max_bias = g.number_or("attention.max_alibi_bias", 8.0f);
+    if (out.alibi_max_bias == 0.0f)
+      throw Error(g.fields.where(g.key("attention.max_alibi_bias")),
+                  "is 0: MPT without ALiBi is not implemented");
+  }
+  out.qkv_clip = g.number_or("attention.clamp_kqv", 0.0f);
+}
+
+}  // namespace
+
+Config config_from_gguf(const Checkpoint& checkpoint) {
+  const Fields fields(checkpoint.metadata, checkpoint.path);
+  const std::string architecture = fields.string_or("general.architecture", "");
+  const Family* family = find_family_gguf(architecture);
+  if (!family) refuse_architecture(checkpoint.path, architecture);
+  const Gguf g{checkpoint, fields, architecture + "."};
+  Config out;
+  static_cast<Traits&>(out) = family->traits;
+  out.architecture = family->name;
+  out.name = fields.string_or("general.name", "");
+  out.n_layers = g.size("block_count");
+  out.dim = g.size("embedding_length");
+  out.n_heads = g.size("attention.head_count");
+  out.n_kv_heads = g.size_or("attention.head_count_kv", out.n_heads);
+  out.head_dim = g.size_or("attention.key_length", std::max(1, out.dim / out.n_heads));
+  if (g.size_or("attention.value_length", out.head_dim) != out.head_dim)
+    throw Error(fields.where(g.key("attention.value_length")), "differs from the key length");
+  // A file of experts alone need not have it.
+  out.ffn_dim = g.count_or("expert_count", 0) > 0 ? g.count_or("feed_forward_length", 0)
+                                                  : g.size("feed_forward_length");
+  out.context_length = g.size_or("context_length", 2048, kMaxContext);
+  const char* eps = out.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
+                                              : "attention.layer_norm_epsilon";
+  out.norm_eps = g.number_or(eps, 1e-5f);
+  out.rope_theta = g.number_or("rope.freq_base", 10000.0f);
+  out.rope_dim = g.size_or("rope.dimension_count", out.head_dim);
+  out.sliding_window = g.count_or("attention.sliding_window", 0);
+  if (out.positions == Positions::rope) read_rope_scaling(g, out);
+  read_tensors(g, out);
+  read_experts(g, out);
+  read_family(g, out);
+  // The vocabulary is as large as the embedding: the count in the metadata is optional.
+  const TensorView& embedding = checkpoint.get("token_embd.weight");
+  if (embedding.shape.size() != 2)
+    throw Error::mismatch(checkpoint.path + ": " + embedding.name, "shape",
+                          "[vocab_size, " + std::to_string(out.dim) + "]", embedding.shape_text());
+  out.vocab_size = checked_cast<int32_t>(embedding.shape[0], checkpoint.path);
+  return out;
+}
+
+}  // namespace nibble

@@ -1,0 +1,501 @@
+// config.json of Hugging Face directories: what the model code of each family reads, with its
+// defaults.
+#include <algorithm>
+#include <cmath>
+
+#include "load/checkpoint.h"
+#include "model/config_fields.h"
+#include "model/families.h"
+#include "model/tensor_names.h"
+#include "nibble/error.h"
+
+namespace nibble {
+namespace {
+
+Activation activation_of(const std::string& name, const std::string& where) {
+  if (name == "silu" || name == "swish") return Activation::silu;
+  if (name == "gelu") return Activation::gelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast")
+    return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  throw Error(where, "the activation \"" + name + "\" is not implemented",
+              "known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu");
+}
+
+// --- RoPE -----------------------------------------------------------------------------------
+
+// Attention factor of YaRN (arXiv 2309.00071, section 3.4).
+float yarn_magnitude(float factor, float scale) {
+  return factor <= 1.0f ? 1.0f : 0.1f * scale * std::log(factor) + 1.0f;
+}
+
+void read_yarn(const Fields& f, Config& out) {
+  out.rope_factor = f.number("factor");
+  out.rope_original_context =
+      f.size_or("original_max_position_embeddings", out.context_length, kMaxContext);
+  out.rope_beta_fast = f.number_or("beta_fast", 32.0f);
+  out.rope_beta_slow = f.number_or("beta_slow", 1.0f);
+  f.only("truncate", true);
+  const float scale = f.number_or("mscale", 0.0f), all = f.number_or("mscale_all_dim", 0.0f);
+  const float usual = scale != 0.0f && all != 0.0f ? yarn_magnitude(out.rope_factor, scale) /
+                                                         yarn_magnitude(out.rope_factor, all)
+                                                   : yarn_magnitude(out.rope_factor, 1.0f);
+  out.rope_attention_factor = f.number_or("attention_factor", usual);
+}
+
+// `config` may hold the original context beside the scaling, as Phi-3's does.
+void read_longrope(const Fields& f, const Fields& config, Config& out) {
+  const std::string original = "original_max_position_embeddings";
+  out.rope_short_factors = f.numbers("short_factor");
+  out.rope_long_factors = f.numbers("long_factor");
+  out.rope_original_context =
+      config.size_or(original, f.size_or(original, out.context_length, kMaxContext), kMaxContext);
+  out.rope_factor =
+      static_cast<float>(out.context_length) / static_cast<float>(out.rope_original_context);
+  if (!config.find(original)) out.rope_factor = f.number_or("factor", out.rope_factor);
+  const double context = out.rope_original_context;
+  const double usual =
+      out.rope_factor <= 1.0f
+          ? 1.0
+          : std::sqrt(1.0 + std::log(static_cast<double>(out.rope_factor)) / std::log(context));
+  out.rope_attention_factor = f.number_or("attention_factor", static_cast<float>(usual));
+  for (const char* key : {"short_mscale", "long_mscale"})
+    if (f.find(key)) throw Error(f.where(key), "is not implemented");
+}
+
+void read_scaling(const Fields& f, const Fields& config, Config& out) {
+  const std::string type = f.string_or({"rope_type", "type"}, "default");
+  if (type == "default") return;
+  if (type == "linear") {
+    out.rope_scaling = RopeScaling::linear;
+    out.rope_factor = f.number("factor");
+  } else if (type == "llama3") {
+    out.rope_scaling = RopeScaling::llama3;
+    out.rope_factor = f.number("factor");
+    out.rope_low_freq_factor = f.number_or("low_freq_factor", 1.0f);
+    out.rope_high_freq_factor = f.number_or("high_freq_factor", 4.0f);
+    out.rope_original_context = f.size("original_max_position_embeddings", kMaxContext);
+  } else if (type == "yarn") {
+    out.rope_scaling = RopeScaling::yarn;
+    read_yarn(f, out);
+  } else if (type == "dynamic") {
+    out.rope_scaling = RopeScaling::dynamic;
+    out.rope_factor = f.number("factor");
+    out.rope_original_context = out.context_length;
+  } else if (type == "longrope" || type == "su") {
+    out.rope_scaling = RopeScaling::longrope;
+    read_longrope(f, config, out);
+  } else {
+    refuse_rope(config.path(), type);
+  }
+}
+
+// `rotary`: the share of a head that rotates, if the file does not say.
+void read_rope(const Fields& f, float rotary, Config& out) {
+  out.rope_theta = f.number_or({"rope_theta", "rotary_emb_base"}, out.rope_theta);
+  float partial = f.number_or({"partial_rotary_factor", "rotary_pct", "rope_pct"}, rotary);
+  // "rope_scaling" of older configs; "rope_parameters" of newer ones has the theta inside, and
+  // where layers differ one object for each kind.
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const Json* scaling = f.find(key);
+    if (!scaling) continue;
+    const std::string where = f.where(key);
+    scaling->as_object(where);
+    if (const Json* local = scaling->find("sliding_attention")) {
+      const Fields of_local(*local, where + ": sliding_attention");
+      of_local.only("rope_type", "default");
+      out.rope_local_theta = of_local.number("rope_theta");
+    }
+    if (const Json* global = scaling->find("full_attention")) scaling = global;
+    const Fields of_scaling(*scaling, where);
+    out.rope_theta = of_scaling.number_or("rope_theta", out.rope_theta);
+    partial = of_scaling.number_or("partial_rotary_factor", partial);
+    read_scaling(of_scaling, f, out);
+  }
+  if (!(partial > 0.0f && partial <= 1.0f))
+    throw Error(f.where("partial_rotary_factor"),
+                "is " + std::to_string(partial) + ", expected more than 0, up to 1");
+  // Rounded down; a float factor may lie just below the decimal one.
+  out.rope_dim = static_cast<int32_t>(static_cast<float>(out.head_dim) * partial + 1e-3f);
+}
+
+// --- layers ---------------------------------------------------------------------------------
+
+// One flag per layer from a function of its number.
+template <class Fn>
+std::vector<uint8_t> per_layer(const Config& c, Fn&& flag) {
+  std::vector<uint8_t> out(static_cast<size_t>(c.n_layers));
+  for (int32_t i = 0; i < c.n_layers; ++i) out[static_cast<size_t>(i)] = flag(i) ? 1 : 0;
+  return out;
+}
+
+// Layers but every `period`th have the window, unless the file lists them.
+void read_window_pattern(const Fields& f, const char* key, int32_t period, Config& out) {
+  period = f.size_or(key, period);
+  if (out.window_layers.empty())
+    out.window_layers = per_layer(out, [&](int32_t i) { return (i + 1) % period != 0; });
+}
+
+void read_layer_types(const Fields& f, Config& out) {
+  const Json* types = f.find("layer_types");
+  if (!types) return;
+  const std::string where = f.where("layer_types");
+  for (const Json& type : types->as_array(where)) {
+    const std::string& name = type.as_string(where);
+    if (name != "full_attention" && name != "sliding_attention")
+      throw Error(where, "\"" + name + "\" is not implemented",
+                  "known: full_attention, sliding_attention");
+    out.window_layers.push_back(name == "sliding_attention");
+  }
+  const size_t n = out.window_layers.size();
+  if (n != static_cast<size_t>(out.n_layers))
+    throw Error::mismatch(where, "length", std::to_string(out.n_layers), std::to_string(n));
+}
+
+void read_window(const Fields& f, Config& out) {
+  out.sliding_window = f.size_or("sliding_window", out.sliding_window, kMaxContext);
+}
+
+// A window that is off unless "use_sliding_window", and then for the upper layers.
+void read_optional_window(const Fields& f, Config& out) {
+  const int32_t window = f.count_or("sliding_window", 0);
+  const int32_t full = f.count_or("max_window_layers", 28);
+  if (!f.bool_or("use_sliding_window", false)) {
+    out.window_layers.clear();
+    return;
+  }
+  out.sliding_window = window;
+  if (out.window_layers.empty())
+    out.window_layers = per_layer(out, [&](int32_t i) { return i >= full; });
+}
+
+void read_attention_bias(const Fields& f, Config& out) {
+  out.qkv_bias = out.o_bias = f.bool_or("attention_bias", out.qkv_bias);
+}
+
+void read_experts(const Fields& f, const char* count, Config& out) {
+  out.n_experts = f.size(count);
+  out.n_experts_used = f.size("num_experts_per_tok");
+}
+
+// --- families -------------------------------------------------------------------------------
+
+void read_llama(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  out.ffn_bias = f.bool_or("mlp_bias", false);
+}
+
+void read_mixtral(const Fields& f, Config& out) {
+  read_window(f, out);
+  read_experts(f, "num_local_experts", out);
+  out.normalize_experts = true;
+}
+
+void read_smollm3(const Fields& f, Config& out) {
+  read_llama(f, out);
+  const int32_t interval = f.size_or("no_rope_layer_interval", 4);
+  out.nope_layers = per_layer(out, [&](int32_t i) { return (i + 1) % interval == 0; });
+  // In spite of its name, 1 says that a layer rotates.
+  if (f.find("no_rope_layers")) {
+    const std::vector<float> rotates = f.numbers("no_rope_layers");
+    if (rotates.size() != out.nope_layers.size())
+      throw Error::mismatch(f.where("no_rope_layers"), "length", std::to_string(out.n_layers),
+                            std::to_string(rotates.size()));
+    out.nope_layers =
+        per_layer(out, [&](int32_t i) { return rotates[static_cast<size_t>(i)] == 0.0f; });
+  }
+  // A window, if there is one, is of the layers that do not rotate.
+  if (out.window_layers.empty()) out.window_layers = out.nope_layers;
+  read_optional_window(f, out);
+}
+
+void read_qwen2(const Fields& f, Config& out) { read_optional_window(f, out); }
+
+void read_qwen3(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  read_optional_window(f, out);
+}
+
+void read_qwen3_moe(const Fields& f, Config& out) {
+  read_qwen3(f, out);
+  read_experts(f, "num_experts", out);
+  out.ffn_dim = f.size("moe_intermediate_size");
+  out.normalize_experts = f.bool_or("norm_topk_prob", false);
+  f.only("decoder_sparse_step", int64_t{1});
+  if (const Json* dense = f.find("mlp_only_layers"))
+    if (!dense->as_array(f.where("mlp_only_layers")).empty())
+      throw Error(f.where("mlp_only_layers"), "layers without experts are not implemented");
+}
+
+void read_olmoe(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  read_experts(f, "num_experts", out);
+  out.normalize_experts = f.bool_or("norm_topk_prob", false);
+  out.qkv_clip = f.number_or("clip_qkv", 0.0f);
+}
+
+void read_phi3(const Fields& f, Config& out) { read_window(f, out); }
+
+// Gemma says what its activation is in "hidden_activation"; "hidden_act" is a leftover.
+void read_gemma(const Fields& f, Config& out) {
+  const std::string name = f.string_or("hidden_activation", "gelu_pytorch_tanh");
+  out.activation = activation_of(name, f.where("hidden_activation"));
+  out.embedding_scale = std::sqrt(static_cast<float>(out.dim));
+  read_attention_bias(f, out);
+}
+
+// A cap that is `fallback` if the file does not mention it; null says that there is none.
+float soft_cap(const Fields& f, const char* key, float fallback) {
+  return f.number_or(key, f.mentions(key) ? 0.0f : fallback);
+}
+
+void read_gemma2(const Fields& f, Config& out) {
+  read_gemma(f, out);
+  out.attention_scale = 1.0f / std::sqrt(f.number_or("query_pre_attn_scalar", 256.0f));
+  out.attention_softcap = soft_cap(f, "attn_logit_softcapping", 50.0f);
+  out.logit_softcap = soft_cap(f, "final_logit_softcapping", 30.0f);
+  out.sliding_window = 4096;
+  read_window(f, out);
+  read_window_pattern(f, "sliding_window_pattern", 2, out);
+}
+
+void read_gemma3(const Fields& f, Config& out) {
+  read_gemma(f, out);
+  out.attention_scale = 1.0f / std::sqrt(f.number_or("query_pre_attn_scalar", 256.0f));
+  out.attention_softcap = soft_cap(f, "attn_logit_softcapping", 0.0f);
+  out.logit_softcap = soft_cap(f, "final_logit_softcapping", 0.0f);
+  out.sliding_window = 4096;
+  read_window(f, out);
+  read_window_pattern(f, "sliding_window_pattern", 6, out);
+  f.only("use_bidirectional_attention", false);
+  if (out.rope_local_theta == 0.0f)
+    out.rope_local_theta = f.number_or("rope_local_base_freq", 10000.0f);
+}
+
+void read_granite(const Fields& f, Config& out) {
+  read_llama(f, out);
+  out.embedding_scale = f.number_or("embedding_multiplier", 1.0f);
+  out.residual_scale = f.number_or("residual_multiplier", 1.0f);
+  out.attention_scale = f.number_or("attention_multiplier", 1.0f);
+  out.logit_scale = 1.0f / f.number_or("logits_scaling", 1.0f);
+}
+
+void read_minicpm(const Fields& f, Config& out) {
+  out.embedding_scale = f.number_or("scale_emb", 1.0f);
+  out.residual_scale =
+      f.number_or("scale_depth", 1.0f) / std::sqrt(static_cast<float>(out.n_layers));
+  out.logit_scale = f.number_or("dim_model_base", 1.0f) / static_cast<float>(out.dim);
+}
+
+void read_cohere(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  out.logit_scale = f.number_or("logit_scale", 0.0625f);
+  if (f.bool_or("use_qk_norm", false)) out.qk_norm = QkNorm::own_head;
+}
+
+// Every fourth layer sees everything, without positions.
+void read_cohere2(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  out.logit_scale = f.number_or("logit_scale", 0.0625f);
+  out.sliding_window = 4096;
+  read_window(f, out);
+  read_window_pattern(f, "sliding_window_pattern", 4, out);
+  out.nope_layers =
+      per_layer(out, [&](int32_t i) { return out.window_layers[static_cast<size_t>(i)] == 0; });
+}
+
+void read_internlm2(const Fields& f, Config& out) {
+  out.qkv_bias = out.o_bias = f.bool_or("bias", false);
+}
+
+void read_internlm3(const Fields& f, Config& out) {
+  out.qkv_bias = f.bool_or("qkv_bias", false);
+  out.o_bias = out.ffn_bias = f.bool_or("bias", false);
+}
+
+void read_stablelm(const Fields& f, Config& out) {
+  out.qkv_bias = f.bool_or("use_qkv_bias", false);
+  if (f.bool_or("qk_layernorm", false)) out.qk_norm = QkNorm::own_head;
+  if (f.bool_or("use_parallel_residual", false)) out.residual = Residual::parallel_one_norm;
+}
+
+void read_gpt_neox(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  if (!f.bool_or("use_parallel_residual", true)) out.residual = Residual::sequential;
+}
+
+void read_falcon(const Fields& f, Config& out) {
+  const bool grouped = f.bool_or("new_decoder_architecture", false);
+  const bool one_kv_head = f.bool_or("multi_query", true);
+  const int32_t kv_heads = f.size_or({"num_kv_heads", "n_head_kv"}, out.n_heads);
+  out.n_kv_heads = grouped ? kv_heads : one_kv_head ? 1 : out.n_heads;
+  out.ffn_dim = f.size_or("ffn_hidden_size", 4 * out.dim);
+  out.qkv_bias = out.o_bias = out.ffn_bias = f.bool_or("bias", false);
+  const int32_t n_norms = f.size_or("num_ln_in_parallel_attn", grouped ? 2 : 1);
+  const bool parallel = f.bool_or("parallel_attn", true) || grouped;
+  out.residual = !parallel                 ? Residual::sequential
+                 : grouped && n_norms == 2 ? Residual::parallel
+                                           : Residual::parallel_one_norm;
+  f.only("apply_residual_connection_post_layernorm", false);
+  if (f.bool_or("alibi", false)) {
+    // Falcon adds ALiBi before it scales.
+    out.positions = Positions::alibi;
+    out.alibi_scale = 1.0f / std::sqrt(static_cast<float>(out.head_dim));
+  }
+}
+
+void read_mpt(const Fields& f, Config& out) {
+  out.ffn_dim = out.dim * f.size_or("expansion_ratio", 4, 64);
+  f.only("no_bias", true);
+  if (f.string_or("norm_type", "") != "layernorm") f.only("norm_type", "low_precision_layernorm");
+  const Json none{Json::Object{}};
+  const Json* attention = f.find("attn_config");
+  const Fields a(attention ? *attention : none, f.where("attn_config"));
+  a.only("attn_type", "multihead_attention");
+  a.only("alibi", true);
+  a.only("qk_ln", false);
+  a.only("prefix_lm", false);
+  a.only("attn_uses_sequence_id", false);
+  out.alibi_max_bias = a.number_or("alibi_bias_max", 8.0f);
+  out.qkv_clip = a.number_or("clip_qkv", 0.0f);
+  out.attention_scale = a.number_or("softmax_scale", 0.0f);
+}
+
+void read_opt(const Fields& f, Config& out) {
+  f.only("enable_bias", true);
+  f.only("layer_norm_elementwise_affine", true);
+  const bool before = f.bool_or("do_layer_norm_before", true);
+  if (!before) out.norm_placement = NormPlacement::residual;
+  out.output_norm = before && !f.bool_or("_remove_final_layer_norm", false);
+  const int32_t width = f.size_or("word_embed_proj_dim", out.dim);
+  if (width != out.dim) out.embedding_dim = width;
+  out.position_offset = 2;
+}
+
+void read_gpt2(const Fields& f, Config& out) {
+  if (out.ffn_dim == 0) out.ffn_dim = 4 * out.dim;
+  if (!f.bool_or("scale_attn_weights", true)) out.attention_scale = 1.0f;
+  f.only("scale_attn_by_inverse_layer_idx", false);
+  f.only("add_cross_attention", false);
+}
+
+void read_gpt_bigcode(const Fields& f, Config& out) {
+  read_gpt2(f, out);
+  if (f.bool_or("multi_query", true)) out.n_kv_heads = 1;
+  if (!f.find("activation_function")) out.activation = Activation::gelu_tanh;
+}
+
+void read_starcoder2(const Fields& f, Config& out) {
+  out.qkv_bias = out.o_bias = out.ffn_bias = f.bool_or("use_bias", true);
+  f.only("norm_type", "layer_norm");
+  f.only("mlp_type", "default");
+  read_window(f, out);
+}
+
+void read_bloom(const Fields& f, Config& out) {
+  out.ffn_dim = 4 * out.dim;
+  f.only("apply_residual_connection_post_layernorm", false);
+}
+
+void read_nothing(const Fields&, Config&) {}
+
+struct Reader {
+  const char* model_type;
+  void (*read)(const Fields& f, Config& out);
+  float norm_eps = 1e-6f;  // what the model code assumes if the file does not say
+  int32_t head_dim = 0;    // likewise; 0: dim / n_heads
+  float rope_theta = 10000.0f;
+  float rotary = 1.0f;  // share of a head that rotates
+};
+
+constexpr Reader kReaders[] = {
+    {"llama", read_llama},
+    {"mistral", read_window},
+    {"ministral", read_window},
+    {"mixtral", read_mixtral, 1e-5f, 0, 1e6f},
+    {"smollm3", read_smollm3, 1e-6f, 0, 2e6f},
+    {"qwen2", read_qwen2},
+    {"qwen3", read_qwen3, 1e-6f, 128},
+    {"qwen3_moe", read_qwen3_moe, 1e-6f},
+    {"olmoe", read_olmoe, 1e-5f},
+    {"phi3", read_phi3, 1e-5f},
+    {"gemma", read_gemma, 1e-6f, 256},
+    {"gemma2", read_gemma2, 1e-6f, 256},
+    {"gemma3_text", read_gemma3, 1e-6f, 256, 1e6f},
+    {"granite", read_granite},
+    {"minicpm", read_minicpm},
+    {"olmo2", read_attention_bias, 1e-5f},
+    {"cohere", read_cohere, 1e-5f},
+    {"cohere2", read_cohere2, 1e-5f},
+    {"internlm2", read_internlm2},
+    {"internlm3", read_internlm3},
+    {"stablelm", read_stablelm, 1e-5f, 0, 10000.0f, 0.25f},
+    {"gpt_neox", read_gpt_neox, 1e-5f, 0, 10000.0f, 0.25f},
+    {"falcon", read_falcon, 1e-5f},
+    {"RefinedWeb", read_falcon, 1e-5f},
+    {"RefinedWebModel", read_falcon, 1e-5f},
+    {"mpt", read_mpt, 1e-5f},
+    {"opt", read_opt, 1e-5f},
+    {"gpt2", read_gpt2, 1e-5f},
+    {"gpt_bigcode", read_gpt_bigcode, 1e-5f},
+    {"starcoder2", read_starcoder2, 1e-5f},
+    {"bloom", read_bloom, 1e-5f},
+};
+
+const Reader& reader_of(const std::string& type) {
+  for (const Reader& reader : kReaders)
+    if (type == reader.model_type) return reader;
+  static constexpr Reader kPlain{"", read_nothing};
+  return kPlain;
+}
+
+}  // namespace
+
+Config config_from_hugging_face(const Checkpoint& checkpoint) {
+  const Json* json = checkpoint.metadata.find("config");
+  const std::string path = checkpoint.path + "/config.json";
+  if (!json || !json->is_object()) throw Error(path, "is missing");
+  const Fields f(*json, path);
+  const std::string type = f.string_or("model_type", "");
+  const Family* family = find_family_hugging_face(type);
+  if (!family) refuse_architecture(path, type);
+  const Reader& reader = reader_of(type);
+  Config out;
+  static_cast<Traits&>(out) = family->traits;
+  out.architecture = family->name;
+  out.name = f.string_or("_name_or_path", "");
+  out.n_layers = f.size({"num_hidden_layers", "n_layer", "n_layers"});
+  out.dim = f.size({"hidden_size", "n_embd", "d_model", "n_embed"});
+  out.n_heads = f.size({"num_attention_heads", "n_head", "n_heads"});
+  out.n_kv_heads = f.size_or("num_key_value_heads", out.n_heads);
+  out.head_dim = f.size_or(
+      "head_dim", reader.head_dim > 0 ? reader.head_dim : std::max(1, out.dim / out.n_heads));
+  out.ffn_dim = f.size_or({"intermediate_size", "n_inner", "ffn_dim"}, 0);
+  out.vocab_size = f.size("vocab_size");
+  out.context_length = f.size_or(
+      {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length"}, 2048, kMaxContext);
+  out.norm_eps = f.number_or(
+      {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"},
+      reader.norm_eps);
+  // A tied model that was saved with its head saved the embedding twice.
+  out.tied_embeddings = f.bool_or("tie_word_embeddings", false) ||
+                        !TensorNames(checkpoint, *family).has(Slot::output);
+  const Names activations = {"hidden_act", "activation_function", "activation"};
+  if (const std::string name = f.string_or(activations, ""); !name.empty())
+    out.activation = activation_of(name, f.where("hidden_act"));
+  out.rope_theta = reader.rope_theta;
+  read_layer_types(f, out);
+  if (out.positions == Positions::rope) read_rope(f, reader.rotary, out);
+  reader.read(f, out);
+  if (out.ffn_dim == 0) throw Error(f.where("intermediate_size"), "is missing");
+  if (std::count(out.window_layers.begin(), out.window_layers.end(), 1) == 0) {
+    if (!out.window_layers.empty()) out.sliding_window = 0;
+    out.window_layers.clear();
+  } else if (out.sliding_window == 0) {
+    throw Error(f.where("sliding_window"), "is missing, though layers have a window");
+  }
+  f.refuse_unread(type);
+  return out;
+}
+
+}  // namespace nibble
