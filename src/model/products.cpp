@@ -62,7 +62,8 @@ void Products::multiply(std::span<const Product> products, const float* x, size_
   for (const Product& p : products) bytes += p.w->bytes;
   const size_t piece_bytes =
       std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10, 256 << 10);
-  const size_t row_block = round_up(ceil_div(n, ceil_div(n, kRowBlock)), kRowBlockUnit);
+  const size_t row_block =
+      round_up(ceil_div(n, std::max<size_t>(1, ceil_div(n, kRowBlock))), kRowBlockUnit);
   const auto rows_of = [&](const Product& p) { return p.n_rows > 0 ? p.n_rows : n; };
   const auto row_blocks_of = [&](const Product& p) { return ceil_div(rows_of(p), row_block); };
   const auto panels_per_piece = [&](const Product& p) {
