@@ -20,7 +20,6 @@ struct ModelImpl {
   Weights weights;
   std::vector<double> rope_frequencies;  // [rope_dim / 2], radians per position
   std::optional<Tokenizer> tokenizer;
-  std::string chat_template;  // Jinja text of the model, or empty
   SamplerOptions sampling;
   ModelInfo info;
   const Kernels* kernels = nullptr;
