@@ -189,30 +189,27 @@ std::vector<Token> ChatTemplate::encode(std::span<const Message> messages, bool 
   return tokens;
 }
 
-std::vector<PromptPart> ChatTemplate::example() const {
-  const std::vector<Message> messages = {{Role::system, kSystem},
-                                         {Role::user, kQuestion},
-                                         {Role::assistant, kAnswer},
-                                         {Role::user, " x\n"}};
-  return render(messages);
-}
-
 std::string ChatTemplate::description() const {
-  const auto text_of = [](const ChatTemplate& style) -> std::string {
-    try {
-      std::string text = all_text(style.example());
+  const std::vector<Message> one = {{Role::user, kQuestion}};
+  const std::vector<Message> more = {{Role::system, kSystem},
+                                     {Role::user, kQuestion},
+                                     {Role::assistant, kAnswer},
+                                     {Role::user, " x\n"}};
+  const auto text_of = [&](const ChatTemplate& style) {
+    std::string all;
+    for (const std::vector<Message>& messages : {one, more}) {
+      std::string text = all_text(style.render(messages));
       // Whether BOS is written or left to the tokenizer makes no difference.
       if (!style.bos_.empty() && text.starts_with(style.bos_)) text.erase(0, style.bos_.size());
-      const std::vector<Message> question = {{Role::user, kQuestion}};
-      return text + all_text(style.render(question));
-    } catch (const Error&) {
-      return {};
+      all += text + '\0';
     }
+    return all;
   };
-  const std::string own = text_of(*this);
-  for (const std::string& name : chat_template_names()) {
-    const ChatTemplate named(tokenizer_, name);
-    if (!own.empty() && text_of(named) == own) return name;
+  try {
+    const std::string own = text_of(*this);
+    for (const std::string& name : chat_template_names())
+      if (text_of(ChatTemplate(tokenizer_, name)) == own) return name;
+  } catch (const Error&) {  // it refuses one of the two
   }
   return "custom";
 }

@@ -51,7 +51,6 @@ class ChatTemplate {
   bool shows(std::span<const Message> messages, std::string_view text) const;
   void learn();
   void find_stops();
-  std::vector<PromptPart> example() const;
 
   Tokenizer tokenizer_;
   jinja::Template jinja_;
