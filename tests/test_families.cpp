@@ -14,6 +14,7 @@ using namespace nibble::test;
 namespace {
 
 constexpr double kTolerance = 1e-4;  // of the largest logit
+constexpr double kRough = 0.15;      // the same of weights and activations of 8 bits
 constexpr int kTokens = 40;
 
 // Cases that the engine does not compute yet. A name that is not here must pass.
@@ -81,28 +82,30 @@ std::vector<int> some_tokens(int vocab) {
   return out;
 }
 
-std::vector<float> logits_of(const std::string& path, const std::vector<int>& tokens,
-                             bool one_by_one = false) {
+ModelOptions exact() {
   ModelOptions options;
   options.weights = WeightType::f32;
   options.activations = Activations::f32;
-  const Model model(path, options);
-  SessionOptions of_session;
-  of_session.context = static_cast<int>(tokens.size());
-  Session session(model, of_session);
+  return options;
+}
+
+std::vector<float> logits_of(const Model& model, const std::vector<int>& tokens, size_t step) {
+  SessionOptions options;
+  options.context = static_cast<int>(tokens.size());
+  Session session(model, options);
   std::vector<float> out;
-  const size_t step = one_by_one ? 1 : tokens.size();
   for (size_t t = 0; t < tokens.size(); t += step) {
-    const auto rows = session.eval(std::span(tokens).subspan(t, step), Logits::all);
+    const auto rows =
+        session.eval(std::span(tokens).subspan(t, std::min(step, tokens.size() - t)), Logits::all);
     out.insert(out.end(), rows.begin(), rows.end());
   }
   return out;
 }
 
-/// Fails unless max |difference| <= kTolerance max |expected|.
+/// Fails unless max |difference| <= tolerance max |expected|.
 template <class Expected>
 void check_close(const std::vector<float>& found, const std::vector<Expected>& expected,
-                 const std::string& what) {
+                 const std::string& what, double tolerance) {
   check_eq(found.size(), expected.size(), what + ": logits");
   double worst = 0, largest = 0;
   for (size_t i = 0; i < found.size(); ++i) {
@@ -110,7 +113,7 @@ void check_close(const std::vector<float>& found, const std::vector<Expected>& e
     worst = difference <= worst ? worst : difference;  // NaN stays
     largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
   }
-  if (worst <= kTolerance * largest) return;
+  if (worst <= tolerance * largest) return;
   std::ostringstream text;
   text << what << ": the largest difference is " << worst / largest << " of the largest logit";
   fail(text.str());
@@ -123,16 +126,28 @@ void run_case(const FamilyCase& c) {
   c.make(maker, c.config);
   const std::vector<int> tokens = some_tokens(c.config.integer("vocab_size"));
   const Matrix expected = c.reference({c.config, maker.tensors}, tokens);
+  const size_t all = tokens.size();
   TempDir dir;
   write_hugging_face(dir / "hf", c.config, maker.tensors);
-  const std::vector<float> found = logits_of(dir / "hf", tokens);
-  check_close(found, expected.data, "Hugging Face");
-  check_close(logits_of(dir / "hf", tokens, true), found, "token by token");
+  const Model model(dir / "hf", exact());
+  const std::vector<float> found = logits_of(model, tokens, all);
+  check_close(found, expected.data, "Hugging Face", kTolerance);
+  check(logits_of(model, tokens, 1) == found, "token by token differs");
+  check(logits_of(model, tokens, 7) == found, "seven tokens at a time differ");
+
+  QuantizeOptions as_it_is;
+  as_it_is.weights = WeightType::f32;
+  quantize(dir / "hf", dir / "model.nib", as_it_is);
+  check(logits_of(Model(dir / "model.nib", exact()), tokens, all) == found, ".nib differs");
+  ModelOptions eight_bits;
+  eight_bits.weights = WeightType::q8;
+  check_close(logits_of(Model(dir / "hf", eight_bits), tokens, all), expected.data, "8 bits",
+              kRough);
   if (!c.gguf) return;
   write_file(dir / "model.gguf", c.gguf(c.config, maker.tensors));
-  const std::vector<float> from_gguf = logits_of(dir / "model.gguf", tokens);
-  check_close(from_gguf, expected.data, "GGUF");
-  check_close(from_gguf, found, "GGUF against Hugging Face");
+  const std::vector<float> from_gguf = logits_of(Model(dir / "model.gguf", exact()), tokens, all);
+  check_close(from_gguf, expected.data, "GGUF", kTolerance);
+  check_close(from_gguf, found, "GGUF against Hugging Face", kTolerance);
 }
 
 }  // namespace

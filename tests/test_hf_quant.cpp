@@ -1,95 +1,17 @@
 // Whole models whose layers are on the grids of AWQ, GPTQ and compressed-tensors.
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <random>
 #include <sstream>
 
 #include "check.h"
 #include "nibble/nibble.h"
-#include "quantized_layers.h"
+#include "quantized_model.h"
 
 using namespace nibble;
 using namespace nibble::test;
 
 namespace {
-
-// A LLaMA of one layer: 64 wide, 4 heads of 16, 2 KV heads, FFN 128, 40 tokens.
-constexpr size_t kDim = 64, kKv = 32, kFfn = 128, kVocab = 40;
-
-std::string model_config(const std::string& quantization, bool tied) {
-  return std::string(R"({"model_type":"llama","hidden_size":64,"num_hidden_layers":1,)"
-                     R"("num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":128,)"
-                     R"("vocab_size":40,"max_position_embeddings":64,"rms_norm_eps":1e-5,)"
-                     R"("rope_theta":10000.0,"tie_word_embeddings":)") +
-         (tied ? "true" : "false") +
-         (quantization.empty() ? "" : ",\"quantization_config\":{" + quantization + "}") + "}";
-}
-
-StoredTensor floats(const std::string& name, std::vector<uint64_t> shape, std::mt19937& random,
-                    float mean, float spread) {
-  uint64_t n = 1;
-  for (const uint64_t d : shape) n *= d;
-  std::normal_distribution<float> normal(mean, spread);
-  std::vector<float> values(n);
-  for (float& v : values) v = normal(random);
-  return {name, DType::f32, std::move(shape), bytes_of(values)};
-}
-
-struct Linear {
-  const char* name;
-  size_t rows, cols;
-};
-constexpr Linear kLinears[] = {{"self_attn.q_proj", kDim, kDim}, {"self_attn.k_proj", kKv, kDim},
-                               {"self_attn.v_proj", kKv, kDim},  {"self_attn.o_proj", kDim, kDim},
-                               {"mlp.gate_proj", kFfn, kDim},    {"mlp.up_proj", kFfn, kDim},
-                               {"mlp.down_proj", kDim, kFfn}};
-
-/// How a model stores a layer; an empty answer: in floats.
-using Store = std::function<StoredTensors(QuantizedLayer&, const std::string& prefix)>;
-
-StoredTensor dense(const QuantizedLayer& l, const std::string& prefix) {
-  std::vector<float> values;
-  for (size_t r = 0; r < l.rows; ++r)
-    for (size_t c = 0; c < l.cols; ++c) values.push_back(l.weight(r, c));
-  return {prefix + ".weight", DType::f32, {l.rows, l.cols}, bytes_of(values)};
-}
-
-struct Pair {
-  std::string quantized, plain;  // directories of the same function
-};
-
-/// Writes a random model twice: with its layers as `store` has them, and with their weights in f32.
-Pair write_pair(const TempDir& dir, const std::string& quantization, unsigned bits,
-                const Store& store, bool tied = false, const StoredTensors& extra = {}) {
-  std::mt19937 random(bits + static_cast<unsigned>(quantization.size()));
-  StoredTensors common = {
-      floats("model.embed_tokens.weight", {kVocab, kDim}, random, 0, 1),
-      floats("model.norm.weight", {kDim}, random, 1, 0.1f),
-      floats("model.layers.0.input_layernorm.weight", {kDim}, random, 1, 0.1f),
-      floats("model.layers.0.post_attention_layernorm.weight", {kDim}, random, 1, 0.1f)};
-  if (!tied) common.push_back(floats("lm_head.weight", {kVocab, kDim}, random, 0, 0.2f));
-  StoredTensors quantized = common, plain = common;
-  for (const Linear& linear : kLinears) {
-    const std::string prefix = std::string("model.layers.0.") + linear.name;
-    QuantizedLayer l = random_layer(random, linear.rows, linear.cols, 32, bits);
-    for (float& s : l.scales) s = half_to_float(float_to_half(s * (bits == 8 ? 0.5f : 4.0f)));
-    StoredTensors stored = store(l, prefix);
-    plain.push_back(dense(l, prefix));
-    if (stored.empty()) stored.push_back(dense(l, prefix));
-    std::move(stored.begin(), stored.end(), std::back_inserter(quantized));
-  }
-  quantized.insert(quantized.end(), extra.begin(), extra.end());
-  const Pair pair{dir / "quantized", dir / "plain"};
-  for (const auto& [path, tensors, config] :
-       {std::tuple{pair.quantized, quantized, quantization}, {pair.plain, plain, std::string()}}) {
-    std::filesystem::create_directory(path);
-    write_file(path + "/config.json", model_config(config, tied));
-    write_file(path + "/model.safetensors", safetensors_of(tensors));
-  }
-  return pair;
-}
 
 ModelOptions options(Activations activations) {
   ModelOptions o;
@@ -253,6 +175,17 @@ void test_config_files() {
   }
 }
 
+/// Weights under the name that AutoGPTQ gave them.
+void test_file_name() {
+  const TempDir dir;
+  const Pair pair = write_pair(dir, kAwq, 4, gemm);
+  std::filesystem::rename(pair.quantized + "/model.safetensors",
+                          pair.quantized + "/gptq_model-4bit-128g.safetensors");
+  check_pair(pair, dir, "another file name");
+  write_file(pair.quantized + "/second.safetensors", "");
+  check_error([&] { Model(pair.quantized, options(Activations::int8)); }, "has neither");
+}
+
 void test_refused() {
   const TempDir dir;
   const Pair pair = write_pair(
@@ -260,6 +193,21 @@ void test_refused() {
       {{"model.layers.0.mlp.act.scales", DType::f16, {kFfn}, std::string(2 * kFfn, '\1')}});
   check_error([&] { Model(pair.quantized, options(Activations::int8)); },
               "model.layers.0.mlp.act.scales");
+  {
+    const TempDir biased;
+    const auto with_bias = [](char value) {
+      return [value](QuantizedLayer& l, const std::string& p) {
+        StoredTensors t = as_gptq(l, p, false);
+        t.push_back({p + ".bias", DType::f16, {l.rows}, std::string(2 * l.rows, '\0')});
+        t.back().bytes[5] = p.ends_with("mlp.up_proj") ? value : '\0';
+        return t;
+      };
+    };
+    check_pair(write_pair(biased, kGptq, 4, with_bias('\0')), biased, "biases of zeros");
+    const TempDir unknown;
+    const Pair up = write_pair(unknown, kGptq, 4, with_bias('\1'));
+    check_error([&] { Model(up.quantized, options(Activations::int8)); }, "mlp.up_proj.bias");
+  }
   const TempDir other;
   const Pair shape = write_pair(other, kAwq, 4, [](QuantizedLayer& l, const std::string& p) {
     if (p.ends_with("down_proj"))
@@ -314,6 +262,7 @@ int main(int argc, char** argv) {
               {"layers left in floats", test_mixed_layers},
               {"heads", test_heads},
               {"configurations in files of their own", test_config_files},
-              {"refused by name", test_refused},
+              {"weights under another name", test_file_name},
+              {"biases, and what is refused by name", test_refused},
               {"shared checkpoints have their published logits", test_shared_checkpoints}});
 }

@@ -1,5 +1,8 @@
 // Tensors into panels: the codes and scales of quantized types as they are, other weights as they
 // are, widened, or rounded to nearest.
+//
+// A panel is packed in steps of up to 256 columns: its 16 rows are staged row by row in a buffer
+// that stays in the first-level cache, then written in panel order, one stream of lines.
 #include <algorithm>
 #include <array>
 
@@ -8,10 +11,12 @@
 #include "quant/ggml_split.h"
 #include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
-#include "quant/panel_stage.h"
 
 namespace nibble {
 namespace {
+
+/// Columns of a step: a multiple of every block and group.
+constexpr size_t kStep = 256;
 
 /// The rows of one panel in the source, and where the panel goes.
 struct Panel {
@@ -26,6 +31,34 @@ struct Panel {
     return rows[r] + col / info.block_elems * info.block_bytes;
   }
 };
+
+template <class T>
+struct Stage {
+  alignas(64) T rows[kPanelRows][kStep] = {};  // rows beyond the matrix stay zero
+};
+
+/// Bytes that one column of 16 codes takes.
+constexpr size_t column_bytes(Codes codes) { return codes == Codes::q4 ? 8 : 16; }
+
+/// Writes n columns (a multiple of 8) of one-byte codes in panel order.
+void write_lines(Codes codes, const Stage<uint8_t>& stage, size_t n, uint8_t* out) {
+  for (size_t c = 0; c < n; c += 8)
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      const uint64_t eight = load_as<uint64_t>(&stage.rows[r][c]);
+      if (codes == Codes::q4) {
+        store_as(out + 8 * c + 4 * r, static_cast<uint32_t>(eight | eight >> 28));
+      } else {
+        store_as(out + 16 * c + 4 * r, static_cast<uint32_t>(eight));
+        store_as(out + 16 * c + kLineBytes + 4 * r, static_cast<uint32_t>(eight >> 32));
+      }
+    }
+}
+
+/// Struct i of the scales of a panel.
+template <class T>
+T& struct_at(uint8_t* scales, size_t i) {
+  return reinterpret_cast<T*>(scales)[i];
+}
 
 void store_k6(const BlockScales& in, size_t r, ScaleK6& out) {
   out.d[r] = in.d;
@@ -46,21 +79,21 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
   constexpr PackedForm form = Block::kForm;
   const size_t i = col / Block::kCols;
   if constexpr (form.scheme == Scheme::f16) {
-    scale_at<ScaleF16>(scales, i).s[r] = in.d;
+    struct_at<ScaleF16>(scales, i).s[r] = in.d;
   } else if constexpr (form.scheme == Scheme::f16_min) {
-    auto& out = scale_at<ScaleF16Min>(scales, i);
+    auto& out = struct_at<ScaleF16Min>(scales, i);
     out.s[r] = in.d;
     out.m[r] = in.m;
   } else if constexpr (form.scheme == Scheme::k6) {
-    store_k6(in, r, scale_at<ScaleK6>(scales, i));
+    store_k6(in, r, struct_at<ScaleK6>(scales, i));
   } else if constexpr (form.scheme == Scheme::k8) {
     using Out = std::conditional_t<form.group == 16, ScaleK8x16, ScaleK8x32>;
-    auto& out = scale_at<Out>(scales, i);
+    auto& out = struct_at<Out>(scales, i);
     out.d[r] = in.d;
     for (size_t g = 0; g < kSuperCols / form.group; ++g) out.sc[g][r] = in.sc[g];
   } else {
     static_assert(form.scheme == Scheme::k8_min);
-    auto& out = scale_at<ScaleK8Min>(scales, i);
+    auto& out = struct_at<ScaleK8Min>(scales, i);
     out.d[r] = in.d;
     out.dmin[r] = in.m;
     for (size_t g = 0; g < kSuperCols / form.group; ++g) {
@@ -97,10 +130,10 @@ void round_group(const PackedShape& shape, const float* w, size_t n, size_t g, s
       shape.codes == Codes::q8 ? rtn8_group(w, n, codes) : rtn4_group(w, n, symmetric, codes);
   std::fill(codes + n, codes + shape.group, out.zero);
   if (symmetric) {
-    scale_at<ScaleF16>(scales, g).s[r] = out.scale;
+    struct_at<ScaleF16>(scales, g).s[r] = out.scale;
   } else {
-    scale_at<ScaleF16Zero>(scales, g).s[r] = out.scale;
-    scale_at<ScaleF16Zero>(scales, g).z[r] = out.zero;
+    struct_at<ScaleF16Zero>(scales, g).s[r] = out.scale;
+    struct_at<ScaleF16Zero>(scales, g).z[r] = out.zero;
   }
 }
 

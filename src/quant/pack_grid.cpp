@@ -2,205 +2,270 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/half.h"
-#include "quant/panel_stage.h"
 
 namespace nibble {
 namespace {
 
-// Eight codes travel in a 64-bit word, a byte each.
-
-/// The eight nibbles of a word, lowest first.
-uint64_t bytes_of_nibbles(uint32_t word) {
-  uint64_t x = word;
-  x = (x | x << 16) & 0x0000ffff0000ffffu;
-  x = (x | x << 8) & 0x00ff00ff00ff00ffu;
-  return (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
-}
-
-/// The eight rows of a word of awq_gemm: its low half holds 0, 2, 4, 6, its high half 1, 3, 5, 7.
-uint64_t bytes_of_awq(uint32_t word) {
-  const uint64_t in_order = bytes_of_nibbles(word);
-  uint64_t even = in_order & 0xffffffffu, odd = in_order >> 32;
-  even = (even | even << 16) & 0x0000ffff0000ffffu;
-  odd = (odd | odd << 16) & 0x0000ffff0000ffffu;
-  even = (even | even << 8) & 0x00ff00ff00ff00ffu;
-  odd = (odd | odd << 8) & 0x00ff00ff00ff00ffu;
-  return even | odd << 8;
-}
-
-/// Byte j of word i becomes byte i of word j.
-void transpose(std::array<uint64_t, 8>& x) {
-  const auto swap = [&](size_t i, size_t j, int shift, uint64_t mask) {
-    const uint64_t t = ((x[i] >> shift) ^ x[j]) & mask;
-    x[i] ^= t << shift;
-    x[j] ^= t;
-  };
-  for (size_t i = 0; i < 4; ++i) swap(i, i + 4, 32, 0x00000000ffffffffu);
-  for (const size_t i : {0, 1, 4, 5}) swap(i, i + 2, 16, 0x0000ffff0000ffffu);
-  for (const size_t i : {0, 2, 4, 6}) swap(i, i + 1, 8, 0x00ff00ff00ff00ffu);
-}
-
-// How each layout is read. `columns(row, k)` are the codes of columns k..k+7, k a multiple of 8,
-// and `rows(row, k)` those of rows row..row+7 of a column; each layout has what it can do fast.
-// `code(row, k)` is one of them.
+// A line of a panel is a 32-bit word for each of its 16 rows: eight codes of 4 bits, those of
+// columns 0, 4, 1, 5, 2, 6, 3, 7 from the lowest bits up, or four codes of 8 bits in order.
 
 uint32_t word_at(const std::byte* words, size_t i) {
   return load_as<uint32_t>(words + i * sizeof(uint32_t));
 }
 
-struct RowWords4 {
-  static constexpr bool kByRows = false;
-  const std::byte* words;
-  size_t line;
-  uint64_t columns(size_t row, size_t k) const {
-    return bytes_of_nibbles(word_at(words, row * line + k / 8));
-  }
-  uint8_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>((word_at(words, row * line + k / 8) >> (4 * (k % 8))) & 15);
+/// The bit at which column j of eight lies in the word of a line.
+constexpr unsigned line_shift(size_t j) {
+  return static_cast<unsigned>(j < 4 ? 8 * j : 8 * (j - 4) + 4);
+}
+
+/// Eight codes in order, from the lowest bits up, to the order of a line: a perfect shuffle.
+constexpr uint32_t to_line_order(uint32_t x) {
+  uint32_t t = (x ^ (x >> 8)) & 0x0000ff00u;
+  x ^= t ^ (t << 8);
+  t = (x ^ (x >> 4)) & 0x00f000f0u;
+  return x ^ t ^ (t << 4);
+}
+static_assert(to_line_order(0x76543210u) == 0x73625140u);
+
+/// From words of eight codes in order. Not in place: the compiler sees that nothing overlaps.
+void store_in_line_order(uint32_t (&x)[kPanelRows], uint32_t* out) {
+  for (uint32_t& word : x) word = to_line_order(word);
+  std::copy_n(x, kPanelRows, out);
+}
+
+/// Words of a column lie far apart, where the hardware does not look ahead. The address may lie
+/// behind the end.
+void fetch(const std::byte* base, size_t offset) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + offset));
+}
+
+/// The source rows of a panel: those of lanes 0..n-1.
+struct Rows {
+  const uint32_t* row;
+  size_t n;
+  bool follow;  // all 16 there, one after the other
+
+  explicit Rows(const GridPanel& panel)
+      : row(panel.rows), n(panel.n_rows), follow(panel.n_rows == kPanelRows) {
+    for (size_t r = 1; r < n; ++r) follow = follow && row[r] == row[0] + r;
   }
 };
 
-/// Codes of 8 bits lie in words as they lie in bytes.
-struct RowWords8 {
-  static constexpr bool kByRows = false;
+// The layouts. line(rows, k, out) writes the words of one line of columns from k; code(row, k) is
+// one code.
+
+struct RowWords4 {
+  static constexpr size_t kCols = 8;
   const std::byte* words;
-  size_t line;
-  uint64_t columns(size_t row, size_t k) const {
-    return load_as<uint64_t>(words + row * line * sizeof(uint32_t) + k);
+  size_t stride;
+  void line(const Rows& rows, size_t k, uint32_t* out) const {
+    uint32_t x[kPanelRows] = {};
+    for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(words, rows.row[r] * stride + k / 8);
+    store_in_line_order(x, out);
   }
-  uint8_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>(words[row * line * sizeof(uint32_t) + k]);
+  uint32_t code(size_t row, size_t k) const {
+    return (word_at(words, row * stride + k / 8) >> (4 * (k % 8))) & 15;
+  }
+};
+
+struct RowWords8 {
+  static constexpr size_t kCols = 4;
+  const std::byte* words;
+  size_t stride;
+  void line(const Rows& rows, size_t k, uint32_t* out) const {
+    for (size_t r = 0; r < rows.n; ++r) out[r] = word_at(words, rows.row[r] * stride + k / 4);
+  }
+  uint32_t code(size_t row, size_t k) const {
+    return static_cast<uint8_t>(words[row * stride * sizeof(uint32_t) + k]);
   }
 };
 
 struct ColumnWords4 {
-  static constexpr bool kByRows = true;
-  static constexpr size_t kRowUnit = 1;  // rows() starts at any row
+  static constexpr size_t kCols = 8;
   const std::byte* words;
-  size_t line;
-  uint64_t columns(size_t row, size_t k) const {
-    return bytes_of_nibbles(word_at(words, k / 8 * line + row));
+  size_t stride;
+  void line(const Rows& rows, size_t k, uint32_t* out) const {
+    const std::byte* from = words + k / 8 * stride * sizeof(uint32_t);
+    uint32_t x[kPanelRows] = {};
+    if (rows.follow) {
+      const size_t first = rows.row[0] * sizeof(uint32_t);
+      fetch(from, 8 * stride * sizeof(uint32_t) + first);
+      std::memcpy(x, from + first, sizeof x);
+    } else {
+      for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(from, rows.row[r]);
+    }
+    store_in_line_order(x, out);
   }
-  uint64_t rows(size_t row, size_t k) const {
-    uint64_t out = 0;
-    for (size_t r = 0; r < 8; ++r) out |= uint64_t{code(row + r, k)} << (8 * r);
-    return out;
+  /// Column j of the line is column k[j].
+  void permuted_line(const Rows& rows, const uint32_t* k, uint32_t* out) const {
+    uint32_t sum[kPanelRows] = {};
+    for (size_t j = 0; j < kCols; ++j) {
+      const std::byte* from = words + (k[j] / 8 * stride + rows.row[0]) * sizeof(uint32_t);
+      const unsigned shift = 4 * (k[j] % 8), to = line_shift(j);
+      for (size_t r = 0; r < kPanelRows; ++r) sum[r] |= ((word_at(from, r) >> shift) & 15) << to;
+    }
+    std::copy_n(sum, kPanelRows, out);
   }
-  uint8_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>((word_at(words, k / 8 * line + row) >> (4 * (k % 8))) & 15);
+  uint32_t code(size_t row, size_t k) const {
+    return (word_at(words, k / 8 * stride + row) >> (4 * (k % 8))) & 15;
   }
 };
 
 struct ColumnWords8 {
-  static constexpr bool kByRows = false;
+  static constexpr size_t kCols = 4;
   const std::byte* words;
-  size_t line;
-  uint64_t columns(size_t row, size_t k) const {
-    const size_t i = k / 4 * line + row;
-    return word_at(words, i) | uint64_t{word_at(words, i + line)} << 32;
+  size_t stride;
+  void line(const Rows& rows, size_t k, uint32_t* out) const {
+    for (size_t r = 0; r < rows.n; ++r) out[r] = word_at(words, k / 4 * stride + rows.row[r]);
   }
-  uint8_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>(words[(k / 4 * line + row) * sizeof(uint32_t) + k % 4]);
+  uint32_t code(size_t row, size_t k) const {
+    return static_cast<uint8_t>(words[(k / 4 * stride + row) * sizeof(uint32_t) + k % 4]);
   }
 };
 
 struct AwqGemm {
-  static constexpr bool kByRows = true;
-  static constexpr size_t kRowUnit = 8;
+  static constexpr size_t kCols = 8;
   const std::byte* words;
-  size_t line;
-  uint64_t rows(size_t row, size_t k) const {
-    return bytes_of_awq(word_at(words, k * line + row / 8));
+  size_t stride;
+  void line(const Rows& rows, size_t k, uint32_t* out) const {
+    for (size_t r = 0; r < rows.n; ++r) {
+      out[r] = 0;
+      for (size_t j = 0; j < kCols; ++j) out[r] |= code(rows.row[r], k + j) << line_shift(j);
+    }
   }
-  uint8_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>((word_at(words, k * line + row / 8) >> kAwqShifts[row % 8]) & 15);
+  uint32_t code(size_t row, size_t k) const {
+    return (word_at(words, k * stride + row / 8) >> kAwqShifts[row % 8]) & 15;
   }
 };
 
 struct AwqFast {
-  static constexpr bool kByRows = false;
+  static constexpr size_t kCols = 8;
   const std::byte* halves;
-  size_t line;
-  /// Of the eight elements that hold columns k / 32 * 32 .. + 31 of a row, the first.
-  const std::byte* at(size_t row, size_t k) const {
-    const size_t element = row / 4 * line + k / 64 * 64 + row % 4 * 16 + k % 64 / 32 * 8;
-    return halves + element * sizeof(uint16_t);
-  }
-  uint64_t columns(size_t row, size_t k) const {
-    const std::byte* first = at(row, k);
-    const auto four = [&](const std::byte* p) {
-      uint64_t x = load_as<uint64_t>(p) >> (k % 32 / 8 * 4) & 0x000f000f000f000fu;
+  size_t stride;
+  void line(const Rows& rows, size_t k, uint32_t* out) const {
+    const size_t shift = k % 32 / 8 * 4;
+    for (size_t r = 0; r < rows.n; ++r) {
+      const std::byte* from = at(rows.row[r], k);
+      const uint64_t low = (load_as<uint64_t>(from) >> shift) & 0x000f000f000f000fu;
+      const uint64_t high = (load_as<uint64_t>(from + 8) >> shift) & 0x000f000f000f000fu;
+      uint64_t x = low | high << 4;  // columns j and 4 + j in the low byte of each 16 bits
       x = (x | x >> 8) & 0x0000ffff0000ffffu;
-      return (x | x >> 16) & 0x00000000ffffffffu;
-    };
-    return four(first) | four(first + 8) << 32;
+      out[r] = static_cast<uint32_t>(x | x >> 16);
+    }
   }
-  uint8_t code(size_t row, size_t k) const {
+  uint32_t code(size_t row, size_t k) const {
     const uint16_t x = load_as<uint16_t>(at(row, k) + k % 8 * sizeof(uint16_t));
-    return static_cast<uint8_t>((x >> (k % 32 / 8 * 4)) & 15);
+    return (x >> (k % 32 / 8 * 4)) & 15u;
+  }
+
+ private:
+  /// The first of the eight elements that hold columns k / 32 * 32 .. + 31 of a row.
+  const std::byte* at(size_t row, size_t k) const {
+    return halves +
+           (row / 4 * stride + k / 64 * 64 + row % 4 * 16 + k % 64 / 32 * 8) * sizeof(uint16_t);
   }
 };
 
-/// Whether rows 8 i .. 8 i + 7 of the panel lie one after the other in the source, from a multiple
-/// of `unit`.
-bool eight_rows_follow(const GridPanel& panel, size_t i, size_t unit) {
-  if (8 * i + 8 > panel.n_rows || panel.rows[8 * i] % unit != 0) return false;
-  for (size_t r = 1; r < 8; ++r)
-    if (panel.rows[8 * i + r] != panel.rows[8 * i] + r) return false;
-  return true;
-}
-
-/// The codes of n packed columns from c0; column c is source column `source(c)`.
-template <class Layout, class Source>
-void stage_rows(const Layout& layout, const GridPanel& panel, size_t i, size_t c0, size_t n,
-                const Source& source, Stage<uint8_t>& stage) {
-  if constexpr (Layout::kByRows) {
-    if (eight_rows_follow(panel, i, Layout::kRowUnit)) {
-      for (size_t c = 0; c < n; c += 8) {
-        std::array<uint64_t, 8> block;
-        for (size_t j = 0; j < 8; ++j)
-          block[j] = layout.rows(panel.rows[8 * i], source(c0 + c + j));
-        transpose(block);
-        for (size_t r = 0; r < 8; ++r) store_as(&stage.rows[8 * i + r][c], block[r]);
-      }
-      return;
-    }
-  }
-  for (size_t r = 8 * i; r < std::min(panel.n_rows, 8 * i + 8); ++r)
-    for (size_t c = 0; c < n; ++c) stage.rows[r][c] = layout.code(panel.rows[r], source(c0 + c));
-}
-
+/// One line whose column j is column k[j] of the source.
 template <class Layout>
-void stage_codes(const GridSource& grid, const Layout& layout, const GridPanel& panel, size_t c0,
-                 size_t n, Stage<uint8_t>& stage) {
-  if (!grid.column_order.empty()) {
-    const uint32_t* order = grid.column_order.data();
-    for (size_t i = 0; i < 2; ++i)
-      stage_rows(
-          layout, panel, i, c0, n, [order](size_t c) { return order[c]; }, stage);
-  } else if constexpr (requires { layout.columns(0, 0); }) {
-    for (size_t r = 0; r < panel.n_rows; ++r)
-      for (size_t c = 0; c < n; c += 8)
-        store_as(&stage.rows[r][c], layout.columns(panel.rows[r], c0 + c));
-  } else {
-    for (size_t i = 0; i < 2; ++i)
-      stage_rows(
-          layout, panel, i, c0, n, [](size_t c) { return c; }, stage);
+void permuted_line(const Layout& layout, const Rows& rows, const uint32_t* k, uint32_t* out) {
+  if constexpr (requires { layout.permuted_line(rows, k, out); }) {
+    if (rows.follow) return layout.permuted_line(rows, k, out);
+  }
+  for (size_t r = 0; r < rows.n; ++r) {
+    out[r] = 0;
+    for (size_t j = 0; j < Layout::kCols; ++j)
+      out[r] |= layout.code(rows.row[r], k[j]) << (Layout::kCols == 8 ? line_shift(j) : 8 * j);
   }
 }
 
+uint32_t* line_at(const GridPanel& panel, size_t i) {
+  return reinterpret_cast<uint32_t*>(panel.codes + i * kLineBytes);
+}
+
+/// In steps of columns, so that panels side by side find each other's cache lines and pages.
 template <class Layout>
 void pack_codes(const GridSource& grid, const PackedShape& shape, const Layout& layout,
                 std::span<const GridPanel> panels) {
-  Stage<uint8_t> stage;
-  for (size_t c0 = 0; c0 < shape.cols; c0 += kStep) {
-    const size_t n = std::min<size_t>(kStep, shape.cols - c0);
+  constexpr size_t kStep = 256;
+  const uint32_t* order = grid.column_order.empty() ? nullptr : grid.column_order.data();
+  for (size_t c0 = 0; c0 < shape.cols; c0 += kStep)
     for (const GridPanel& panel : panels) {
-      if (panel.n_rows < kPanelRows) stage = {};
-      stage_codes(grid, layout, panel, c0, n, stage);
-      write_lines(shape.codes, stage, n, panel.codes + c0 * column_bytes(shape.codes));
+      const Rows rows(panel);
+      for (size_t c = c0; c < std::min<size_t>(c0 + kStep, shape.cols); c += Layout::kCols) {
+        uint32_t* out = line_at(panel, c / Layout::kCols);
+        if (order)
+          permuted_line(layout, rows, order + c, out);
+        else
+          layout.line(rows, c, out);
+      }
+    }
+}
+
+// awq_gemm: eight words of eight rows are an 8 x 8 matrix of nibbles, to be transposed. All panels
+// at once: their words fill a cache line of the source.
+
+constexpr size_t kBlocks = kGridPanels * 2;   // of eight rows
+using Block = std::array<uint32_t, kBlocks>;  // one word of each
+
+/// Nibble j of word i becomes nibble i of word j, in all blocks.
+void transpose(std::array<Block, 8>& x) {
+  const auto swap = [&](size_t i, size_t j, int shift, uint32_t mask) {
+    for (size_t b = 0; b < kBlocks; ++b) {
+      const uint32_t t = ((x[i][b] >> shift) ^ x[j][b]) & mask;
+      x[i][b] ^= t << shift;
+      x[j][b] ^= t;
+    }
+  };
+  for (const size_t i : {0, 1, 2, 3}) swap(i, i + 4, 16, 0x0000ffffu);
+  for (const size_t i : {0, 1, 4, 5}) swap(i, i + 2, 8, 0x00ff00ffu);
+  for (const size_t i : {0, 2, 4, 6}) swap(i, i + 1, 4, 0x0f0f0f0fu);
+}
+
+/// Whether the rows of the panels are whole words, in blocks of eight; word[b] is that of block b.
+bool find_blocks(std::span<const GridPanel> panels, std::array<size_t, kBlocks>& word,
+                 size_t& n_blocks) {
+  n_blocks = 0;
+  for (const GridPanel& panel : panels)
+    for (size_t r = 0; r < panel.n_rows; r += 8) {
+      if (panel.rows[r] % 8 != 0 || r + 8 > panel.n_rows) return false;
+      for (size_t i = 1; i < 8; ++i)
+        if (panel.rows[r + i] != panel.rows[r] + i) return false;
+      word[n_blocks++] = panel.rows[r] / 8;
+    }
+  return true;
+}
+
+void pack_awq_gemm(const GridSource& grid, const PackedShape& shape,
+                   std::span<const GridPanel> panels) {
+  std::array<size_t, kBlocks> word{};
+  size_t n_blocks = 0;
+  if (!find_blocks(panels, word, n_blocks))
+    return pack_codes(grid, shape, AwqGemm{grid.codes, grid.line}, panels);
+  bool follow = n_blocks == kBlocks;
+  for (size_t b = 1; b < n_blocks; ++b) follow = follow && word[b] == word[0] + b;
+  // Column j of eight goes to nibble line_shift(j) / 4; row i comes from nibble kAwqShifts[i] / 4.
+  const size_t line_bytes = grid.line * sizeof(uint32_t), first = word[0] * sizeof(uint32_t);
+  const size_t ahead = 32 * line_bytes + first;
+  std::array<Block, 8> x{};
+  for (size_t k = 0; k < shape.cols; k += 8) {
+    for (size_t j = 0; j < 8; ++j) {
+      const std::byte* from = grid.codes + (k + j) * line_bytes;
+      fetch(from, ahead);  // 64 bytes that may straddle two cache lines
+      fetch(from, ahead + sizeof(Block) - 1);
+      Block& to = x[line_shift(j) / 4];
+      if (follow)
+        std::memcpy(to.data(), from + first, sizeof(Block));
+      else
+        for (size_t b = 0; b < n_blocks; ++b) to[b] = word_at(from, word[b]);
+    }
+    transpose(x);
+    for (size_t b = 0; b < n_blocks; ++b) {
+      uint32_t* out = line_at(panels[b / 2], k / 8) + b % 2 * 8;
+      for (size_t i = 0; i < 8; ++i) out[i] = x[kAwqShifts[i] / 4][b];
     }
   }
 }
@@ -220,6 +285,11 @@ float scale_value(const GridSource::Scales& scales, size_t i) {
 uint16_t scale_bits(const GridSource::Scales& scales, size_t i) {
   if (scales.type == DType::f16) return load_as<uint16_t>(scales.data + i * sizeof(uint16_t));
   return float_to_half(scale_value(scales, i));
+}
+
+template <class T>
+T& scale_at(uint8_t* scales, size_t i) {
+  return reinterpret_cast<T*>(scales)[i];
 }
 
 /// The scale of packed group `to` of one lane, from group `from` of the source.
@@ -275,7 +345,7 @@ void pack_grid(const GridSource& grid, const PackedShape& shape,
                      : pack(ColumnWords4{grid.codes, grid.line});
       break;
     case CodeLayout::awq_gemm:
-      pack(AwqGemm{grid.codes, grid.line});
+      pack_awq_gemm(grid, shape, panels);
       break;
     case CodeLayout::awq_fast:
       pack(AwqFast{grid.codes, grid.line});
