@@ -261,8 +261,13 @@ void templates_of_models() {
   check_eq(style_of(read_vocabulary_from_directory(shared("data/hf/llama-3"))), "llama3");
   check_eq(style_of(read_vocabulary_from_directory(shared("data/hf/qwen2.5"))), "qwen2.5");
   check_eq(style_of(read_vocabulary_from_directory(shared("model/nibble-chat"))), "nibble");
-  const std::string phi3 = shared("data/vocab/ggml-vocab-phi-3.gguf");
-  check_eq(style_of(read_vocabulary(open_checkpoint(phi3))), "phi3");
+  // Phi-3's first template leaves system prompts out.
+  const Vocabulary phi3 =
+      read_vocabulary(open_checkpoint(shared("data/vocab/ggml-vocab-phi-3.gguf")));
+  check_eq(style_of(phi3), "custom");
+  check_eq(text_of(ChatTemplate(make_tokenizer(phi3)).render(kTwoTurns)),
+           "<s><|user|>\nBe kind.\n\nHi<|end|>\n<|assistant|>\nHello!<|end|>\n<|user|>\nBye"
+           "<|end|>\n<|assistant|>\n");
 }
 
 void is_fast() {

@@ -146,6 +146,8 @@ void errors_name_the_line() {
               "line 2: it refuses the conversation: No tools");
   check_error([] { render("{% macro m() %}\n{{ 1 + none }}{% endmacro %}\n{{ m() }}"); },
               "line 2: \"+\" does not work for an integer and none");
+  check_error([] { render("{{ raise_exception('a\x1b[31m\x9b\xc2\x9b') }}"); },
+              "conversation: a [31m\xef\xbf\xbd ");
   check_error([] { render("{{ 'x'|wrong }}"); }, "there is no filter \"wrong\"");
   check_error([] { render("{{ [].append(1) }}"); }, "may not change a list");
   check_error([] { render("{% include 'x' %}"); }, "no other templates");
