@@ -11,8 +11,9 @@ set(allowed_load base public)
 set(allowed_text load base public)
 set(allowed_quant load base kernels public)
 set(allowed_model quant load text base kernels public)
+set(allowed_awq model quant load text base kernels public)
 set(allowed_chat model text base public)
-set(allowed_tools chat model quant load text base kernels public)
+set(allowed_tools awq chat model quant load text base kernels public)
 
 file(GLOB kernel_headers RELATIVE ${ROOT}/kernels ${ROOT}/kernels/*.h)
 file(GLOB files RELATIVE ${ROOT} ${ROOT}/include/nibble/* ${ROOT}/kernels/*.* ${ROOT}/src/*/*.*

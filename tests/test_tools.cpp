@@ -324,8 +324,8 @@ void quantize_refusals() {
   check_refused({"quantize", model.path(), model.file("./model.bin")}, 1, "is the input itself");
   check(read_file(model.path()) == before, "the input is as it was");
   check_refused({"quantize", model.path()}, 2, "IN and OUT");
-  check_refused({"quantize", model.path(), out, "--method", "awq"}, 2, "none of rtn");
-  check_refused({"quantize", model.path(), out, "--format", "awq"}, 2, "none of nib");
+  check_refused({"quantize", model.path(), out, "--method", "magic"}, 2, "none of rtn");
+  check_refused({"quantize", model.path(), out, "--format", "onnx"}, 2, "none of nib");
   check_refused({"quantize", model.path(), out, "--group", "48"}, 2, "none of 32, 64, 128");
   check_refused({"quantize", model.path(), out, "--weights", "q3"}, 2, "none of auto, q4");
   check_refused({"quantize", model.file("none.bin"), out}, 1, "none.bin");

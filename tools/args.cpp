@@ -95,10 +95,8 @@ fs::path executable_path() {
 #endif
 }
 
-constexpr const char* kBundledModel = "models/nibble-chat.nib";
-
-/// The bundled model, or an empty path.
-fs::path find_bundled_model() {
+/// A file of models/, or an empty path.
+fs::path find_bundled(const std::string& name) {
   std::vector<fs::path> folders;
   const fs::path executable = executable_path();
   if (!executable.empty()) folders.push_back(executable.parent_path() / "../share/nibble");
@@ -114,8 +112,8 @@ fs::path find_bundled_model() {
 #endif
   for (const fs::path& place : folders) {
     std::error_code error;
-    fs::path model = place / kBundledModel;
-    if (fs::is_regular_file(model, error)) return model.lexically_normal();
+    fs::path file = place / "models" / name;
+    if (fs::is_regular_file(file, error)) return file.lexically_normal();
   }
   return {};
 }
@@ -439,10 +437,16 @@ std::string resolve_model_path(const CommonOptions& options, std::vector<std::st
     return path;
   }
   if (std::string path = environment("NIBBLE_MODEL"); !path.empty()) return path;
-  const fs::path bundled = find_bundled_model();
+  const fs::path bundled = find_bundled("nibble-chat.nib");
   if (!bundled.empty()) return bundled.string();
   throw Error("model", "none is given, and the bundled one is not installed",
               "give a path, or set NIBBLE_MODEL");
+}
+
+std::string bundled_file(const std::string& name) {
+  const fs::path path = find_bundled(name);
+  if (path.empty()) throw Error(name, "is not installed with Nibble", "name a file of your own");
+  return path.string();
 }
 
 Progress progress_bar(const std::string& title) {

@@ -111,6 +111,10 @@ SamplerOptions merged_sampling(const Model& model, const CommonOptions& options)
 /// tree of a build tree). Throws Error if there is none.
 std::string resolve_model_path(const CommonOptions& options, std::vector<std::string>& arguments);
 
+/// The path of a file that comes with Nibble, in models/: found as the bundled model is. Throws
+/// Error if it is not there.
+std::string bundled_file(const std::string& name);
+
 /// A bar on standard error, from the second second on, until the function is destroyed; empty if
 /// that is no terminal.
 Progress progress_bar(const std::string& title);

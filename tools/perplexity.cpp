@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "load/json.h"
 #include "text/chat_template.h"
+#include "text/messages.h"
 
 namespace nibble::tools {
 namespace {
@@ -128,33 +129,6 @@ Result score_text(const Model& model, const Request& request, const std::string&
   return result;
 }
 
-std::string_view stripped(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n\v\f";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
-
-std::vector<Message> read_messages(const Json& list, const std::string& where) {
-  std::vector<Message> messages;
-  for (const Json& entry : list.as_array(where)) {
-    const Json* role = entry.find("role");
-    const Json* content = entry.find("content");
-    if (!role || !content) throw Error(where, "a message lacks \"role\" or \"content\"");
-    Message message;
-    const std::string& name = role->as_string(where);
-    if (name == "system")
-      message.role = Role::system;
-    else if (name == "assistant")
-      message.role = Role::assistant;
-    else if (name != "user")
-      throw Error(where, "the role is \"" + name + "\", expected system, user or assistant");
-    message.content = content->as_string(where);
-    messages.push_back(std::move(message));
-  }
-  return messages;
-}
-
 /// The lines of a .jsonl: conversations are scored, questions are asked.
 class LineScorer {
  public:
@@ -244,13 +218,8 @@ class LineScorer {
 Result score_lines(const Model& model, const Request& request, const std::string& text,
                    const std::string& path) {
   std::vector<std::pair<std::string_view, size_t>> lines;  // text and number
-  size_t number = 0;
-  for (size_t pos = 0; pos < text.size(); ++number) {
-    const size_t end = std::min(text.find('\n', pos), text.size());
-    const std::string_view line = std::string_view(text).substr(pos, end - pos);
-    pos = end + 1;
-    if (!stripped(line).empty()) lines.emplace_back(line, number + 1);
-  }
+  for_each_line(text,
+                [&](std::string_view line, size_t number) { lines.emplace_back(line, number); });
   if (request.n_lines > 0)
     lines.resize(std::min(lines.size(), static_cast<size_t>(request.n_lines)));
 

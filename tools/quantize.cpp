@@ -19,7 +19,19 @@ void refuse_overwriting_input(const Checkpoint& in, const std::string& out) {
   }
 }
 
-/// Returns the exit status. An interrupt makes quantize() remove what it has written.
+/// "4 min", "35 s": a time left.
+std::string time_text(double seconds) {
+  return seconds < 90 ? format("%.0f s", seconds) : format("%.0f min", seconds / 60);
+}
+
+void print_layer(const QuantizedLayer& layer) {
+  std::fprintf(stderr, "layer %d of %d: error %.4f%% -> %.4f%%, %.1f s; about %s left\n",
+               layer.layer + 1, layer.n_layers, 100 * layer.error_before, 100 * layer.error_after,
+               layer.seconds, time_text(layer.seconds_left).c_str());
+}
+
+/// Returns the exit status. An interrupt makes quantize() remove what it has written, but for the
+/// finished layers that --resume goes on with.
 int run_interruptible(const std::string& in, const std::string& out, uint64_t bytes_before,
                       QuantizeOptions options) {
   std::atomic<bool> stopped = false;
@@ -28,35 +40,82 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   options.progress = [&, bar = progress_bar("quantizing")](double done) {
     return (!bar || bar(done)) && !stopped;
   };
+  if (options.needs_calibration()) options.on_layer = print_layer;
   try {
     const QuantizeResult result = quantize(in, out, options);
+    for (const std::string& note : result.notes)
+      std::fprintf(stderr, "%s\n", printable(note).c_str());
     std::fprintf(stderr, "%s: %s -> %s, %.2f bits per weight, %.1f s\n", out.c_str(),
                  bytes_text(bytes_before).c_str(), bytes_text(result.info.file_bytes).c_str(),
                  result.info.bits_per_weight, result.seconds);
   } catch (const Error&) {
     if (!stopped) throw;
+    if (options.needs_calibration())
+      std::fprintf(stderr, "%s.part holds the finished layers: --resume goes on with them\n",
+                   out.c_str());
     return interrupted_status(scope.signal());
   }
   return 0;
+}
+
+struct Method {
+  bool scales = false;
+  Rounding rounding = Rounding::nearest;
+};
+
+std::function<void(const std::string&)> to_method(Method& target) {
+  return [&target](const std::string& value) {
+    target = {};
+    for (const std::string& step : split_list(value, "+")) {
+      if (step == "rtn" && value == "rtn") continue;
+      if (step == "awq")
+        target.scales = true;
+      else if (step == "clip")
+        target.rounding = Rounding::clip;
+      else if (step == "importance")
+        target.rounding = Rounding::importance;
+      else if (step == "gptq")
+        target.rounding = Rounding::compensated;
+      else
+        throw UsageError("\"" + value + "\" is none of rtn, awq, awq+clip, awq+importance, " +
+                         "awq+gptq, clip, importance, gptq");
+    }
+  };
 }
 
 }  // namespace
 
 int run_quantize(std::span<const std::string> args) {
   QuantizeOptions options;
-  int method = 0, file_format = 0;
+  Method method;
   Flags flags("quantize IN OUT",
-              "Writes the model IN as one packed .nib file OUT. Weights that are quantized already "
+              "Writes the model IN with 4-bit weights as OUT. Weights that are quantized already "
               "keep their own grid.");
-  flags.add(
-      {"--method", "NAME", "rtn: round to nearest", "rtn", to_choice<int>(method, {{"rtn", 0}})});
+  flags.add({"--method", "NAME",
+             "rtn: round to nearest; awq: with activation-aware scales; awq+clip, awq+importance, "
+             "awq+gptq: and rounding by the error of the outputs",
+             "rtn", to_method(method)});
   flags.add({"--weights", "TYPE",
              "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32", "auto",
              to_weight_type(options.weights)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});
   flags.add({"--sym", "", "no zero points", "", to_switch(options.symmetric)});
-  flags.add({"--format", "NAME", "nib", "nib", to_choice<int>(file_format, {{"nib", 0}})});
+  flags.add({"--format", "NAME",
+             "nib: one file for Nibble; awq: a Hugging Face directory for vLLM and transformers",
+             "nib",
+             to_choice<QuantizeFormat>(
+                 options.format, {{"nib", QuantizeFormat::nib}, {"awq", QuantizeFormat::awq}})});
+  flags.section("Calibration (all methods but rtn)");
+  flags.add({"--calibration", "FILE",
+             "a text, or a .jsonl of {\"messages\": [...]} and {\"text\": ...}",
+             "a text of Nibble's", to_string(options.calibration)});
+  flags.add({"--samples", "N", "windows of the text to use at most",
+             std::to_string(options.samples), to_int(options.samples, 1, 1 << 20)});
+  flags.add({"--window", "N", "tokens of a window at most", std::to_string(options.window),
+             to_int(options.window, 2, 4096)});
+  flags.add({"--resume", "", "go on with the finished layers of an interrupted run", "",
+             to_switch(options.resume)});
   flags.add({"-t, --threads", "N", "threads; 0: the performance cores", "0",
              to_int(options.threads, 0, kMaxThreads)});
   const auto arguments = flags.parse(args);
@@ -64,6 +123,10 @@ int run_quantize(std::span<const std::string> args) {
   if (arguments->size() != 2)
     throw UsageError("quantize takes IN and OUT, found " + std::to_string(arguments->size()) +
                      " arguments");
+  options.scales = method.scales;
+  options.rounding = method.rounding;
+  if (options.needs_calibration() && options.calibration.empty())
+    options.calibration = bundled_file("calibration.txt");
 
   const std::string& in = (*arguments)[0];
   const std::string& out = (*arguments)[1];

@@ -1,10 +1,35 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 
 #include "nibble/model.h"
 
 namespace nibble {
+
+/// How weights find their codes.
+enum class Rounding : uint8_t {
+  nearest,      // the grid from the least to the greatest weight of a group
+  clip,         // AWQ's: a symmetric limit, by the error of the outputs of each group
+  importance,   // scale and zero point by the error weighted with the square of the inputs
+  compensated,  // GPTQ: as importance, and the error of a column moves to those not yet rounded
+};
+
+enum class QuantizeFormat : uint8_t {
+  nib,  // one .nib file
+  awq,  // a Hugging Face directory as AutoAWQ writes it ("gemm"), for vLLM and transformers
+};
+
+/// A layer that has been quantized with calibration.
+struct QuantizedLayer {
+  int layer = 0, n_layers = 0;
+  /// Squared error of the layer's matrix products relative to the products, mean over the matrices:
+  /// rounded to nearest without scales, and as written.
+  double error_before = 0, error_after = 0;
+  double seconds = 0;       // that it took
+  double seconds_left = 0;  // for the other layers, about
+};
 
 struct QuantizeOptions {
   WeightType weights = WeightType::automatic;
@@ -12,16 +37,33 @@ struct QuantizeOptions {
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
   int threads = 0;         // 0: the performance cores this process may use
   Progress progress = {};
+
+  /// Activation-aware scales (AWQ, arXiv 2306.00978) from a calibration text, folded into what
+  /// precedes each matrix.
+  bool scales = false;
+  Rounding rounding = Rounding::nearest;
+  QuantizeFormat format = QuantizeFormat::nib;  // awq: with scales or without
+
+  // Of scales, and of any rounding but nearest:
+  std::string calibration = {};  // a text, or .jsonl of {"messages": [...]} and {"text": ...}
+  int samples = 256;             // windows of the text to use at most, spread evenly
+  int window = 512;              // tokens of a window at most
+  bool resume = false;           // go on with the finished layers in OUT.part
+  std::function<void(const QuantizedLayer&)> on_layer = {};
+
+  bool needs_calibration() const { return scales || rounding != Rounding::nearest; }
 };
 
 struct QuantizeResult {
-  ModelInfo info;  // of the file written
+  ModelInfo info;  // of what was written
   double seconds = 0;
+  std::vector<std::string> notes;  // what a user should know, one line each
 };
 
-/// Reads any model that Model() reads, but for .nib files, and writes it as one .nib file,
-/// unquantized weights rounded to nearest. The file appears under its name only when complete.
-/// Throws Error.
+/// Reads any model that Model() reads, but for .nib files, and writes it quantized. The output
+/// appears under its name only when complete. With calibration, finished layers are kept beside it
+/// in the folder OUT.part until then; an interrupted run leaves the folder for `resume`. Throws
+/// Error.
 NIBBLE_API QuantizeResult quantize(const std::string& in, const std::string& out,
                                    const QuantizeOptions& options = {});
 

@@ -72,10 +72,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
   rule.weights = options.weights;
   rule.group = checked_group(options.group);
   Checkpoint checkpoint = open_checkpoint(path);
-  model->config = read_config(checkpoint);
-  model->sampling = read_sampling(checkpoint);
-  read_tokenizer(checkpoint, *model);
-  model->rope_frequencies = rope_frequencies(model->config);
+  read_metadata(checkpoint, *model);
   if (checkpoint.format == FileFormat::nib) {
     map_weights(checkpoint, model->config, model->weights);
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
@@ -111,6 +108,13 @@ std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options) {
   model->threads_batch = thread_count(options.threads_batch, model->threads, "threads_batch");
   model->pool = std::make_unique<ThreadPool>(std::max(model->threads, model->threads_batch));
   return model;
+}
+
+void read_metadata(const Checkpoint& checkpoint, ModelImpl& model) {
+  model.config = read_config(checkpoint);
+  model.sampling = read_sampling(checkpoint);
+  read_tokenizer(checkpoint, model);
+  model.rope_frequencies = rope_frequencies(model.config);
 }
 
 void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes) {

@@ -83,9 +83,9 @@ NibMatrices read_nib_matrices(const Checkpoint& checkpoint) {
   return out;
 }
 
-void write_nib(const std::string& path, const Checkpoint& source, const Config& config,
-               const SamplerOptions& sampling, const WeightPlan& plan,
-               const std::string& vocabulary, ThreadPool& pool, const Progress& progress) {
+void write_nib(const std::string& path, const Config& config, const SamplerOptions& sampling,
+               const WeightPlan& plan, const std::string& vocabulary, const MatrixWriter& pack,
+               const Progress& progress) {
   using Entry = SafetensorsWriter::Entry;
   std::vector<Entry> entries;
   Json::Object matrices;
@@ -121,9 +121,8 @@ void write_nib(const std::string& path, const Checkpoint& source, const Config& 
       throw Error(path, "writing was cancelled");
     const size_t bytes = packed_layout(m.shape, m.name).total_bytes();
     std::memset(buffer.data(), 0, bytes);
-    pack_matrix(m, buffer.data(), pool);
+    pack(m, {buffer.data(), bytes});
     writer.write({buffer.data(), bytes});
-    release(source, m.source);
     done += bytes;
   }
   for (const auto& [name, values] : plan.vectors) writer.write(bytes_of(*values));

@@ -9,7 +9,9 @@
 //                  beside it: NAME.order, U32 [cols], see PackedMatrix::column_order
 #pragma once
 
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 
 #include "load/checkpoint.h"
@@ -30,10 +32,13 @@ using NibMatrices = std::map<std::string, NibMatrix, std::less<>>;
 /// The table of matrices of a .nib checkpoint. Throws Error.
 NibMatrices read_nib_matrices(const Checkpoint& checkpoint);
 
-/// Packs every matrix of `plan` and writes the file, one matrix in memory at a time.
+/// Writes the bytes of one planned matrix into `out` (total_bytes() of its layout, zero before).
+using MatrixWriter = std::function<void(const PlannedMatrix&, std::span<std::byte> out)>;
+
+/// Writes the file, one matrix in memory at a time: `pack` gives its bytes.
 /// `vocabulary` is the JSON text to store; empty: none.
-void write_nib(const std::string& path, const Checkpoint& source, const Config& config,
-               const SamplerOptions& sampling, const WeightPlan& plan,
-               const std::string& vocabulary, ThreadPool& pool, const Progress& progress);
+void write_nib(const std::string& path, const Config& config, const SamplerOptions& sampling,
+               const WeightPlan& plan, const std::string& vocabulary, const MatrixWriter& pack,
+               const Progress& progress);
 
 }  // namespace nibble

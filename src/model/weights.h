@@ -58,7 +58,7 @@ struct PlannedMatrix {
 struct WeightPlan {
   std::vector<PlannedMatrix> matrices;
   /// Names and values of the vectors, for writing; they point into the Weights.
-  std::vector<std::pair<std::string, const std::vector<float>*>> vectors;
+  std::vector<std::pair<std::string, std::vector<float>*>> vectors;
 };
 
 struct QuantizeRule {

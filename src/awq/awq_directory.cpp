@@ -1,0 +1,311 @@
+#include "awq/awq_directory.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "awq/calibrated.h"
+#include "base/half.h"
+#include "load/safetensors_writer.h"
+#include "model/families.h"
+#include "nibble/error.h"
+#include "quant/awq_format.h"
+
+namespace nibble {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kShardBytes = uint64_t{5} << 30;
+constexpr std::string_view kWeight = ".weight";
+
+// What a Hugging Face directory holds beside the weights and config.json.
+constexpr const char* kCopied[] = {
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "LICENSE",
+    "USE_POLICY.md",
+};
+
+std::vector<uint16_t> to_halves(std::span<const float> values) {
+  std::vector<uint16_t> out(values.size());
+  std::transform(values.begin(), values.end(), out.begin(), float_to_half);
+  return out;
+}
+
+// Tensors that are written together, and how to make their bytes, in order.
+struct Unit {
+  std::vector<SafetensorsWriter::Entry> entries;
+  std::function<void(SafetensorsWriter&)> write;
+  uint64_t size() const {
+    uint64_t total = 0;
+    for (const auto& entry : entries) total += entry.bytes;
+    return total;
+  }
+};
+
+// The codes, scales and zeros of a packed matrix, rows in the order of the file.
+struct Grid {
+  std::vector<uint8_t> codes, zeros;
+  std::vector<uint16_t> scales;
+};
+
+Grid grid_of(const PlannedMatrix& m, const PackedView& view, ThreadPool& pool) {
+  const size_t cols = m.shape.cols, groups = cols / m.shape.group;
+  Grid out;
+  out.codes.resize(m.shape.rows * cols);
+  out.zeros.resize(m.shape.rows * groups);
+  out.scales.resize(m.shape.rows * groups);
+  pool.run(m.shape.rows, [&](size_t n, int) {
+    const size_t panel = n / kPanelRows, r = n % kPanelRows;
+    const size_t row = m.rows.source_row(static_cast<uint32_t>(n));
+    const uint8_t* lines = view.codes + panel * view.code_stride + 4 * r;
+    for (size_t c = 0; c < cols; ++c)
+      out.codes[row * cols + c] =
+          (lines[c * 8 / kLineBytes * kLineBytes + c % 4] >> (c % 8 < 4 ? 0 : 4)) & 15;
+    const uint8_t* scales = view.scales + panel * view.scale_stride;
+    for (size_t g = 0; g < groups; ++g) {
+      const bool zero = m.shape.scheme == Scheme::f16_zero;
+      out.scales[row * groups + g] = zero ? reinterpret_cast<const ScaleF16Zero*>(scales)[g].s[r]
+                                          : reinterpret_cast<const ScaleF16*>(scales)[g].s[r];
+      out.zeros[row * groups + g] =
+          zero ? reinterpret_cast<const ScaleF16Zero*>(scales)[g].z[r] : m.shape.zero;
+    }
+  });
+  return out;
+}
+
+std::string file_name(const PlannedMatrix& m) { return m.source.tensors.front()->name; }
+
+// "blk.3.attn_norm.weight" -> "model.layers.3.input_layernorm.weight"
+std::string hugging_face_name(const Config& config, const std::string& name) {
+  const std::string number = std::to_string(layer_of(name));
+  const auto numbered = [&](std::string pattern) {
+    if (const size_t at = pattern.find('#'); at != std::string::npos)
+      pattern.replace(at, 1, number);
+    return pattern;
+  };
+  const Family* family = find_family_gguf(config.architecture);
+  if (family)
+    for (const SlotName& slot : family->slots)
+      if (numbered(slot.gguf) == name) return numbered(slot.hugging_face);
+  throw Error(name, "has no name in a Hugging Face directory");
+}
+
+class DirectoryWriter {
+ public:
+  DirectoryWriter(const Checkpoint& checkpoint, const ModelImpl& model, const WeightPlan& plan,
+                  const std::function<std::span<const std::byte>(const PlannedMatrix&)>& packed)
+      : checkpoint_(checkpoint), model_(model), packed_(packed) {
+    for (const PlannedMatrix& m : plan.matrices)
+      if (layer_of(m.name) >= 0) matrix(m);
+    for (const auto& [name, values] : plan.vectors)
+      if (layer_of(name) >= 0) vector(hugging_face_name(model.config, name), *values);
+    for (const TensorView& tensor : checkpoint.tensors)
+      if (!replaced_.contains(tensor.name)) copy(tensor);
+  }
+
+  /// Names of linear layers that are not quantized.
+  const std::vector<std::string>& unquantized() const { return unquantized_; }
+
+  void write(const std::string& directory) const {
+    std::vector<std::vector<const Unit*>> shards(1);
+    uint64_t size = 0;
+    for (const Unit& unit : units_) {
+      if (size > 0 && size + unit.size() > kShardBytes) {
+        shards.emplace_back();
+        size = 0;
+      }
+      shards.back().push_back(&unit);
+      size += unit.size();
+    }
+    if (shards.size() == 1) return write_shard(directory + "/model.safetensors", shards.front());
+    Json::Object map;
+    uint64_t total = 0;
+    for (size_t i = 0; i < shards.size(); ++i) {
+      const auto padded = [](size_t n) {
+        const std::string digits = std::to_string(n);
+        return std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits;
+      };
+      const std::string name =
+          "model-" + padded(i + 1) + "-of-" + padded(shards.size()) + ".safetensors";
+      write_shard(directory + "/" + name, shards[i]);
+      for (const Unit* unit : shards[i])
+        for (const auto& entry : unit->entries) {
+          map.emplace_back(entry.name, Json(name));
+          total += entry.bytes;
+        }
+    }
+    Json::Object meta{{"total_size", Json(static_cast<int64_t>(total))}};
+    write_text(directory + "/model.safetensors.index.json",
+               write_json(Json::Object{{"metadata", Json(std::move(meta))},
+                                       {"weight_map", Json(std::move(map))}},
+                          2));
+  }
+
+  static void write_text(const std::string& path, const std::string& text) {
+    std::ofstream out(path, std::ios::binary);
+    out << text << '\n';
+    out.close();
+    if (!out) throw Error(path, "cannot be written");
+  }
+
+ private:
+  void matrix(const PlannedMatrix& m) {
+    const std::string name = file_name(m);
+    replaced_.insert(name);
+    if (!is_rounded(m)) return plain_matrix(m, name);
+    const std::string prefix = name.substr(0, name.size() - kWeight.size());
+    const uint64_t rows = m.shape.rows, cols = m.shape.cols, groups = cols / m.shape.group;
+    Unit unit;
+    const auto entry = [&](const char* suffix, DType type, uint64_t n, uint64_t width) {
+      unit.entries.push_back(
+          {prefix + suffix, type, {n, width}, n * width * dtype_info(type).block_bytes});
+    };
+    entry(".qweight", DType::i32, cols, rows / 8);
+    entry(".qzeros", DType::i32, groups, rows / 8);
+    entry(".scales", DType::f16, groups, rows);
+    unit.write = [this, &m](SafetensorsWriter& writer) {
+      const Grid grid = grid_of(m, packed_view(m.shape, packed_(m), m.name), *model_.pool);
+      const AwqTensors tensors =
+          pack_awq({m.shape.rows, m.shape.cols, m.shape.group, grid.codes, grid.scales, grid.zeros},
+                   m.source.where);
+      writer.write(std::as_bytes(std::span(tensors.qweight)));
+      writer.write(std::as_bytes(std::span(tensors.qzeros)));
+      writer.write(std::as_bytes(std::span(tensors.scales)));
+    };
+    units_.push_back(std::move(unit));
+  }
+
+  // A matrix of a layer that stays in 16 bits; scales may have been folded into it.
+  void plain_matrix(const PlannedMatrix& m, const std::string& name) {
+    unquantized_.push_back(name.substr(0, name.size() - kWeight.size()));
+    const uint64_t rows = m.shape.rows, cols = m.shape.cols;
+    Unit unit;
+    unit.entries.push_back({name, DType::f16, {rows, cols}, rows * cols * 2});
+    unit.write = [this, &m](SafetensorsWriter& writer) {
+      const PackedView view = packed_view(m.shape, packed_(m), m.name);
+      std::vector<float> row(m.shape.cols);
+      std::vector<uint16_t> halves(size_t{m.shape.rows} * m.shape.cols);
+      for (uint32_t n = 0; n < m.shape.rows; ++n) {
+        unpack_row(view, n, row.data());
+        std::transform(
+            row.begin(), row.end(),
+            halves.begin() + static_cast<ptrdiff_t>(size_t{m.rows.source_row(n)} * m.shape.cols),
+            float_to_half);
+      }
+      writer.write(std::as_bytes(std::span(halves)));
+    };
+    units_.push_back(std::move(unit));
+  }
+
+  void vector(const std::string& name, const std::vector<float>& values) {
+    const TensorView& tensor = checkpoint_.get(name);
+    std::vector<float> original(values.size());
+    dequantize(tensor.type, tensor.data.data(), original.size(), original.data());
+    if (original == values) return;  // copied as it is
+    replaced_.insert(name);
+    Unit unit;
+    unit.entries.push_back({name, DType::f16, {values.size()}, values.size() * 2});
+    unit.write = [&values](SafetensorsWriter& writer) {
+      const std::vector<uint16_t> halves = to_halves(values);
+      writer.write(std::as_bytes(std::span(halves)));
+    };
+    units_.push_back(std::move(unit));
+  }
+
+  void copy(const TensorView& tensor) {
+    Unit unit;
+    unit.entries.push_back({tensor.name, tensor.type, tensor.shape, tensor.data.size()});
+    unit.write = [&tensor](SafetensorsWriter& writer) { writer.write(tensor.data); };
+    units_.push_back(std::move(unit));
+  }
+
+  void write_shard(const std::string& path, const std::vector<const Unit*>& units) const {
+    std::vector<SafetensorsWriter::Entry> entries;
+    for (const Unit* unit : units)
+      entries.insert(entries.end(), unit->entries.begin(), unit->entries.end());
+    SafetensorsWriter writer(path, {{"format", "pt"}}, std::move(entries), 1);
+    for (const Unit* unit : units) unit->write(writer);
+    writer.finish();
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelImpl& model_;
+  const std::function<std::span<const std::byte>(const PlannedMatrix&)>& packed_;
+  std::vector<Unit> units_;
+  std::set<std::string, std::less<>> replaced_;
+  std::vector<std::string> unquantized_;
+};
+
+std::string config_text(const Checkpoint& checkpoint, const QuantizeOptions& options,
+                        const std::vector<std::string>& unquantized) {
+  Json::Object config;
+  for (const auto& [key, value] : checkpoint.metadata.find("config")->as_object(checkpoint.path)) {
+    if (key == "quantization_config") continue;
+    config.emplace_back(key, key == "torch_dtype" || key == "dtype" ? Json("float16") : value);
+  }
+  Json::Array names;
+  for (const std::string& name : unquantized) names.emplace_back(name);
+  config.emplace_back(
+      "quantization_config",
+      Json::Object{{"quant_method", Json("awq")},
+                   {"bits", Json(4)},
+                   {"group_size", Json(options.group)},
+                   {"zero_point", Json(true)},
+                   {"version", Json("gemm")},
+                   {"modules_to_not_convert", names.empty() ? Json() : Json(std::move(names))}});
+  return write_json(Json(std::move(config)), 2);
+}
+
+}  // namespace
+
+void check_awq_source(const Checkpoint& checkpoint, const WeightPlan& plan) {
+  if (checkpoint.format != FileFormat::hugging_face)
+    throw Error(checkpoint.path, "is no Hugging Face directory, which --format awq needs",
+                "--format nib");
+  std::map<const TensorView*, std::string> seen;
+  for (const PlannedMatrix& m : plan.matrices) {
+    if (layer_of(m.name) < 0) continue;
+    const bool plain = m.source.tensors.size() == 1 && file_name(m).ends_with(kWeight) &&
+                       m.source.data.size() == m.source.tensors.front()->data.size() &&
+                       seen.emplace(m.source.tensors.front(), m.name).second;
+    if (!plain)
+      throw Error(m.source.where, "is no tensor of its own, which --format awq needs",
+                  "--format nib");
+  }
+}
+
+void write_awq_directory(
+    const std::string& out, const std::string& temporary, const Checkpoint& checkpoint,
+    const ModelImpl& model, const WeightPlan& plan, const QuantizeOptions& options,
+    const std::function<std::span<const std::byte>(const PlannedMatrix&)>& packed) {
+  std::error_code error;
+  fs::remove_all(temporary, error);
+  fs::create_directories(temporary, error);
+  if (error) throw Error(temporary, "cannot be created: " + error.message());
+  const DirectoryWriter writer(checkpoint, model, plan, packed);
+  writer.write(temporary);
+  for (const char* name : kCopied) {
+    const fs::path from = fs::path(checkpoint.path) / name;
+    if (!fs::is_regular_file(from, error)) continue;
+    fs::copy_file(from, fs::path(temporary) / name, error);
+    if (error) throw Error(from.string(), "cannot be copied: " + error.message());
+  }
+  DirectoryWriter::write_text(temporary + "/config.json",
+                              config_text(checkpoint, options, writer.unquantized()));
+  fs::rename(temporary, out, error);
+  if (error) throw Error(out, "cannot be renamed to: " + error.message());
+}
+
+}  // namespace nibble

@@ -1,0 +1,91 @@
+#include "awq/calibration.h"
+
+#include <algorithm>
+
+#include "load/json.h"
+#include "nibble/error.h"
+#include "text/chat_template.h"
+#include "text/messages.h"
+
+namespace nibble {
+namespace {
+
+constexpr size_t kShortest = 2;  // tokens of a window: one alone says nothing about attention
+
+class Windows {
+ public:
+  Windows(const Tokenizer& tokenizer, const std::string& style, const CalibrationOptions& options)
+      : tokenizer_(tokenizer), style_(style), options_(options) {}
+
+  void text(std::string_view text) {
+    const bool bos = tokenizer_.add_bos() && tokenizer_.bos() >= 0;
+    const std::vector<Token> ids = tokenizer_.encode(text);
+    const size_t step = options_.window - (bos ? 1 : 0);
+    for (size_t begin = 0; begin < ids.size(); begin += step) {
+      std::vector<Token> window(bos ? 1 : 0, tokenizer_.bos());
+      const auto first = ids.begin() + static_cast<ptrdiff_t>(begin);
+      window.insert(window.end(), first,
+                    first + static_cast<ptrdiff_t>(std::min(step, ids.size() - begin)));
+      add(std::move(window));
+    }
+  }
+
+  void line(std::string_view line, const std::string& where) {
+    const Json value = parse_json(line, where);
+    if (const Json* messages = value.find("messages")) {
+      const ChatTemplate* style = find_chat_template(style_);
+      if (!style)
+        throw Error(where, "the model has no chat template that is known",
+                    "calibrate with a text, or lines of {\"text\": ...}");
+      std::vector<Token> ids =
+          encode_prompt(tokenizer_, render_chat(*style, read_messages(*messages, where)));
+      ids.resize(std::min(ids.size(), options_.window));
+      add(std::move(ids));
+    } else if (const Json* plain = value.find("text")) {
+      text(plain->as_string(where));
+    } else {
+      throw Error(where, "expected {\"messages\": ...} or {\"text\": ...}");
+    }
+  }
+
+  std::vector<std::vector<Token>> take() {
+    if (windows_.empty())
+      throw Error(options_.path, "holds no text to calibrate with",
+                  "at least two tokens are needed");
+    const size_t n = windows_.size();
+    if (options_.samples == 0 || n <= options_.samples) return std::move(windows_);
+    std::vector<std::vector<Token>> out;
+    for (size_t i = 0; i < options_.samples; ++i)
+      out.push_back(std::move(windows_[i * n / options_.samples]));
+    return out;
+  }
+
+ private:
+  void add(std::vector<Token> window) {
+    if (window.size() >= kShortest) windows_.push_back(std::move(window));
+  }
+
+  const Tokenizer& tokenizer_;
+  const std::string& style_;
+  const CalibrationOptions& options_;
+  std::vector<std::vector<Token>> windows_;
+};
+
+}  // namespace
+
+std::vector<std::vector<Token>> calibration_windows(std::string_view text,
+                                                    const Tokenizer& tokenizer,
+                                                    const std::string& style,
+                                                    const CalibrationOptions& options) {
+  Windows windows(tokenizer, style, options);
+  if (!options.path.ends_with(".jsonl")) {
+    windows.text(text);
+    return windows.take();
+  }
+  for_each_line(text, [&](std::string_view line, size_t number) {
+    windows.line(line, options.path + ":" + std::to_string(number));
+  });
+  return windows.take();
+}
+
+}  // namespace nibble

@@ -1,0 +1,207 @@
+#include "nibble/quantize.h"
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+
+#include "awq/awq_directory.h"
+#include "awq/calibrated.h"
+#include "base/checked.h"
+#include "model/config_reader.h"
+#include "model/model_loader.h"
+#include "model/nib_format.h"
+#include "nibble/error.h"
+#include "nibble/version.h"
+#include "text/vocabulary.h"
+
+namespace nibble {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_paths(const std::string& in, const std::string& out, const QuantizeOptions& options) {
+  std::error_code ignored;
+  if (fs::equivalent(in, out, ignored)) throw Error(out, "is the input", "write to another file");
+  if (options.format == QuantizeFormat::nib && fs::is_directory(out, ignored))
+    throw Error(out, "is a directory", "name a file");
+  if (options.format == QuantizeFormat::awq && fs::exists(out, ignored))
+    throw Error(out, "exists already", "name a directory that does not exist");
+}
+
+void check_options(const QuantizeOptions& options) {
+  if (options.format == QuantizeFormat::awq && options.weights != WeightType::automatic &&
+      options.weights != WeightType::q4)
+    throw Error("format awq", "has 4-bit weights only", "--weights auto");
+  if (!options.needs_calibration()) return;
+  if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
+    throw Error("weights", "are not 4-bit, so there is nothing to calibrate", "--weights auto");
+  if (options.calibration.empty())
+    throw Error("calibration", "no text is named", "--calibration FILE");
+  if (options.window < 2 || options.window > 4096)
+    throw Error("window", "is " + std::to_string(options.window) + ", expected 2 to 4096");
+  if (options.samples < 1)
+    throw Error("samples", "is " + std::to_string(options.samples) + ", expected 1 or more");
+}
+
+// FNV-1a, 64 bits: tells one calibration text from another.
+uint64_t hash_of(std::span<const std::byte> bytes) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const std::byte b : bytes) hash = (hash ^ static_cast<uint64_t>(b)) * 0x100000001b3u;
+  return hash;
+}
+
+// Everything that the result of a layer depends on.
+std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
+                      const QuantizeOptions& options) {
+  std::string text = std::string("nibble ") + version() + " " + tools.kernels->name + "\n";
+  const auto line = [&](const char* name, const auto& value) {
+    text += name + (" " + std::to_string(value)) + "\n";
+  };
+  for (const MappedFile& file : checkpoint.files) {
+    std::error_code ignored;
+    text += fs::absolute(file.path(), ignored).string() + " ";
+    const auto time = fs::last_write_time(file.path(), ignored).time_since_epoch().count();
+    text += std::to_string(file.bytes().size()) + " " + std::to_string(time) + "\n";
+  }
+  line("group", options.group);
+  line("symmetric", options.symmetric);
+  line("scales", options.scales);
+  line("rounding", static_cast<int>(options.rounding));
+  line("format", static_cast<int>(options.format));
+  if (options.needs_calibration()) {
+    line("calibration", hash_of(MappedFile(options.calibration).bytes()));
+    line("samples", options.samples);
+    line("window", options.window);
+  }
+  return text;
+}
+
+// A format whose groups must be whole leaves what does not divide in 16 bits.
+void keep_indivisible(WeightPlan& plan, QuantizeResult& result) {
+  for (PlannedMatrix& m : plan.matrices) {
+    if (!is_rounded(m) || (m.shape.cols % m.shape.group == 0 && m.shape.rows % 8 == 0)) continue;
+    result.notes.push_back(m.name + " stays in 16 bits: its " + std::to_string(m.shape.rows) +
+                           " outputs are no multiple of 8, or its " + std::to_string(m.shape.cols) +
+                           " inputs none of the group");
+    m.target.kind = PackTarget::Kind::f16;
+    m.shape = packed_shape_of(m.source, m.target);
+  }
+}
+
+void refuse_quantized_input(const WeightPlan& plan) {
+  for (const PlannedMatrix& m : plan.matrices)
+    if (layer_of(m.name) >= 0 && m.source.has_grid())
+      throw Error(m.source.where, "is quantized already (" + m.source.type_name + ")",
+                  "calibrate the original in 16 or 32 bits; --method rtn keeps the codes");
+}
+
+// Gives the pieces of finished layers: vectors at once, matrices when asked for.
+class FinishedLayers {
+ public:
+  FinishedLayers(const WorkFolder& folder, const WeightPlan& plan, int n_layers) {
+    for (int i = 0; i < n_layers; ++i) layers_.push_back(folder.load(i));
+    for (const auto& [name, values] : plan.vectors) {
+      const int layer = layer_of(name);
+      if (layer < 0) continue;
+      const auto bytes = piece(layer, name, values->size() * sizeof(float));
+      std::memcpy(values->data(), bytes.data(), bytes.size());
+    }
+  }
+
+  std::span<const std::byte> matrix(const PlannedMatrix& m) const {
+    return piece(layer_of(m.name), m.name, packed_layout(m.shape, m.name).total_bytes());
+  }
+
+ private:
+  std::span<const std::byte> piece(int layer, const std::string& name, size_t bytes) const {
+    const Checkpoint& file = layers_[static_cast<size_t>(layer)];
+    const auto data = file.get(name).data;
+    if (data.size() != bytes)
+      throw Error::mismatch(file.path + ": " + name, "its size", std::to_string(bytes),
+                            std::to_string(data.size()));
+    return data;
+  }
+  std::vector<Checkpoint> layers_;
+};
+
+// What all ways of quantizing begin with.
+struct Job {
+  Checkpoint checkpoint;
+  std::shared_ptr<ModelImpl> impl;
+  WeightPlan plan;  // points into both
+
+  Job(const std::string& in, const QuantizeOptions& options) : checkpoint(open_checkpoint(in)) {
+    if (checkpoint.format == FileFormat::nib)
+      throw Error(in, "is a .nib file already", "quantize the original");
+    ModelOptions machine;
+    machine.threads = options.threads;
+    machine.activations = Activations::f32;
+    impl = make_model_impl(machine);
+    read_metadata(checkpoint, *impl);
+    plan = plan_weights(checkpoint, impl->config,
+                        {options.weights, checked_group(options.group), options.symmetric},
+                        impl->weights);
+  }
+
+  void write(const std::string& out, const MatrixWriter& pack, const Progress& progress) const {
+    const std::string vocabulary =
+        has_vocabulary(checkpoint) ? vocabulary_to_json(read_vocabulary(checkpoint)) : "";
+    write_nib(out, impl->config, impl->sampling, plan, vocabulary, pack, progress);
+  }
+  void pack(const PlannedMatrix& m, std::span<std::byte> bytes) const {
+    pack_matrix(m, bytes.data(), *impl->pool);
+    release(checkpoint, m.source);
+  }
+};
+
+void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& options,
+                       QuantizeResult& result) {
+  refuse_quantized_input(job.plan);
+  if (options.format == QuantizeFormat::awq) {
+    check_awq_source(job.checkpoint, job.plan);
+    keep_indivisible(job.plan, result);
+  }
+  const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, options),
+                          options.resume);
+  LayerByLayer(job.checkpoint, *job.impl, job.plan, folder, options).run();
+  const FinishedLayers finished(folder, job.plan, job.impl->config.n_layers);
+  if (options.format == QuantizeFormat::awq) {
+    write_awq_directory(out, folder.file("directory"), job.checkpoint, *job.impl, job.plan, options,
+                        [&](const PlannedMatrix& m) { return finished.matrix(m); });
+  } else {
+    job.write(out,
+              [&](const PlannedMatrix& m, std::span<std::byte> bytes) {
+                if (layer_of(m.name) < 0) return job.pack(m, bytes);
+                const auto from = finished.matrix(m);
+                std::memcpy(bytes.data(), from.data(), from.size());
+              },
+              {});
+  }
+  folder.remove();
+}
+
+}  // namespace
+
+QuantizeResult quantize(const std::string& in, const std::string& out,
+                        const QuantizeOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  check_paths(in, out, options);
+  check_options(options);
+  QuantizeResult result;
+  {
+    Job job(in, options);
+    if (options.needs_calibration() || options.format == QuantizeFormat::awq)
+      quantize_by_layer(job, out, options, result);
+    else
+      job.write(
+          out, [&](const PlannedMatrix& m, std::span<std::byte> bytes) { job.pack(m, bytes); },
+          options.progress);
+  }
+  ModelOptions machine;
+  machine.threads = options.threads;
+  result.info = Model(out, machine).info();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace nibble

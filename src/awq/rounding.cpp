@@ -1,0 +1,162 @@
+#include "awq/rounding.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/checked.h"
+#include "quant/packed_matrix.h"
+
+namespace nibble {
+namespace {
+
+constexpr double kDamping = 0.01;  // GPTQ's percdamp
+constexpr size_t kMaxGroup = 128;
+
+float* row_of(float* panel, size_t c) { return panel + c * kLanes; }
+const float* row_of(const float* panel, size_t c) { return panel + c * kLanes; }
+
+LaneGrid choose_grid(const Compute& compute, const float* w, size_t n, size_t g,
+                     const InputStats& stats, const RoundingRule& rule) {
+  switch (rule.rounding) {
+    case Rounding::clip:
+      return clipped_grid(compute.kernels, w, n, stats.group_gram[g], rule.grid);
+    case Rounding::importance:
+      return weighted_grid(w, n, stats.mean_square.data() + g * rule.group, rule.grid);
+    case Rounding::nearest:
+    case Rounding::compensated:
+      break;
+  }
+  return nearest_grid(w, n, rule.grid);
+}
+
+// One panel with compensation. error [cols][16] is scratch.
+void compensate_panel(const Compute& compute, const float* w, const RoundingRule& rule,
+                      const Feedback& feedback, size_t cols, float* error, uint8_t* codes,
+                      LaneGrid* grids) {
+  alignas(64) float moved[kMaxGroup * kLanes];  // what the columns behind the group ask for
+  for (size_t g = ceil_div(cols, rule.group); g-- > 0;) {
+    const size_t begin = g * rule.group, end = std::min(cols, begin + rule.group);
+    const size_t n = end - begin;
+    if (end < cols)
+      compute.kernels.matmul_f32(float_panels(row_of(error, end), 1, cols - end), 0, 1,
+                                 feedback.upper.row(begin) + end, feedback.upper.cols(), n, moved,
+                                 kLanes);
+    else
+      std::fill_n(moved, n * kLanes, 0.0f);
+    for (size_t i = 0; i < n * kLanes; ++i) moved[i] += row_of(w, begin)[i];
+    grids[g] = weighted_grid(moved, n, feedback.remaining.data() + begin, rule.grid);
+    for (size_t k = n; k-- > 0;) {
+      float* v = row_of(moved, k);
+      const float* factors = feedback.upper.row(begin + k) + begin;
+      for (size_t j = k + 1; j < n; ++j)
+        for (size_t r = 0; r < kLanes; ++r) v[r] += row_of(error, begin + j)[r] * factors[j];
+      round_lanes(v, 1, grids[g], rule.grid, codes + (begin + k) * kLanes);
+      for (size_t r = 0; r < kLanes; ++r) {
+        const float steps = static_cast<float>(codes[(begin + k) * kLanes + r]) - grids[g].z[r];
+        row_of(error, begin + k)[r] = row_of(w, begin + k)[r] - grids[g].s[r] * steps;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Feedback make_feedback(const Compute& compute, FloatMatrix gram) {
+  const size_t n = gram.rows();
+  std::vector<double> diagonal(n);
+  double mean = 0;
+  for (size_t i = 0; i < n; ++i) {
+    diagonal[i] = static_cast<double>(gram.row(i)[i]);
+    mean += diagonal[i] / static_cast<double>(n);
+  }
+  if (!(mean > 0)) mean = 1;
+  // The upper triangle keeps the moments for another try with more damping.
+  for (double damping = kDamping;; damping *= 10) {
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t j = 0; j < i; ++j) gram.row(i)[j] = gram.row(j)[i];
+      gram.row(i)[i] = static_cast<float>(diagonal[i] + damping * mean);
+    }
+    if (cholesky(compute, gram)) break;
+    if (damping > 1e6) {  // moments that are not finite: no compensation
+      for (size_t i = 0; i < n; ++i)
+        for (size_t j = 0; j <= i; ++j) gram.row(i)[j] = i == j ? 1.0f : 0.0f;
+      break;
+    }
+  }
+  Feedback out{std::move(gram), std::vector<float>(n)};
+  constexpr size_t kTile = 64;
+  for (size_t i0 = 0; i0 < n; i0 += kTile)
+    for (size_t j0 = i0; j0 < n; j0 += kTile)
+      for (size_t k = i0; k < std::min(n, i0 + kTile); ++k)
+        for (size_t j = std::max(k + 1, j0); j < std::min(n, j0 + kTile); ++j)
+          out.upper.row(k)[j] = out.upper.row(j)[k] / out.upper.row(k)[k];
+  for (size_t k = 0; k < n; ++k) out.remaining[k] = out.upper.row(k)[k] * out.upper.row(k)[k];
+  return out;
+}
+
+RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const InputStats& stats,
+                           const RoundingRule& rule, const Feedback* feedback) {
+  RoundedMatrix out{w.rows, w.cols, rule.group, {}, {}};
+  const size_t n_groups = out.n_groups(), panel_codes = w.cols * kLanes;
+  out.codes.resize(w.n_panels() * panel_codes);
+  out.grids.resize(w.n_panels() * n_groups);
+  std::vector<FloatMatrix> error;  // [threads] of [cols, 16]
+  for (int i = 0; feedback && i < compute.pool.size(); ++i) error.emplace_back(w.cols, kLanes);
+  compute.pool.run(w.n_panels(), [&](size_t p, int thread) {
+    const float* panel = w.panel(p);
+    uint8_t* codes = out.codes.data() + p * panel_codes;
+    LaneGrid* grids = out.grids.data() + p * n_groups;
+    if (feedback)
+      return compensate_panel(compute, panel, rule, *feedback, w.cols,
+                              error[static_cast<size_t>(thread)].row(0), codes, grids);
+    for (size_t g = 0; g < n_groups; ++g) {
+      const size_t begin = g * rule.group, n = std::min(rule.group, w.cols - begin);
+      grids[g] = choose_grid(compute, row_of(panel, begin), n, g, stats, rule);
+      round_lanes(row_of(panel, begin), n, grids[g], rule.grid, codes + begin * kLanes);
+    }
+  });
+  return out;
+}
+
+void panel_values(const RoundedMatrix& m, size_t panel, float* out) {
+  const uint8_t* codes = m.codes.data() + panel * m.cols * kLanes;
+  const LaneGrid* grids = m.grids.data() + panel * m.n_groups();
+  for (size_t c = 0; c < m.cols; ++c) {
+    const LaneGrid& grid = grids[c / m.group];
+    for (size_t r = 0; r < kLanes; ++r)
+      out[c * kLanes + r] = grid.s[r] * (static_cast<float>(codes[c * kLanes + r]) - grid.z[r]);
+  }
+}
+
+void pack_rounded(const RoundedMatrix& m, const PackedShape& shape, std::span<std::byte> out,
+                  ThreadPool& pool) {
+  const PackedLayout layout = packed_layout(shape, "rounded matrix");
+  auto* bytes = reinterpret_cast<uint8_t*>(out.data());
+  pool.run(m.n_panels(), [&](size_t p, int) {
+    const uint8_t* codes = m.codes.data() + p * m.cols * kLanes;
+    const LaneGrid* grids = m.grids.data() + p * m.n_groups();
+    uint8_t* lines = bytes + p * layout.code_stride;
+    // Columns of the last group beyond the matrix get the code of zero.
+    const auto code = [&](size_t c, size_t r) {
+      return c < m.cols ? codes[c * kLanes + r] : static_cast<uint8_t>(grids[c / m.group].z[r]);
+    };
+    for (size_t c = 0; c < layout.cols_padded; c += 8)
+      for (size_t j = 0; j < kLineBytes; ++j)
+        lines[c * 8 + j] =
+            static_cast<uint8_t>(code(c + j % 4, j / 4) | code(c + 4 + j % 4, j / 4) << 4);
+    const size_t lanes = std::min(kLanes, m.rows - p * kLanes);  // the others have scale 0
+    uint8_t* scales = bytes + layout.codes_bytes + p * layout.scale_stride;
+    for (size_t g = 0; g < m.n_groups(); ++g)
+      for (size_t r = 0; r < lanes; ++r) {
+        if (shape.scheme == Scheme::f16) {
+          reinterpret_cast<ScaleF16*>(scales)[g].s[r] = grids[g].scale[r];
+        } else {
+          auto& scale = reinterpret_cast<ScaleF16Zero*>(scales)[g];
+          scale.s[r] = grids[g].scale[r];
+          scale.z[r] = static_cast<uint8_t>(grids[g].z[r]);
+        }
+      }
+  });
+}
+
+}  // namespace nibble

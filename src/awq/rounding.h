@@ -1,0 +1,63 @@
+// Matrices rounded to 4 bits: by the nearest value of a grid, or with the error of each column
+// compensated by those that follow.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "awq/grid.h"
+#include "awq/input_stats.h"
+#include "nibble/quantize.h"
+
+namespace nibble {
+
+/// The f32 panels of a matrix W [rows, cols], [n_panels][cols][16].
+struct FloatPanels {
+  float* data = nullptr;
+  size_t rows = 0, cols = 0;
+  size_t n_panels() const { return (rows + kLanes - 1) / kLanes; }
+  float* panel(size_t p) const { return data + p * cols * kLanes; }
+};
+
+/// Codes and grids of a matrix, panel by panel.
+struct RoundedMatrix {
+  size_t rows = 0, cols = 0, group = 0;
+  std::vector<uint8_t> codes;   // [n_panels][cols][16]
+  std::vector<LaneGrid> grids;  // [n_panels][n_groups]
+  size_t n_groups() const { return (cols + group - 1) / group; }
+  size_t n_panels() const { return (rows + kLanes - 1) / kLanes; }
+};
+
+/// How the error of a column moves to the columns before it (GPTQ, arXiv 2210.17323, in the form
+/// of LDLQ, arXiv 2307.13304): with gram = (L + I) D (L + I)^T, column k is rounded from
+/// w_k + sum over j > k of e_j L[j][k], e = w - w'. Columns go from the last to the first.
+struct Feedback {
+  FloatMatrix upper;             // [cols, cols]: L[j][k] at [k][j]; below the diagonal: not used
+  std::vector<float> remaining;  // [cols]: D, how much the error of a column counts then
+};
+
+/// Of the second moments `gram`, which it consumes, damped by 1% of their mean diagonal (more if
+/// that does not do).
+Feedback make_feedback(const Compute& compute, FloatMatrix gram);
+
+struct RoundingRule {
+  size_t group = 32;
+  GridRule grid;
+  Rounding rounding = Rounding::nearest;
+};
+
+/// Rounds W whose inputs have these statistics. `feedback` is needed for Rounding::compensated.
+RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const InputStats& stats,
+                           const RoundingRule& rule, const Feedback* feedback);
+
+/// out [cols][16] = the values of a panel.
+void panel_values(const RoundedMatrix& m, size_t panel, float* out);
+
+/// Writes the matrix as a packed one (packed.h), q4 with fp16 scales and, if `shape` has them,
+/// integer zeros; out is zero before.
+void pack_rounded(const RoundedMatrix& m, const PackedShape& shape, std::span<std::byte> out,
+                  ThreadPool& pool);
+
+}  // namespace nibble

@@ -1,0 +1,38 @@
+// The layers that a run has finished, on disk: what --resume goes on with.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "load/checkpoint.h"
+
+namespace nibble {
+
+/// One piece of a finished layer: the bytes of a packed matrix, or the floats of a vector.
+struct LayerPiece {
+  std::string name;
+  std::span<const std::byte> bytes;
+};
+
+/// A folder with one file per finished layer. Each file appears when it is complete. The folder
+/// stays until remove().
+class WorkFolder {
+ public:
+  /// Makes the folder, or with `resume` opens the one that is there if it was made with the same
+  /// `recipe`. Throws Error that says what to do if a folder is in the way or the recipe differs.
+  WorkFolder(std::string path, const std::string& recipe, bool resume);
+
+  bool has(int layer) const;
+  void save(int layer, std::span<const LayerPiece> pieces) const;
+  /// The pieces of a layer as tensors of bytes. Throws Error.
+  Checkpoint load(int layer) const;
+  std::string file(const std::string& name) const;
+  void remove() const noexcept;
+
+ private:
+  std::string layer_file(int layer) const;
+  std::string path_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,34 @@
+// Conversations in files of JSON lines.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "load/json.h"
+#include "nibble/chat.h"
+
+namespace nibble {
+
+/// The text without white space at its ends.
+std::string_view stripped(std::string_view text);
+
+/// Calls fn(line, number) for every line that is not blank; numbers count from 1.
+template <class Fn>
+void for_each_line(std::string_view text, Fn&& fn) {
+  size_t number = 0;
+  for (size_t pos = 0; pos < text.size();) {
+    const size_t end = std::min(text.find('\n', pos), text.size());
+    const std::string_view line = text.substr(pos, end - pos);
+    pos = end + 1;
+    ++number;
+    if (!stripped(line).empty()) fn(line, number);
+  }
+}
+
+/// The value of "messages": an array of {"role": "system" | "user" | "assistant", "content": TEXT}.
+/// Throws Error naming `where`.
+std::vector<Message> read_messages(const Json& list, const std::string& where);
+
+}  // namespace nibble

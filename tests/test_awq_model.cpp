@@ -1,0 +1,244 @@
+// Quantization of whole models with calibration: tiny random ones, in every output form.
+#include <fstream>
+#include <iterator>
+
+#include "awq/fold.h"
+#include "check.h"
+#include "model/model_impl.h"
+#include "nibble/quantize.h"
+#include "nibble/session.h"
+#include "tiny_model.h"
+
+namespace {
+
+using namespace nibble;
+using namespace nibble::test;
+
+// Sixteen tokens: letters, two pairs of them.
+const char* const kTokenizer =
+    R"({"version":"1.0","added_tokens":[{"id":0,"content":"<unk>","special":true},)"
+    R"({"id":1,"content":"<s>","special":true},{"id":2,"content":"</s>","special":true}],)"
+    R"("normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,)"
+    R"("use_regex":true},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{)"
+    R"("<unk>":0,"<s>":1,"</s>":2,"a":3,"b":4,"c":5,"d":6,"e":7,"f":8,"g":9,"h":10,"i":11,)"
+    R"("ab":12,"cd":13,"abcd":14,"ef":15},"merges":["a b","c d","ab cd","e f"]}})";
+
+struct Setup {
+  TempDir dir;
+  TinyModel tiny;
+  QuantizeOptions options;
+  explicit Setup(int ffn_dim = 96, bool bias = false) {
+    tiny.dim = 64;
+    tiny.n_heads = 4;
+    tiny.n_kv_heads = 2;
+    tiny.head_dim = 16;
+    tiny.ffn_dim = ffn_dim;
+    tiny.n_layers = 3;
+    tiny.vocab = 16;
+    tiny.context = 64;
+    tiny.qkv_bias = bias;
+    tiny.randomize(7);
+    for (int i = 0; i < tiny.n_layers; ++i) {  // loud channels
+      auto& norm = tiny.tensors["blk." + std::to_string(i) + ".attn_norm.weight"].data;
+      for (size_t c = 3; c < norm.size(); c += 19) norm[c] *= 24;
+    }
+    write_hugging_face(tiny, in(), bias ? "qwen2" : "llama");
+    write_file(in() + "/tokenizer.json", kTokenizer);
+    std::string text;
+    uint32_t state = 1;
+    for (int i = 0; i < 1500; ++i) {
+      state = state * 1664525 + 1013904223;
+      text += static_cast<char>('a' + (state >> 24) % 9);
+    }
+    write_file(dir / "text.txt", text);
+    options.threads = 2;
+    options.scales = true;
+    options.calibration = dir / "text.txt";
+    options.window = 40;
+  }
+  std::string in() const { return dir / "in"; }
+};
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+const std::vector<Token> kTokens = {3, 12, 7, 9, 14, 5, 5, 11, 4, 8, 15, 6};
+
+std::vector<float> logits_of(const Model& model) {
+  Session session(model);
+  const auto logits = session.eval(kTokens, Logits::all);
+  return {logits.begin(), logits.end()};
+}
+
+std::vector<float> logits_of(const std::string& path, WeightType weights = WeightType::automatic) {
+  ModelOptions options;
+  options.threads = 2;
+  options.activations = Activations::f32;
+  options.weights = weights;
+  return logits_of(Model(path, options));
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  check_eq(a.size(), b.size(), "logits");
+  double above = 0, below = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    above += (double{a[i]} - double{b[i]}) * (double{a[i]} - double{b[i]});
+    below += double{b[i]} * double{b[i]};
+  }
+  return std::sqrt(above / below);
+}
+
+void test_folding_keeps_the_function() {
+  for (const bool bias : {false, true}) {
+    const Setup setup(96, bias);
+    ModelOptions options;
+    options.threads = 2;
+    options.activations = Activations::f32;
+    options.weights = WeightType::f32;
+    const Model model(setup.in(), options);
+    const std::vector<float> before = logits_of(model);
+    auto& impl = const_cast<ModelImpl&>(*model.impl());  // of this test alone
+    const Compute compute{*impl.kernels, *impl.pool};
+    std::mt19937 random(5);
+    std::uniform_real_distribution<float> factor(0.2f, 5.0f);
+    size_t n_folds = 0;
+    for (LayerWeights& layer : impl.weights.layers)
+      for (const Fold& fold : folds_of(impl.config, layer)) {
+        const std::vector<float> max_abs(fold.readers.front()->view.shape.cols, 1.0f);
+        std::vector<float> s(max_abs.size());
+        for (float& v : s) v = factor(random);
+        limit_scale(fold, max_abs, s);
+        apply_fold(compute, fold, s);
+        ++n_folds;
+      }
+    check_eq(n_folds, size_t{12}, "folds");
+    check(distance(logits_of(model), before) < 1e-5 * (bias ? 100 : 1),  // biases become fp16
+          "the function changed");
+  }
+}
+
+void test_scales_pay() {
+  Setup setup;
+  const std::vector<float> exact = logits_of(setup.in(), WeightType::f32);
+  const auto error = [&](bool scales, Rounding rounding) {
+    setup.options.scales = scales;
+    setup.options.rounding = rounding;
+    const std::string out =
+        setup.dir / (std::to_string(scales) + std::to_string(int(rounding)) + ".nib");
+    quantize(setup.in(), out, setup.options);
+    check(!std::filesystem::exists(out + ".part"), "the work folder is removed");
+    return distance(logits_of(out), exact);
+  };
+  const double rtn = error(false, Rounding::nearest), awq = error(true, Rounding::nearest);
+  check(awq < 0.8 * rtn, "scales: " + std::to_string(awq) + " of " + std::to_string(rtn));
+  for (const Rounding rounding : {Rounding::clip, Rounding::importance, Rounding::compensated})
+    check(error(true, rounding) < rtn, "rounding");
+}
+
+void test_layers_are_reported() {
+  Setup setup;
+  std::vector<QuantizedLayer> layers;
+  setup.options.on_layer = [&](const QuantizedLayer& layer) { layers.push_back(layer); };
+  quantize(setup.in(), setup.dir / "out.nib", setup.options);
+  check_eq(layers.size(), size_t{3}, "layers");
+  for (const QuantizedLayer& layer : layers) {
+    check(layer.error_before > 0 && layer.error_after > 0, "errors");
+    check(layer.error_after < layer.error_before, "less");
+  }
+}
+
+void test_awq_directory_is_the_same_model() {
+  for (const bool bias : {false, true}) {
+    Setup setup(96, bias);
+    quantize(setup.in(), setup.dir / "out.nib", setup.options);
+    setup.options.format = QuantizeFormat::awq;
+    const QuantizeResult result = quantize(setup.in(), setup.dir / "out", setup.options);
+    check(result.notes.empty(), "everything is 4 bits");
+    check(logits_of(setup.dir / "out") == logits_of(setup.dir / "out.nib"), "logits");
+    check(std::filesystem::exists(setup.dir / "out/tokenizer.json"), "the tokenizer is copied");
+    check(
+        read_file(setup.dir / "out/config.json").find("\"version\": \"gemm\"") != std::string::npos,
+        "quantization_config");
+  }
+}
+
+void test_groups_that_do_not_divide() {
+  Setup setup(100);  // 100 inputs of down: no multiple of 32; 100 outputs of gate: none of 8
+  quantize(setup.in(), setup.dir / "out.nib", setup.options);
+  const std::vector<float> exact = logits_of(setup.in(), WeightType::f32);
+  check(distance(logits_of(setup.dir / "out.nib"), exact) < 0.5, "padded groups");
+  setup.options.format = QuantizeFormat::awq;
+  const QuantizeResult result = quantize(setup.in(), setup.dir / "out", setup.options);
+  check_eq(result.notes.size(), size_t{9}, "gate, up and down of three layers stay in 16 bits");
+  check(distance(logits_of(setup.dir / "out", WeightType::f16), exact) < 0.5, "loads");
+}
+
+void test_resume() {
+  Setup setup;
+  setup.options.rounding = Rounding::compensated;
+  quantize(setup.in(), setup.dir / "whole.nib", setup.options);
+  const std::string out = setup.dir / "out.nib";
+  QuantizeOptions stopping = setup.options;
+  int n_done = 0;
+  stopping.on_layer = [&](const QuantizedLayer&) { ++n_done; };
+  stopping.progress = [&](double) { return n_done < 2; };
+  check_error([&] { quantize(setup.in(), out, stopping); }, "cancelled");
+  check(!std::filesystem::exists(out), "no output");
+  check(std::filesystem::exists(out + ".part"), "the finished layers");
+  check_error([&] { quantize(setup.in(), out, setup.options); }, "--resume");
+  QuantizeOptions other = setup.options;
+  other.resume = true;
+  other.group = 64;
+  check_error([&] { quantize(setup.in(), out, other); }, "other options");
+  QuantizeOptions rest = setup.options;
+  rest.resume = true;
+  rest.threads = 1;
+  n_done = 0;
+  rest.on_layer = stopping.on_layer;
+  quantize(setup.in(), out, rest);
+  check_eq(n_done, 1, "layers that were left");
+  check(read_file(out) == read_file(setup.dir / "whole.nib"), "bit for bit");
+  check(!std::filesystem::exists(out + ".part"), "the folder is gone");
+}
+
+void test_refusals() {
+  Setup setup;
+  const std::string out = setup.dir / "out.nib";
+  const auto refused = [&](const std::string& in, const char* part) {
+    check_error([&] { quantize(in, out, setup.options); }, part);
+    check(!std::filesystem::exists(out), "no output");
+  };
+  write_file(setup.dir / "empty.jsonl", "\n");
+  setup.options.calibration = setup.dir / "empty.jsonl";
+  refused(setup.in(), "no text to calibrate with");
+  std::filesystem::remove_all(out + ".part");
+  write_file(setup.dir / "bad.jsonl", "{\"question\": \"?\"}\n");
+  setup.options.calibration = setup.dir / "bad.jsonl";
+  refused(setup.in(), "bad.jsonl:1");
+  std::filesystem::remove_all(out + ".part");
+  setup.options.calibration = setup.dir / "text.txt";
+  setup.options.format = QuantizeFormat::awq;
+  quantize(setup.in(), setup.dir / "quantized", setup.options);
+  check_error([&] { quantize(setup.in(), setup.dir / "quantized", setup.options); }, "exists");
+  refused(setup.dir / "quantized", "quantized already");
+  setup.options.format = QuantizeFormat::nib;
+  setup.options.window = 1;
+  refused(setup.in(), "window");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run(argc, argv,
+             {
+                 {"folding keeps the function", test_folding_keeps_the_function},
+                 {"scales pay", test_scales_pay},
+                 {"layers are reported", test_layers_are_reported},
+                 {"an AWQ directory is the same model", test_awq_directory_is_the_same_model},
+                 {"groups that do not divide", test_groups_that_do_not_divide},
+                 {"resume", test_resume},
+                 {"refusals", test_refusals},
+             });
+}
