@@ -736,4 +736,5 @@ def main():
     print("}  // namespace nibble::test")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -136,6 +136,22 @@ void test_cache_is_kept() {
   check_eq(chat.say("hi").n_prompt, kPromptTokens);
 }
 
+// A template that shortens earlier replies, as those of thinking models do.
+void test_rewritten_history() {
+  const ChainModel files(kReply);
+  ChatOptions options = chatml();
+  options.chat_template =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split(',')[-1] if m.role == "
+      "'assistant' else m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n{{ '' }}";
+  Chat chat(load(files), options);
+  check_eq(chat.say("hi").n_prompt, kPromptTokens);
+  // " it\xc3\xa9." in place of the reply, <|im_end|> \n, and the message.
+  const Reply reply = chat.say("hi");
+  check_eq(reply.n_prompt, 6 + 2 + kPromptTokens);
+  check_eq(reply.text, std::string(kReply));
+  check_eq(chat.messages()[1].content, std::string(kReply), "the conversation itself is whole");
+}
+
 void test_cached_replies_are_exact() {
   const Model model = load(shared("data/stories260K/stories260K.gguf"));
   ChatOptions options = chatml();
@@ -347,6 +363,7 @@ int main(int argc, char** argv) {
               {"stop filter random", test_stop_filter_random},
               {"reply", test_reply},
               {"cache is kept", test_cache_is_kept},
+              {"rewritten history", test_rewritten_history},
               {"cached replies are exact", test_cached_replies_are_exact},
               {"stop text", test_stop_text},
               {"limits", test_limits},

@@ -1,7 +1,7 @@
 // The template language: against what Jinja 3 makes of the same templates, and its bounds.
 #include "text/jinja.h"
 
-#include <chrono>
+#include <ctime>
 
 #include "check.h"
 #include "jinja_cases.h"
@@ -146,6 +146,8 @@ void errors_name_the_line() {
               "line 2: it refuses the conversation: No tools");
   check_error([] { render("{% macro m() %}\n{{ 1 + none }}{% endmacro %}\n{{ m() }}"); },
               "line 2: \"+\" does not work for an integer and none");
+  check_error([] { render("{{ raise_exception('a\x1b[31m\x9b\xc2\x9b') }}"); },
+              "conversation: a [31m\xef\xbf\xbd ");
   check_error([] { render("{{ 'x'|wrong }}"); }, "there is no filter \"wrong\"");
   check_error([] { render("{{ [].append(1) }}"); }, "may not change a list");
   check_error([] { render("{% include 'x' %}"); }, "no other templates");
@@ -283,18 +285,18 @@ void long_text_is_linear() {
       "{{ u.rfind(v) }}{{ u[::-1]|length }}{{ u[5:-5]|length }}{{ u|tojson|length }}{{ "
       "u.splitlines()|length }}"
       "{{ (u ~ v)|e|length }}{{ u.count('a') }}{{ u.title()|length }}{{ u|indent|length }}";
-  const auto seconds = [&](size_t n) {
+  const auto seconds = [&](size_t n) {  // of this process, whatever else runs
     const std::string u = repeat("aaaa\xc3\xa9 ", n), v = repeat("a", n) + "b";
     const std::vector<Variable> variables = {{"u", u}, {"v", v}};
     const jinja::Template parsed(kSource);
-    double best = 1e9;
+    std::clock_t best = 0;
     for (int i = 0; i < 5; ++i) {
-      const auto start = std::chrono::steady_clock::now();
+      const std::clock_t start = std::clock();
       parsed.render(variables, some_time());
-      best = std::min(
-          best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      const std::clock_t taken = std::clock() - start;
+      best = i == 0 ? taken : std::min(best, taken);
     }
-    return best;
+    return static_cast<double>(best) / CLOCKS_PER_SEC;
   };
   const double small = seconds(2000), large = seconds(32000);
   check(large < 100 * std::max(small, 1e-4),

@@ -274,6 +274,12 @@ void reads_sentencepiece_model() {
   write_file(dir / "tokenizer_config.json", R"({"add_bos_token": false, "chat_template": "T"})");
   const Vocabulary w = read_vocabulary_from_directory(dir.path());
   check(w.tokens == v.tokens && !w.add_bos && w.eos == 2 && w.chat_template == "T");
+  write_file(dir / "chat_template.json",
+             R"({"chat_template": [{"name": "r", "template": "R"},
+                                   {"name": "default", "template": "J"}]})");
+  check_eq(read_vocabulary_from_directory(dir.path()).chat_template, "J");
+  write_file(dir / "chat_template.jinja", "F");
+  check_eq(read_vocabulary_from_directory(dir.path()).chat_template, "F");
   write_file(dir / "tokenizer.json", "null");
   check_error([&] { read_vocabulary_from_directory(dir.path()); }, "tokenizer");
   std::filesystem::remove(dir / "tokenizer.model");

@@ -133,13 +133,10 @@ Result score_text(const Model& model, const Request& request, const std::string&
 class LineScorer {
  public:
   LineScorer(const Model& model, const Request& request)
-      : model_(model), request_(request), session_(model, request.common.session) {
-    const std::string& wanted = request.chat_template;
-    style_ = find_chat_template(wanted.empty() ? model.info().chat_template : wanted);
-    if (!style_)
-      throw Error(wanted.empty() ? "the model" : "--chat-template " + wanted,
-                  "has no chat template that is known", "name one with --chat-template");
-  }
+      : model_(model),
+        request_(request),
+        session_(model, request.common.session),
+        style_(model.tokenizer(), request.chat_template) {}
 
   void line(const Json& value, const std::string& where) {
     const Json* messages = value.find("messages");
@@ -156,10 +153,6 @@ class LineScorer {
   const Result& result() const { return result_; }
 
  private:
-  std::vector<Token> render(std::span<const Message> messages) const {
-    return encode_prompt(model_.tokenizer(), render_chat(*style_, messages));
-  }
-
   void conversation(const std::vector<Message>& messages, const std::string& where) {
     session_.reset();
     std::vector<Token> held;  // what the session holds
@@ -173,8 +166,8 @@ class LineScorer {
   /// end token: what a model has to say, and that it then stops.
   void reply(std::span<const Message> before, std::span<const Message> after,
              std::vector<Token>& held, const std::string& where) {
-    const std::vector<Token> prompt = render(before);
-    std::vector<Token> tokens = render(after);
+    const std::vector<Token> prompt = style_.encode(before);
+    std::vector<Token> tokens = style_.encode(after, false);
     const size_t first = prompt.size();
     if (prompt.empty() || tokens.size() < first ||
         !std::equal(prompt.begin(), prompt.end(), tokens.begin()))
@@ -218,7 +211,7 @@ class LineScorer {
   const Request& request_;
   Session session_;
   std::optional<Chat> chat_;
-  const ChatTemplate* style_ = nullptr;
+  const ChatTemplate style_;
   Result result_;
 };
 

@@ -23,7 +23,8 @@ struct ChatOptions {
   std::optional<SamplerOptions> sampling = {};  // none: the model's
   int max_tokens = -1;                          // of a reply; -1: until it ends
   std::vector<std::string> stop = {};           // texts that end a reply; not part of it
-  std::string chat_template = {};  // "", a name of chat_template_names(), or Jinja text
+  std::string chat_template =
+      {};  // "" (the model's), a name of chat_template_names(), or Jinja text
   SessionOptions session = {};
 };
 
@@ -43,7 +44,7 @@ struct Reply {
 /// through, and the conversation is as before.
 using OnText = std::function<bool(std::string_view text)>;
 
-/// Names of the templates that are known: "chatml", "llama3", ...
+/// Names of the templates that come with the library: "chatml", "llama3", ...
 NIBBLE_API std::vector<std::string> chat_template_names();
 
 struct ChatImpl;
@@ -52,7 +53,8 @@ struct ChatImpl;
 /// never become a special token.
 class NIBBLE_API Chat {
  public:
-  /// Throws Error if the template is unknown, the model has no tokenizer or an option is invalid.
+  /// Throws Error if the template is unknown or cannot be used, the model has no tokenizer or an
+  /// option is invalid.
   explicit Chat(const Model& model, const ChatOptions& options = {});
   Chat(Chat&&) noexcept;
   Chat& operator=(Chat&&) noexcept;

@@ -47,7 +47,9 @@ struct ModelInfo {
   std::string kernels;         // name of the kernel set in use
   int threads = 0;
   int threads_batch = 0;
-  std::string chat_template;       // name of the recognised template, or "none"
+  /// The name of chat_template_names() that the model's own template renders like, "custom", "not
+  /// usable" (see notes), or "none".
+  std::string chat_template;
   std::vector<std::string> notes;  // what a user should know, one line each
   struct Tensor {
     std::string name;

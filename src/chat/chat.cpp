@@ -11,35 +11,9 @@
 namespace nibble {
 namespace {
 
-std::string known_templates() {
-  std::string list;
-  for (const std::string& name : chat_template_names()) list += (list.empty() ? "" : ", ") + name;
-  return list;
-}
-
-/// `wanted`: a name, a Jinja text, or empty for the model's own.
-const ChatTemplate& choose_template(const Model& model, const std::string& wanted) {
-  const std::string& jinja = wanted.empty() ? model.impl()->chat_template : wanted;
-  const ChatTemplate* found = wanted.empty() ? nullptr : find_chat_template(wanted);
-  if (!found && !jinja.empty()) found = recognise_chat_template(jinja);
-  if (found) return *found;
-  const std::string hint = "choose one of " + known_templates();
-  if (jinja.empty()) {
-    throw Error("chat template", "the model has none",
-                hint + "; or continue a text without a template");
-  }
-  if (!wanted.empty() && wanted.find('{') == std::string::npos)
-    throw Error("chat template", "there is none called \"" + wanted + "\"",
-                "known: " + known_templates());
-  throw Error(
-      "chat template",
-      wanted.empty() ? "the model's is not one that is known" : "the text is not one that is known",
-      hint);
-}
-
 std::vector<std::string> all_stops(const ChatOptions& options, const ChatTemplate& style) {
   std::vector<std::string> stops = options.stop;
-  for (const char* stop : chat_template_stops(style)) stops.emplace_back(stop);
+  stops.insert(stops.end(), style.stops().begin(), style.stops().end());
   StopFilter check(stops);  // throws for one that is not valid
   return stops;
 }
@@ -66,19 +40,18 @@ class MessagesGuard {
 struct ChatImpl {
   ChatImpl(const Model& m, const ChatOptions& options)
       : model(m),
-        style(choose_template(m, options.chat_template)),
+        style(m.tokenizer(), options.chat_template),
         stops(all_stops(options, style)),
         max_tokens(options.max_tokens),
         generator(m, options.session, options.sampling.value_or(m.default_sampling())) {
     if (max_tokens < -1)
       throw Error::mismatch("chat", "max_tokens", "-1 or more", std::to_string(max_tokens));
-    model.tokenizer();  // throws if there is none
   }
 
   Reply answer(const OnText& on_text);
 
   Model model;
-  const ChatTemplate& style;
+  ChatTemplate style;
   std::vector<std::string> stops;
   int max_tokens;
   std::vector<Message> messages;  // the system prompt first, if there is one
@@ -86,7 +59,7 @@ struct ChatImpl {
 };
 
 Reply ChatImpl::answer(const OnText& on_text) {
-  const std::vector<Token> prompt = encode_prompt(model.tokenizer(), render_chat(style, messages));
+  const std::vector<Token> prompt = style.encode(messages);
   Reply reply = generator.run(
       prompt, {.max_tokens = max_tokens, .stops = stops, .trim_start = true}, on_text);
   messages.push_back({Role::assistant, reply.text});

@@ -44,6 +44,8 @@ Json read_metadata(const std::string& directory) {
   }
   if (exists(file("chat_template.jinja")))
     metadata.emplace_back("chat_template", read_text(file("chat_template.jinja")));
+  else if (exists(file("chat_template.json")))
+    metadata.emplace_back("chat_template", read_json(file("chat_template.json")));
   if (!exists(file("tokenizer.json")) && exists(file("tokenizer.model")))
     metadata.emplace_back("tokenizer_model", read_text(file("tokenizer.model")));
   for (const auto& [key, value] : metadata)

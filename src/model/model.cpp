@@ -10,6 +10,7 @@
 #include "model/nib_format.h"
 #include "nibble/error.h"
 #include "text/chat_template.h"
+#include "text/tokenizer_impl.h"
 #include "text/vocabulary.h"
 
 namespace nibble {
@@ -38,10 +39,20 @@ int thread_count(int asked, int fallback, const char* what) {
 void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
   if (!has_vocabulary(checkpoint)) return;
   Vocabulary vocabulary = read_vocabulary(checkpoint);
-  model.chat_template = vocabulary.chat_template;
   // Embeddings may have more rows than there are tokens: such an id is a token without text.
   pad_vocabulary(vocabulary, static_cast<size_t>(model.config.vocab_size));
   model.tokenizer = make_tokenizer(std::move(vocabulary));
+}
+
+void describe_template(ModelImpl& model) {
+  model.info.chat_template = "none";
+  if (!model.tokenizer || model.tokenizer->impl().vocabulary.chat_template.empty()) return;
+  try {
+    model.info.chat_template = ChatTemplate(*model.tokenizer).description();
+  } catch (const Error& e) {
+    model.info.chat_template = "not usable";
+    model.info.notes.push_back("the model's chat template cannot be used: " + e.why());
+  }
 }
 
 // Says which weights were not kept as the file has them.
@@ -111,10 +122,7 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
   info.kernels = model.kernels->name;
   info.threads = model.threads;
   info.threads_batch = model.threads_batch;
-  const ChatTemplate* style = recognise_chat_template(model.chat_template);
-  info.chat_template = style                         ? chat_template_name(*style)
-                       : model.chat_template.empty() ? "none"
-                                                     : "not recognised";
+  describe_template(model);
   const auto add = [&](const PackedMatrix& m) {
     if (m.empty()) return;
     const PackedShape& s = m.view.shape;
@@ -144,8 +152,6 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
   for (const std::vector<float>* v :
        {&w.embedding_norm, &w.embedding_norm_bias, &w.output_norm, &w.output_norm_bias})
     add_vector(*v);
-  if (style == nullptr && !model.chat_template.empty())
-    info.notes.push_back("the model's chat template is not one that is known");
   // A token reads one row of the embedding, unless that is the head as well, one of the positions,
   // and the experts that it uses.
   info.decode_bytes =

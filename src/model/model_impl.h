@@ -19,7 +19,6 @@ struct ModelImpl {
   Config config;
   Weights weights;
   std::optional<Tokenizer> tokenizer;
-  std::string chat_template;  // Jinja text of the model, or empty
   SamplerOptions sampling;
   ModelInfo info;
   const Kernels* kernels = nullptr;

@@ -1,256 +1,224 @@
 #include "text/chat_template.h"
 
 #include <algorithm>
-#include <array>
+#include <optional>
 
+#include "nibble/error.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
-#include "text/vocabulary_readers.h"
 
 namespace nibble {
-
-// In these texts "{bos}" and "{eos}" stand for the model's tokens.
-struct ChatTemplate {
-  struct Turn {
-    const char* before = "";
-    const char* after = "";
-  };
-
-  const char* name;
-  std::array<std::string_view, 2> marks;  // all occur in the Jinja text (quotes are ')
-  std::string_view unless;                // and this does not
-  Turn system, user, assistant;
-  const char* reply;                // where the assistant's reply begins
-  bool system_in_user = false;      // the system prompt stands in the next turn of the user
-  bool strip_user = false;          // white space around a message is dropped
-  bool strip_others = false;        // the same of system prompts and replies
-  const char* default_system = "";  // if the conversation does not begin with one
-  std::array<const char*, 1> stops = {};
-};
-
 namespace {
 
-using Turn = ChatTemplate::Turn;
-
-constexpr Turn kChatMlSystem = {"<|im_start|>system\n", "<|im_end|>\n"};
-constexpr Turn kChatMlUser = {"<|im_start|>user\n", "<|im_end|>\n"};
-constexpr Turn kChatMlAssistant = {"<|im_start|>assistant\n", "<|im_end|>\n"};
-
-// ChatML and its variants differ in the system prompt that is there by default.
-constexpr ChatTemplate chatml(const char* name, std::string_view mark, const char* default_system) {
-  return {.name = name,
-          .marks = {"<|im_start|>", mark},
-          .unless = "<|im_sep|>",
-          .system = kChatMlSystem,
-          .user = kChatMlUser,
-          .assistant = kChatMlAssistant,
-          .reply = kChatMlAssistant.before,
-          .default_system = default_system};
+const char* role_name(Role role) {
+  switch (role) {
+    case Role::system:
+      return "system";
+    case Role::user:
+      return "user";
+    case Role::assistant:
+      break;
+  }
+  return "assistant";
 }
 
-// The first whose marks fit is taken: variants come before what they vary.
-constexpr std::array kTemplates = {
-    ChatTemplate{.name = "llama3",
-                 .marks = {"<|start_header_id|>", "<|eot_id|>"},
-                 .unless = {},
-                 .system = {"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
-                 .user = {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
-                 .assistant = {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"},
-                 .reply = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-                 .strip_user = true,
-                 .strip_others = true},
-    chatml("qwen2.5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
-           "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
-    chatml("qwen2", "system\nYou are a helpful assistant.<|im_end|>",
-           "You are a helpful assistant."),
-    chatml("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
-           "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
-    chatml("chatml", "<|im_end|>", ""),
-    ChatTemplate{.name = "nibble",
-                 .marks = {"'<|' + message['role'] + '|>\n'", "'<|end|>\n'"},
-                 .unless = {},
-                 .system = {"<|system|>\n", "<|end|>\n"},
-                 .user = {"<|user|>\n", "<|end|>\n"},
-                 .assistant = {"<|assistant|>\n", "<|end|>\n"},
-                 .reply = "<|assistant|>\n",
-                 .strip_user = true,
-                 .strip_others = true},
-    ChatTemplate{.name = "phi3",
-                 .marks = {"<|user|>", "<|end|>"},
-                 .unless = {},
-                 .system = {"<|system|>\n", "<|end|>\n"},
-                 .user = {"<|user|>\n", "<|end|>\n"},
-                 .assistant = {"<|assistant|>\n", "<|end|>\n"},
-                 .reply = "<|assistant|>\n"},
-    ChatTemplate{.name = "zephyr",
-                 .marks = {"<|user|>\n' + message['content'] + eos_token", "<|assistant|>"},
-                 .unless = {},
-                 .system = {"<|system|>\n", "{eos}\n"},
-                 .user = {"<|user|>\n", "{eos}\n"},
-                 .assistant = {"<|assistant|>\n", "{eos}\n"},
-                 .reply = "<|assistant|>\n"},
-    ChatTemplate{.name = "llama2",
-                 .marks = {"[INST]", "<<SYS>>"},
-                 .unless = {},
-                 .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
-                 .user = {"{bos}[INST] ", " [/INST]"},
-                 .assistant = {" ", " {eos}"},
-                 .reply = "",
-                 .system_in_user = true,
-                 .strip_user = true,
-                 .strip_others = true},
-    ChatTemplate{.name = "mistral-v1",
-                 .marks = {"' [INST] '", "' [/INST]'"},
-                 .unless = "[AVAILABLE_TOOLS]",
-                 .system = {"", "\n\n"},
-                 .user = {" [INST] ", " [/INST]"},
-                 .assistant = {" ", "{eos}"},
-                 .reply = "",
-                 .system_in_user = true},
-    ChatTemplate{.name = "mistral",
-                 .marks = {"'[INST] '", "' [/INST]'"},
-                 .unless = "[AVAILABLE_TOOLS]",
-                 .system = {"", "\n\n"},
-                 .user = {"[INST] ", " [/INST]"},
-                 .assistant = {" ", "{eos}"},
-                 .reply = "",
-                 .system_in_user = true},
-    ChatTemplate{.name = "vicuna",
-                 .marks = {"USER:", "ASSISTANT:"},
-                 .unless = {},
-                 .system = {"", " "},
-                 .user = {"USER: ", " "},
-                 .assistant = {"ASSISTANT: ", "{eos}"},
-                 .reply = "ASSISTANT:",
-                 .default_system = "A chat between a curious user and an artificial intelligence "
-                                   "assistant. The assistant gives helpful, detailed, and polite "
-                                   "answers to the user's questions.",
-                 .stops = {"USER:"}},
-};
-
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
+std::string known_names() {
+  std::string list;
+  for (const std::string& name : chat_template_names()) list += (list.empty() ? "" : ", ") + name;
+  return list;
 }
 
-class Renderer {
- public:
-  explicit Renderer(const ChatTemplate& style) : style_(style) {}
+/// The text of a token, if that text means the token.
+std::string token_text(const Tokenizer& tokenizer, Token token) {
+  if (token < 0) return {};
+  const std::string text = tokenizer.piece(token, true);
+  const std::vector<Token> tokens = tokenizer.encode(text, Special::parse);
+  return tokens.size() == 1 && tokens[0] == token ? text : std::string();
+}
 
-  std::vector<PromptPart> render(std::span<const Message> messages) {
-    const bool begins_with_system = !messages.empty() && messages[0].role == Role::system;
-    if (!begins_with_system && *style_.default_system) add_system(style_.default_system);
-    for (const Message& message : messages) add(message);
-    if (!waiting_.empty()) add_user("");
-    put_markup(style_.reply);
-    return std::move(parts_);
-  }
+std::string choose_source(const std::string& wanted, const std::string& own) {
+  if (wanted.empty() && own.empty())
+    throw Error("chat template", "the model has none",
+                "choose one of " + known_names() + "; or continue a text without a template");
+  if (wanted.empty()) return own;
+  std::string named = named_chat_template(wanted);
+  if (!named.empty()) return named;
+  if (wanted.find('{') == std::string::npos)
+    throw Error("chat template", "there is none called \"" + wanted + "\"",
+                "known: " + known_names());
+  return wanted;
+}
 
- private:
-  void add(const Message& message) {
-    switch (message.role) {
-      case Role::system:
-        return add_system(message.content);
-      case Role::user:
-        return add_user(message.content);
-      case Role::assistant:
-        return put_turn(style_.assistant, message.content, style_.strip_others);
+/// The system prompt before the first message of the user.
+std::vector<Message> without_system(std::span<const Message> messages) {
+  std::vector<Message> out;
+  std::string system;
+  for (const Message& message : messages) {
+    if (message.role == Role::system) {
+      system += message.content + "\n\n";
+      continue;
     }
+    out.push_back(message);
+    if (message.role != Role::user) continue;
+    out.back().content.insert(0, system);
+    system.clear();
   }
+  if (!system.empty()) out.push_back({Role::user, std::string(strip(system))});
+  return out;
+}
 
-  void add_system(std::string_view text) {
-    if (style_.system_in_user)
-      waiting_.emplace_back(text);
-    else
-      put_turn(style_.system, text, style_.strip_others);
-  }
+std::string all_text(std::span<const PromptPart> parts) {
+  std::string text;
+  for (const PromptPart& part : parts) text += part.text;
+  return text;
+}
 
-  void add_user(std::string_view text) {
-    put_markup(style_.user.before);
-    for (const std::string& system : waiting_) put_turn(style_.system, system, style_.strip_others);
-    waiting_.clear();
-    put_turn({"", style_.user.after}, text, style_.strip_user);
-  }
-
-  void put_turn(const Turn& turn, std::string_view text, bool stripped) {
-    put_markup(turn.before);
-    const std::string_view content = stripped ? strip(text) : text;
-    if (!content.empty()) parts_.push_back({.text = std::string(content)});
-    put_markup(turn.after);
-  }
-
-  void put_markup(std::string_view text) {
-    using Mark = PromptPart::Symbol;
-    while (!text.empty()) {
-      const bool bos = text.starts_with("{bos}"), eos = text.starts_with("{eos}");
-      if (bos || eos) {
-        parts_.push_back({.text = {}, .markup = true, .symbol = bos ? Mark::bos : Mark::eos});
-        text.remove_prefix(5);
-        continue;
-      }
-      const size_t end = std::min({text.size(), text.find("{bos}"), text.find("{eos}")});
-      parts_.push_back({.text = std::string(text.substr(0, end)), .markup = true});
-      text.remove_prefix(end);
-    }
-  }
-
-  const ChatTemplate& style_;
-  std::vector<PromptPart> parts_;
-  std::vector<std::string> waiting_;  // system prompts for the next turn of the user
-};
+// What the template is tried with: nothing that it would treat apart or change.
+constexpr const char* kSystem = "7310942865";
+constexpr const char* kQuestion = "5129036478";
+constexpr const char* kAnswer = "8460271935";
 
 }  // namespace
 
-const ChatTemplate* find_chat_template(std::string_view name) {
-  const auto* found = std::ranges::find(kTemplates, name, &ChatTemplate::name);
-  return found != kTemplates.end() ? found : nullptr;
+ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, const std::string& wanted)
+    : tokenizer_(tokenizer),
+      jinja_(choose_source(wanted, tokenizer.impl().vocabulary.chat_template)),
+      bos_(token_text(tokenizer, tokenizer.bos())),
+      eos_(token_text(tokenizer, tokenizer.eos())),
+      unk_(token_text(tokenizer, tokenizer.impl().vocabulary.unk)) {
+  // A template that replaces the model's own may not know that texts of this model start with BOS.
+  const std::string& own = tokenizer.impl().vocabulary.chat_template;
+  const bool replaces = !wanted.empty() || bos_.empty();
+  starts_with_bos_ =
+      tokenizer.add_bos() || (replaces && own.find("bos_token") != std::string::npos);
+  learn();
 }
 
-const ChatTemplate* recognise_chat_template(std::string_view jinja) {
-  // Line breaks and quotes are written in two ways.
-  const std::string text = replace_all(replace_all(jinja, "\\n", "\n"), "\"", "'");
-  for (const ChatTemplate& style : kTemplates) {
-    if (!style.unless.empty() && contains(text, style.unless)) continue;
-    if (std::ranges::all_of(style.marks, [&](std::string_view m) { return contains(text, m); }))
-      return &style;
+void ChatTemplate::learn() {
+  const std::vector<Message> question = {{Role::user, kQuestion}};
+  const std::vector<Message> with_system = {{Role::system, kSystem}, {Role::user, kQuestion}};
+  std::optional<Error> refusal;
+  try {
+    typed_content_ = !shows(question, kQuestion);
+  } catch (const Error& e) {
+    refusal = e;
+    typed_content_ = true;
   }
-  return nullptr;
-}
-
-const char* chat_template_name(const ChatTemplate& style) { return style.name; }
-
-std::span<const char* const> chat_template_stops(const ChatTemplate& style) {
-  return std::span(style.stops).first(style.stops[0] ? 1 : 0);
-}
-
-std::vector<std::string> chat_template_names() {
-  std::vector<std::string> names;
-  for (const ChatTemplate& style : kTemplates) names.emplace_back(style.name);
-  return names;
-}
-
-std::vector<PromptPart> render_chat(const ChatTemplate& style, std::span<const Message> messages) {
-  return Renderer(style).render(messages);
-}
-
-std::vector<Token> encode_prompt(const Tokenizer& tokenizer, std::span<const PromptPart> parts) {
-  using Mark = PromptPart::Symbol;
-  const Token bos = tokenizer.bos();
-  const bool written = !parts.empty() && parts[0].symbol == Mark::bos;
-  std::vector<PromptSpan> spans;
-  if (bos >= 0 && !written && contains(tokenizer.impl().vocabulary.chat_template, "bos_token"))
-    spans.push_back({.text = {}, .token = bos});
-  for (const PromptPart& part : parts) {
-    if (part.symbol == Mark::none) {
-      spans.push_back({.text = part.text, .parse_special = part.markup});
-      continue;
-    }
-    const Token token = part.symbol == Mark::bos ? bos : tokenizer.eos();
-    if (token >= 0) spans.push_back({.text = {}, .token = token});
+  try {
+    if (typed_content_ && !shows(question, kQuestion))
+      throw Error("chat template", "it does not show what the user says",
+                  "choose another: " + known_names());
+  } catch (const Error& e) {
+    throw refusal ? *refusal : e;
   }
-  std::vector<Token> tokens = tokenizer.impl().encode(spans);
+  try {
+    system_in_user_ = !shows(with_system, kSystem);
+  } catch (const Error&) {
+    system_in_user_ = true;
+  }
+  find_stops();
+}
+
+void ChatTemplate::find_stops() {
+  std::string text;
+  try {
+    const std::vector<Message> messages = {
+        {Role::user, "x"}, {Role::assistant, kAnswer}, {Role::user, kQuestion}};
+    text = all_text(run(messages, false));
+  } catch (const Error&) {
+    return;
+  }
+  const size_t begin = text.find(kAnswer), end = text.find(kQuestion);
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return;
+  std::string_view border = std::string_view(text).substr(0, end).substr(begin);
+  border = strip(border.substr(std::string_view(kAnswer).size()));
+  if (!eos_.empty() && border.starts_with(eos_)) border = strip(border.substr(eos_.size()));
+  border = strip(border.substr(0, border.find('\n')));
+  constexpr size_t kShortest = 3;
+  if (border.size() < kShortest) return;
+  const std::vector<Token> tokens = tokenizer_.encode(border, Special::parse);
+  const auto special = [&](Token token) { return tokenizer_.is_special(token); };
+  if (std::ranges::none_of(tokens, special)) stops_.emplace_back(border);
+}
+
+bool ChatTemplate::shows(std::span<const Message> messages, std::string_view text) const {
+  return all_text(run(messages, true)).find(text) != std::string::npos;
+}
+
+std::vector<PromptPart> ChatTemplate::run(std::span<const Message> messages, bool reply) const {
+  Json::Array list;
+  for (const Message& message : messages) {
+    Json content(message.content);
+    if (typed_content_)
+      content =
+          Json(Json::Array{Json(Json::Object{{"type", "text"}, {"text", std::move(content)}})});
+    list.emplace_back(
+        Json::Object{{"role", role_name(message.role)}, {"content", std::move(content)}});
+  }
+  // transformers passes tools and documents in any case.
+  const std::vector<jinja::Variable> variables = {{"messages", Json(std::move(list))},
+                                                  {"add_generation_prompt", Json(reply)},
+                                                  {"bos_token", Json(bos_), true},
+                                                  {"eos_token", Json(eos_), true},
+                                                  {"unk_token", Json(unk_), true},
+                                                  {"tools", Json()},
+                                                  {"documents", Json()}};
+  jinja::Limits limits;
+  for (const Message& message : messages) {
+    limits.bytes += 64 * message.content.size();
+    limits.steps += 1000 + message.content.size();
+  }
+  std::vector<PromptPart> parts;
+  for (jinja::Span& span : jinja_.render(variables, now_, limits))
+    parts.push_back({std::move(span.text), span.from_template});
+  return parts;
+}
+
+std::vector<PromptPart> ChatTemplate::render(std::span<const Message> messages, bool reply) const {
+  const auto is_system = [](const Message& message) { return message.role == Role::system; };
+  if (system_in_user_ && std::ranges::any_of(messages, is_system))
+    return run(without_system(messages), reply);
+  return run(messages, reply);
+}
+
+std::vector<Token> ChatTemplate::encode(std::span<const Message> messages, bool reply) const {
+  std::vector<Token> tokens = encode_parts(tokenizer_, render(messages, reply));
+  const Token bos = tokenizer_.bos();
   const bool begins = !tokens.empty() && tokens.front() == bos;
-  if (tokenizer.add_bos() && !begins) tokens.insert(tokens.begin(), bos);
+  if (starts_with_bos_ && bos >= 0 && !begins) tokens.insert(tokens.begin(), bos);
   return tokens;
+}
+
+std::string ChatTemplate::description() const {
+  const std::vector<Message> one = {{Role::user, kQuestion}};
+  const std::vector<Message> more = {{Role::system, kSystem},
+                                     {Role::user, kQuestion},
+                                     {Role::assistant, kAnswer},
+                                     {Role::user, " x\n"}};
+  const auto text_of = [&](const ChatTemplate& style) {
+    std::string all;
+    for (const std::vector<Message>& messages : {one, more}) {
+      std::string text = all_text(style.render(messages));
+      // Whether BOS is written or left to the tokenizer makes no difference.
+      if (!style.bos_.empty() && text.starts_with(style.bos_)) text.erase(0, style.bos_.size());
+      all += text + '\0';
+    }
+    return all;
+  };
+  try {
+    const std::string own = text_of(*this);
+    for (const std::string& name : chat_template_names())
+      if (text_of(ChatTemplate(tokenizer_, name)) == own) return name;
+  } catch (const Error&) {  // it refuses one of the two
+  }
+  return "custom";
+}
+
+std::vector<Token> encode_parts(const Tokenizer& tokenizer, std::span<const PromptPart> parts) {
+  std::vector<PromptSpan> spans;
+  for (const PromptPart& part : parts)
+    spans.push_back({.text = part.text, .parse_special = part.markup});
+  return tokenizer.impl().encode(spans);
 }
 
 }  // namespace nibble

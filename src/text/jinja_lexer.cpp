@@ -319,8 +319,15 @@ class Lexer {
 
 }  // namespace
 
-void fail_at(int line, const std::string& why) {
-  throw Error("chat template", "line " + std::to_string(line) + ": " + why);
+void fail_at(int line, std::string_view why) {
+  std::string text = line > 0 ? "line " + std::to_string(line) + ": " : "";
+  for (size_t pos = 0; pos < why.size();) {
+    const DecodedChar c = decode_utf8(why, pos);
+    const bool control = c.code_point < 0x20 || (c.code_point >= 0x7f && c.code_point < 0xa0);
+    append_utf8(text, control ? ' ' : c.code_point);
+    pos += c.length;
+  }
+  throw Error("chat template", text);
 }
 
 std::vector<Token> tokenize(std::string_view source) {

@@ -35,6 +35,8 @@ inline constexpr size_t kMaxTemplateBytes = size_t{1} << 20;  // a hundred times
 /// line.
 std::vector<Token> tokenize(std::string_view source);
 
-[[noreturn]] void fail_at(int line, const std::string& why);
+/// Throws Error("chat template", "line N: why"), without control characters and invalid bytes of
+/// the template, which may be written to a terminal. Line 0: none.
+[[noreturn]] void fail_at(int line, std::string_view why);
 
 }  // namespace nibble::jinja

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "text/jinja_context.h"
+#include "text/jinja_lexer.h"
 
 namespace nibble::jinja {
 namespace {
@@ -42,9 +43,7 @@ bool equal_dicts(Context& context, const Dict& a, const Dict& b) {
 
 }  // namespace
 
-void Context::fail(const std::string& why) const {
-  throw Error("chat template", (line > 0 ? "line " + std::to_string(line) + ": " : "") + why);
-}
+void Context::fail(const std::string& why) const { fail_at(line, why); }
 
 void Builder::fill(std::string_view bytes, uint64_t n, bool from_template) {
   if (bytes.empty() || n == 0) return;

@@ -195,17 +195,25 @@ class HuggingFaceReader {
     v_.add_bos = flag_member(tokenizer_config_, "add_bos_token", otherwise);
   }
 
+  /// A file of its own (chat_template.jinja, or chat_template.json that holds the same member), or
+  /// a member of tokenizer_config.json; there, of several, the one named "default".
   void read_chat_template() {
-    v_.chat_template = text_member(&metadata_, "chat_template");
-    const Json* found = member(tokenizer_config_, "chat_template");
-    if (!v_.chat_template.empty() || !found) return;
-    if (!found->is_array()) {
-      v_.chat_template = text_member(tokenizer_config_, "chat_template");
+    const Json* file = member(&metadata_, "chat_template");
+    if (file && file->is_string()) {
+      v_.chat_template = file->as_string(where_);
       return;
     }
-    for (const Json& choice : found->as_array({}))
-      if (v_.chat_template.empty() || text_member(&choice, "name") == "default")
-        v_.chat_template = text_member(&choice, "template");
+    for (const Json* holder : {file, tokenizer_config_}) {
+      const Json* found = member(holder, "chat_template");
+      if (!found || !v_.chat_template.empty()) continue;
+      if (!found->is_array()) {
+        v_.chat_template = text_member(holder, "chat_template");
+        continue;
+      }
+      for (const Json& choice : found->as_array({}))
+        if (v_.chat_template.empty() || text_member(&choice, "name") == "default")
+          v_.chat_template = text_member(&choice, "template");
+    }
   }
 
   const Json& metadata_;
@@ -240,6 +248,9 @@ Vocabulary read_vocabulary_from_directory(const std::string& directory) {
   }
   if (exists("chat_template.jinja"))
     metadata.emplace_back("chat_template", read_file(file("chat_template.jinja")));
+  else if (exists("chat_template.json"))
+    metadata.emplace_back("chat_template", parse_json(read_file(file("chat_template.json")),
+                                                      file("chat_template.json").string()));
   if (!exists("tokenizer.json")) {
     if (!exists("tokenizer.model"))
       throw Error(directory, "holds no tokenizer.json or tokenizer.model");
