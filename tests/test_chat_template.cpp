@@ -151,7 +151,7 @@ void recognises_models() {
 
 // Ids: 256 "he", 257 <|bos|>, 258 <|user|>, 259 <|end|>.
 Vocabulary chat_vocabulary() {
-  Vocabulary v = byte_vocabulary(PreTokenizer::gpt2, {"h e"});
+  Vocabulary v = byte_vocabulary("gpt2", {"h e"});
   for (const char* text : {"<|bos|>", "<|user|>", "<|end|>"})
     add_token(v, text, TokenKind::control);
   v.bos = 257;
@@ -184,7 +184,7 @@ void encodes_symbols() {
   v.add_bos = true;
   v.chat_template = "bos_token";
   check_eq(joined(encode_prompt(make_tokenizer(v), parts)), "257 120 259", "one BOS, not two");
-  v = byte_vocabulary(PreTokenizer::gpt2, {});
+  v = byte_vocabulary("gpt2", {});
   check_eq(joined(encode_prompt(make_tokenizer(v), parts)), "120", "a model without such tokens");
 }
 
