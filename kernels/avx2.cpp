@@ -238,6 +238,22 @@ struct Avx2 {
     return {_mm256_add_epi32(dot.lo, _mm256_madd_epi16(words.lo, ones)),
             _mm256_add_epi32(dot.hi, _mm256_madd_epi16(words.hi, ones))};
   }
+
+  // For vector_peak.h.
+  static constexpr size_t kProducts = 64, kPeakSums = 4;
+  static void multiply_add(__m256i& sum, __m256i codes, __m256i x) {
+    __m256i products;
+    __asm__ volatile(
+        "vpmaddubsw %3, %2, %1\n\t"
+        "vpaddw %1, %0, %0"
+        : "+x"(sum), "=&x"(products)
+        : "x"(codes), "x"(x));
+  }
+  static void multiply_add(I& sum, const I& codes, const I& x) {
+    multiply_add(sum.lo, codes.lo, x.lo);
+    multiply_add(sum.hi, codes.hi, x.hi);
+  }
+  static void keep_alive(I sum) { __asm__ volatile("" : : "x"(sum.lo), "x"(sum.hi)); }
 };
 
 }  // namespace

@@ -134,6 +134,13 @@ struct Avx512 {
         }
     }
   }
+
+  // For vector_peak.h.
+  static constexpr size_t kProducts = 64, kPeakSums = 12;
+  static void multiply_add(I& sum, I codes, I x) {
+    __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(x));
+  }
+  static void keep_alive(I sum) { __asm__ volatile("" : : "v"(sum)); }
 };
 
 }  // namespace

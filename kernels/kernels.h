@@ -45,6 +45,13 @@ struct KvChunk {
   KvCode code = KvCode::f16;
 };
 
+/// What some families do to the scores of attention; nothing by default. Applied in this order.
+struct ScoreTerms {
+  float softcap = 0;                // score = softcap * tanh(score / softcap); 0: as it is
+  const float* slope = nullptr;     // [n_rows]: score += slope * (p - origin), ALiBi; or null
+  const int32_t* origin = nullptr;  // [n_rows] position p, counted in this chunk, that gets nothing
+};
+
 /// A running softmax over a part of the positions: acc = sum exp(score - max) * v, unnormalized.
 struct SoftmaxState {
   float* acc = nullptr;  // [n_rows, head_dim_padded]
@@ -78,11 +85,29 @@ struct Kernels {
   /// y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], i < n. y may be x.
   void (*rms_norm)(const float* x, const float* weight, float eps, size_t n, float* y);
 
+  /// y[i] = (x[i] - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight[i] + bias[i], i < n;
+  /// without `bias` if it is null. y may be x.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, size_t n,
+                     float* y);
+
   /// x[i] += y[i].
   void (*add)(float* x, const float* y, size_t n);
+  /// x[i] += s * y[i].
+  void (*add_scaled)(float* x, float s, const float* y, size_t n);
+  /// x[i] *= s.
+  void (*scale)(float* x, float s, size_t n);
+  /// x[i] = min(max(x[i], -limit), limit).
+  void (*clamp)(float* x, float limit, size_t n);
+  /// x[i] = cap * tanh(x[i] / cap), with an error below 2^-21 * cap.
+  void (*soft_cap)(float* x, float cap, size_t n);
 
-  /// gate[i] = silu(gate[i]) * up[i] with silu(a) = a / (1 + exp(-a)).
-  void (*silu_mul)(float* gate, const float* up, size_t n);
+  /// Activations: x[i] = f(x[i]) * up[i], or f(x[i]) if up is null.
+  /// silu(a) = a / (1 + exp(-a)); gelu(a) = a / 2 * (1 + erf(a / sqrt(2)));
+  /// gelu_tanh(a) = a / 2 * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 a^3))); relu(a) = max(a, 0).
+  void (*silu)(float* x, const float* up, size_t n);
+  void (*gelu)(float* x, const float* up, size_t n);
+  void (*gelu_tanh)(float* x, const float* up, size_t n);
+  void (*relu)(float* x, const float* up, size_t n);
 
   /// Rotates the first 2 * half columns of each of n_heads rows of x [n_heads, head_dim]; the pair
   /// of column i < half is (i, i + half), its angle has cos[i], sin[i]: (a, b) -> (a cos - b sin, a
@@ -99,13 +124,13 @@ struct Kernels {
                       float* scale);
 
   /// Attention of n_rows queries q [n_rows, q_stride] over the positions of one chunk:
-  /// score = scale * q . k; row r sees the positions begin[r] <= p < end[r] of the chunk (0..256;
-  /// none if end <= begin: max = -inf, sum = 0, acc = 0). `out` is overwritten. `scores` is
-  /// scratch, [n_rows, 256]. What a row does not see has no influence on it, be it NaN; panels of
-  /// keys and values that no row sees are not read.
+  /// score = scale * q . k, then `terms`; row r sees the positions begin[r] <= p < end[r] of the
+  /// chunk (0..256; none if end <= begin: max = -inf, sum = 0, acc = 0). `out` is overwritten.
+  /// `scores` is scratch, [n_rows, 256]. What a row does not see has no influence on it, be it NaN;
+  /// panels of keys and values that no row sees are not read.
   void (*attention_chunk)(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                           size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
-                          float* scores, const SoftmaxState& out);
+                          const ScoreTerms& terms, float* scores, const SoftmaxState& out);
 
   /// Merges `from` into `into`, for the rows 0..n_rows-1: the state over both parts. Merging a row
   /// into one that has seen nothing copies it bit for bit.
@@ -115,6 +140,11 @@ struct Kernels {
   /// y[r][0..head_dim) = acc[r] / sum[r]; zeros where sum is 0.
   void (*attention_finish)(const SoftmaxState& state, size_t n_rows, size_t head_dim, float* y,
                            size_t y_stride);
+
+  /// Runs n_rounds rounds of the multiply-adds of matmul_q on registers alone and returns how many
+  /// operations that were, a product and its addition counting two: what bounds a prompt. Null
+  /// where nothing is to be compared with it (scalar).
+  uint64_t (*peak_operations)(size_t n_rounds) = nullptr;
 };
 
 /// What is compiled in, best first within an architecture. Only rows whose `supported()` says yes

@@ -105,13 +105,30 @@ void score_panels(const KvChunk& kv, size_t head_dim, Range panels, const float*
   }
 }
 
+/// ScoreTerms of the scores begin <= p < end (multiples of 4) of row `row`.
+inline void add_terms(const ScoreTerms& terms, size_t row, size_t begin, size_t end,
+                      float* scores) {
+  static constexpr float kCount[4] = {0, 1, 2, 3};
+  for (size_t p = begin; p < end; p += 4) {
+    float32x4_t score = vld1q_f32(scores + p);
+    if (terms.softcap != 0) score = capped(score, terms.softcap);
+    if (terms.slope) {
+      const float first = static_cast<float>(static_cast<int32_t>(p) - terms.origin[row]);
+      const float32x4_t distance = vaddq_f32(vld1q_f32(kCount), vdupq_n_f32(first));
+      score = vfmaq_n_f32(score, distance, terms.slope[row]);
+    }
+    vst1q_f32(scores + p, score);
+  }
+}
+
 /// Turns the scores of one row into weights exp(score - max); returns their sum. What shares a
 /// vector with the range and is not seen becomes zero.
-inline float soften(float* scores, Range seen, float* max) {
+inline float soften(const ScoreTerms& terms, size_t row, float* scores, Range seen, float* max) {
   *max = kUnseen;
   if (seen.begin == seen.end) return 0.0f;
   const size_t begin = seen.begin / 4 * 4;
   const size_t end = (seen.end + 3) / 4 * 4;
+  if (terms.softcap != 0 || terms.slope) add_terms(terms, row, begin, end, scores);
   for (size_t p = begin; p < seen.begin; ++p) scores[p] = kUnseen;
   for (size_t p = seen.end; p < end; ++p) scores[p] = kUnseen;
   float32x4_t top = vdupq_n_f32(kUnseen);
@@ -150,6 +167,7 @@ struct Attention {
   const int32_t* begin;
   const int32_t* end;
   float scale;
+  const ScoreTerms& terms;
   float* scores;  // [n_rows, 256]
   const SoftmaxState& out;
 
@@ -179,7 +197,7 @@ void attend_tile(const Attention& a, size_t row) {
   });
   for (size_t t = 0; t < T; ++t) {
     float* weights = scores + t * kAttentionChunk;
-    a.out.sum[row + t] = soften(weights, seen[t], a.out.max + row + t);
+    a.out.sum[row + t] = soften(a.terms, row + t, weights, seen[t], a.out.max + row + t);
     if (a.kv.code == KvCode::q8)
       for (size_t p = seen[t].begin; p < seen[t].end; ++p) weights[p] *= a.kv.v_scale[p];
     for (size_t d = 0; d < stride; d += 16) store_block(acc + t * stride + d, splat(0.0f));
@@ -199,8 +217,8 @@ void attend(const Attention& a, size_t n_rows) {
 
 inline void attention_chunk(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                             size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
-                            float* scores, const SoftmaxState& out) {
-  const Attention a{kv, head_dim, q, q_stride, begin, end, scale, scores, out};
+                            const ScoreTerms& terms, float* scores, const SoftmaxState& out) {
+  const Attention a{kv, head_dim, q, q_stride, begin, end, scale, terms, scores, out};
   switch (kv.code) {
     case KvCode::f32:
       return attend<ElementF32>(a, n_rows);

@@ -179,6 +179,30 @@ inline float32x4_t exp_lanes(float32x4_t x) {
   return vmulq_f32(vmulq_f32(p, vreinterpretq_f32_s32(a)), vreinterpretq_f32_s32(b));
 }
 
+/// erfc(x) for x >= 0 with a relative error below 2^-22 + x^2 * 2^-23: exp(-x^2) times a function
+/// of t = 1 / (1 + x / 2), fitted by the polynomial of Numerical Recipes (2nd edition, 6.2).
+inline float32x4_t erfc_lanes(float32x4_t x) {
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  const float32x4_t t = vdivq_f32(one, vfmaq_n_f32(one, x, 0.5f));
+  float32x4_t sum = vfmaq_n_f32(vdupq_n_f32(-0.82215223f), t, 0.17087277f);
+  sum = vfmaq_f32(vdupq_n_f32(1.48851587f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(-1.13520398f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(0.27886807f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(-0.18628806f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(0.09678418f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(0.37409196f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(1.00002368f), sum, t);
+  sum = vfmaq_f32(vdupq_n_f32(-1.26551223f), sum, t);
+  return vmulq_f32(t, exp_lanes(vfmsq_f32(sum, x, x)));
+}
+
+/// cap * tanh(a / cap); tanh(t) = 1 - 2 / (1 + exp(2 t)).
+inline float32x4_t capped(float32x4_t a, float cap) {
+  const float32x4_t one = vdupq_n_f32(1.0f), two = vdupq_n_f32(2.0f);
+  const float32x4_t e = exp_lanes(vmulq_f32(vdivq_f32(a, vdupq_n_f32(cap)), two));
+  return vmulq_n_f32(vsubq_f32(one, vdivq_f32(two, vaddq_f32(one, e))), cap);
+}
+
 inline float exp_one(float x) { return vgetq_lane_f32(exp_lanes(vdupq_n_f32(x)), 0); }
 
 /// absmax / 127 of n values, or 0 where that is below the normal floats: every code is then 0.
@@ -231,66 +255,6 @@ inline void quantize_rows(const float* x, size_t x_stride, size_t cols, const Qu
       sums[g] = 0;
     }
     for (size_t k = used_groups * out.group; k < out.stride; ++k) codes[k] = 0;
-  }
-}
-
-inline void rms_norm(const float* x, const float* weight, float eps, size_t n, float* y) {
-  Block sum = splat(0.0f);
-  for (size_t i = 0; i < n; i += 16) {
-    const Block b = load_first(x + i, n - i);
-    for (size_t j = 0; j < 4; ++j) sum.v[j] = vfmaq_f32(sum.v[j], b.v[j], b.v[j]);
-  }
-  const float mean = sum_lanes(sum) / static_cast<float>(n);
-  const float32x4_t root = vsqrtq_f32(vdupq_n_f32(mean + eps));
-  const float32x4_t inverse = vdivq_f32(vdupq_n_f32(1.0f), root);
-  for (size_t i = 0; i < n; i += 16) {
-    Block b = load_first(x + i, n - i);
-    const Block w = load_first(weight + i, n - i);
-    for (size_t j = 0; j < 4; ++j) b.v[j] = vmulq_f32(vmulq_f32(b.v[j], inverse), w.v[j]);
-    store_first(y + i, b, n - i);
-  }
-}
-
-inline void add(float* x, const float* y, size_t n) {
-  for (size_t i = 0; i < n; i += 16) {
-    Block a = load_first(x + i, n - i);
-    const Block b = load_first(y + i, n - i);
-    for (size_t j = 0; j < 4; ++j) a.v[j] = vaddq_f32(a.v[j], b.v[j]);
-    store_first(x + i, a, n - i);
-  }
-}
-
-inline void silu_mul(float* gate, const float* up, size_t n) {
-  const float32x4_t one = vdupq_n_f32(1.0f);
-  for (size_t i = 0; i < n; i += 16) {
-    Block g = load_first(gate + i, n - i);
-    const Block u = load_first(up + i, n - i);
-    for (size_t j = 0; j < 4; ++j) {
-      const float32x4_t divisor = vaddq_f32(one, exp_lanes(vnegq_f32(g.v[j])));
-      g.v[j] = vmulq_f32(vdivq_f32(g.v[j], divisor), u.v[j]);
-    }
-    store_first(gate + i, g, n - i);
-  }
-}
-
-inline void rope(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
-                 const float* sin) {
-  for (size_t head = 0; head < n_heads; ++head) {
-    float* low = x + head * head_dim;
-    float* high = low + half;
-    for (size_t i = 0; i < half; i += 16) {
-      Block a = load_first(low + i, half - i);
-      Block b = load_first(high + i, half - i);
-      const Block c = load_first(cos + i, half - i);
-      const Block s = load_first(sin + i, half - i);
-      for (size_t j = 0; j < 4; ++j) {
-        const float32x4_t from = a.v[j];
-        a.v[j] = vfmsq_f32(vmulq_f32(from, c.v[j]), b.v[j], s.v[j]);
-        b.v[j] = vfmaq_f32(vmulq_f32(b.v[j], c.v[j]), from, s.v[j]);
-      }
-      store_first(low + i, a, half - i);
-      store_first(high + i, b, half - i);
-    }
   }
 }
 

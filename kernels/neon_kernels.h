@@ -3,9 +3,26 @@
 
 #include "neon_attention.h"
 #include "neon_matmul.h"
+#include "neon_rows.h"
 
 namespace nibble {
 namespace {
+
+/// Multiply-adds on registers: Dot::add of 64 products at a time, 8 sums that do not wait.
+template <class Dot>
+uint64_t peak_operations(size_t n_rounds) {
+  constexpr size_t kSums = 8;
+  int8x16_t q[4] = {vdupq_n_s8(1), vdupq_n_s8(2), vdupq_n_s8(3), vdupq_n_s8(4)};
+  const int8x16_t x = vdupq_n_s8(5);
+  int32x4_t sums[kSums];
+  for (int32x4_t& sum : sums) sum = vdupq_n_s32(0);
+  for (size_t i = 0; i < n_rounds; ++i) {
+    for (int32x4_t& sum : sums) sum = Dot::template add<0>(sum, q, x);
+    __asm__ volatile("" : "+w"(q[0]), "+w"(q[1]), "+w"(q[2]), "+w"(q[3]));
+  }
+  for (const int32x4_t sum : sums) __asm__ volatile("" : : "w"(sum));
+  return uint64_t{2} * 64 * kSums * n_rounds;
+}
 
 template <class Dot>
 constexpr Kernels neon_kernels(const char* name) {
@@ -14,14 +31,23 @@ constexpr Kernels neon_kernels(const char* name) {
           .matmul_q = matmul_q<Dot>,
           .matmul_f32 = matmul_f32,
           .rms_norm = rms_norm,
+          .layer_norm = layer_norm,
           .add = add,
-          .silu_mul = silu_mul,
+          .add_scaled = add_scaled,
+          .scale = scale,
+          .clamp = clamp,
+          .soft_cap = soft_cap,
+          .silu = silu,
+          .gelu = gelu,
+          .gelu_tanh = gelu_tanh,
+          .relu = relu,
           .rope = rope,
           .store_key = store_key,
           .store_value = store_value,
           .attention_chunk = attention_chunk,
           .attention_merge = attention_merge,
-          .attention_finish = attention_finish};
+          .attention_finish = attention_finish,
+          .peak_operations = peak_operations<Dot>};
 }
 
 }  // namespace

@@ -55,6 +55,17 @@ struct Scales<Scheme::f16_zero> {
 };
 
 template <>
+struct Scales<Scheme::f32_zero> {
+  static constexpr bool kHasMin = false;
+  static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
+    const uint8_t* block = scales + g * sizeof(ScaleF32Zero);
+    return {.s = ElementF32::load(block + offsetof(ScaleF32Zero, s)),
+            .m = {},
+            .z = widen(vld1q_u8(block + offsetof(ScaleF32Zero, z)))};
+  }
+};
+
+template <>
 struct Scales<Scheme::f16_min> {
   static constexpr bool kHasMin = true;
   static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
@@ -314,6 +325,8 @@ void with_scheme(Scheme scheme, const Fn& fn) {
       return fn(Format<kCodes, Scheme::f16>{});
     case Scheme::f16_zero:
       return fn(Format<kCodes, Scheme::f16_zero>{});
+    case Scheme::f32_zero:
+      return fn(Format<kCodes, Scheme::f32_zero>{});
     case Scheme::f16_min:
       return fn(Format<kCodes, Scheme::f16_min>{});
     case Scheme::k6:

@@ -33,6 +33,7 @@ enum class Scheme : uint8_t {
   none,      // f32, f16, bf16
   f16,       // w = s * (q - zero),    zero is one constant of the matrix       per group
   f16_zero,  // w = s * (q - z),       z an 8-bit integer                       per group
+  f32_zero,  // the same with s an f32, for scales that fp16 does not hold      per group
   f16_min,   // w = s * q + m,         m fp16                                   per group
   k6,        // w = d*sc * q - dmin*mn, sc and mn 6 bits per 32 columns         per 256
   k8,        // w = d*sc * (q - zero), sc signed 8 bits per group (16 or 32)    per 256
@@ -45,6 +46,10 @@ struct ScaleF16 {
 };
 struct ScaleF16Zero {
   uint16_t s[kPanelRows];
+  uint8_t z[kPanelRows];
+};
+struct ScaleF32Zero {
+  float s[kPanelRows];
   uint8_t z[kPanelRows];
 };
 struct ScaleF16Min {
@@ -79,6 +84,7 @@ struct ScaleK8Min {
   uint8_t mn[16][kPanelRows];
 };
 static_assert(sizeof(ScaleF16) == 32 && sizeof(ScaleF16Zero) == 48 && sizeof(ScaleF16Min) == 64);
+static_assert(sizeof(ScaleF32Zero) == 80);
 static_assert(sizeof(ScaleK6) == 256 && sizeof(ScaleK8x16) == 288 && sizeof(ScaleK8x32) == 160);
 static_assert(sizeof(ScaleK8Min) == 576);
 

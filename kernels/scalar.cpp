@@ -56,6 +56,10 @@ Affine affine_at(const PackedShape& shape, const uint8_t* scales, size_t g, size
       const auto& scale = reinterpret_cast<const ScaleF16Zero*>(scales)[g];
       return {.s = half_to_float(scale.s[r]), .z = scale.z[r]};
     }
+    case Scheme::f32_zero: {
+      const auto& scale = reinterpret_cast<const ScaleF32Zero*>(scales)[g];
+      return {.s = scale.s[r], .z = scale.z[r]};
+    }
     case Scheme::f16_min: {
       const auto& scale = reinterpret_cast<const ScaleF16Min*>(scales)[g];
       return {.s = half_to_float(scale.s[r]), .m = half_to_float(scale.m[r])};
@@ -194,12 +198,67 @@ void rms_norm(const float* x, const float* weight, float eps, size_t n, float* y
   for (size_t i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, size_t n,
+                float* y) {
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+  const double mean = sum / static_cast<double>(n);
+  for (size_t i = 0; i < n; ++i) {
+    const double d = static_cast<double>(x[i]) - mean;
+    squares += d * d;
+  }
+  const double inverse =
+      1.0 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps));
+  for (size_t i = 0; i < n; ++i) {
+    const double normed = (static_cast<double>(x[i]) - mean) * inverse;
+    y[i] = static_cast<float>(normed) * weight[i] + (bias ? bias[i] : 0.0f);
+  }
+}
+
 void add(float* x, const float* y, size_t n) {
   for (size_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
-void silu_mul(float* gate, const float* up, size_t n) {
-  for (size_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+void add_scaled(float* x, float s, const float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) x[i] += s * y[i];
+}
+
+void scale(float* x, float s, size_t n) {
+  for (size_t i = 0; i < n; ++i) x[i] *= s;
+}
+
+void clamp(float* x, float limit, size_t n) {
+  for (size_t i = 0; i < n; ++i) x[i] = std::min(std::max(x[i], -limit), limit);
+}
+
+void soft_cap(float* x, float cap, size_t n) {
+  for (size_t i = 0; i < n; ++i) x[i] = cap * std::tanh(x[i] / cap);
+}
+
+/// x[i] = f(x[i]) * up[i].
+template <class Fn>
+void activate(float* x, const float* up, size_t n, const Fn& f) {
+  for (size_t i = 0; i < n; ++i) x[i] = up ? f(x[i]) * up[i] : f(x[i]);
+}
+
+void silu(float* x, const float* up, size_t n) {
+  activate(x, up, n, [](float a) { return a / (1.0f + std::exp(-a)); });
+}
+
+void gelu(float* x, const float* up, size_t n) {
+  // erfc(-t) = 1 + erf(t), without its cancellation.
+  activate(x, up, n, [](float a) { return 0.5f * a * std::erfc(a * -0.70710678f); });
+}
+
+void gelu_tanh(float* x, const float* up, size_t n) {
+  // (1 + tanh(t)) / 2 = 1 / (1 + exp(-2 t)), without its cancellation.
+  activate(x, up, n, [](float a) {
+    return a / (1.0f + std::exp(-2.0f * 0.79788456f * (a + 0.044715f * a * a * a)));
+  });
+}
+
+void relu(float* x, const float* up, size_t n) {
+  activate(x, up, n, [](float a) { return std::max(a, 0.0f); });
 }
 
 void rope(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
@@ -250,7 +309,7 @@ void store_value(const float* v, size_t head_dim, size_t pos, KvCode code, void*
 
 void attention_chunk(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                      size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
-                     float* scores, const SoftmaxState& out) {
+                     const ScoreTerms& terms, float* scores, const SoftmaxState& out) {
   const size_t stride = padded(head_dim);
   for (size_t r = 0; r < n_rows; ++r) {
     const auto first = static_cast<size_t>(begin[r]);
@@ -263,6 +322,9 @@ void attention_chunk(const KvChunk& kv, size_t head_dim, const float* q, size_t 
         dot += q[r * q_stride + d] *
                kv_at(kv.k, kv.code, (p / kPanelRows * head_dim + d) * kPanelRows + p % kPanelRows);
       score[p] = dot * (kv.code == KvCode::q8 ? scale * kv.k_scale[p] : scale);
+      if (terms.softcap != 0) score[p] = terms.softcap * std::tanh(score[p] / terms.softcap);
+      if (terms.slope)
+        score[p] += terms.slope[r] * static_cast<float>(static_cast<int32_t>(p) - terms.origin[r]);
       max = std::max(max, score[p]);
     }
     float sum = 0;
@@ -318,8 +380,16 @@ const Kernels kScalarKernels = {
     .matmul_q = matmul_q,
     .matmul_f32 = matmul_f32,
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
     .add = add,
-    .silu_mul = silu_mul,
+    .add_scaled = add_scaled,
+    .scale = scale,
+    .clamp = clamp,
+    .soft_cap = soft_cap,
+    .silu = silu,
+    .gelu = gelu,
+    .gelu_tanh = gelu_tanh,
+    .relu = relu,
     .rope = rope,
     .store_key = store_key,
     .store_value = store_value,

@@ -75,16 +75,29 @@ void score_panel(const void* k, size_t panel, size_t head_dim, const float* q, s
   for (size_t t = 0; t < T; ++t) V::store(score + t * kAttentionChunk, acc[t]);
 }
 
+/// ScoreTerms of the 16 scores from position p of row `row`.
+template <class V>
+[[gnu::always_inline]] inline typename V::F with_terms(const ScoreTerms& terms, size_t row,
+                                                       size_t p, typename V::F score) {
+  alignas(64) static constexpr float kCount[kLanes] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                       8, 9, 10, 11, 12, 13, 14, 15};
+  if (terms.softcap != 0) score = capped<V>(score, terms.softcap);
+  if (!terms.slope) return score;
+  const auto first = V::set1(static_cast<float>(static_cast<int32_t>(p) - terms.origin[row]));
+  return V::fma(V::set1(terms.slope[row]), V::add(V::load(kCount), first), score);
+}
+
 /// Turns the dot products of one row into exp(score - max), and for q8 times the value's scale.
 /// Other positions of the panels touched have no meaning afterwards.
 template <class V, KvCode C>
-void softmax_row(const KvChunk& kv, size_t first, size_t last, float scale, float* score,
-                 float& max, float& sum) {
+void softmax_row(const KvChunk& kv, size_t first, size_t last, float scale, const ScoreTerms& terms,
+                 size_t row, float* score, float& max, float& sum) {
   const size_t start = first / kLanes * kLanes;
   auto top = V::set1(-kInfinity);
   for (size_t p = start; p < last; p += kLanes) {
     auto s = V::mul(V::load(score + p), V::set1(scale));
     if constexpr (C == KvCode::q8) s = V::mul(s, V::load(kv.k_scale + p));
+    s = with_terms<V>(terms, row, p, s);
     s = V::keep(s, first > p ? first - p : 0, min_of(last - p, kLanes), -kInfinity);
     V::store(score + p, s);
     top = V::max(top, s);
@@ -136,8 +149,8 @@ void add_values(const void* v, size_t stride, const float* weights, size_t first
 /// row adds exactly the positions that it sees, in ascending order.
 template <class V, KvCode C, size_t T>
 void attention_rows(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
-                    const int32_t* begin, const int32_t* end, float scale, float* scores,
-                    const SoftmaxState& out, size_t row) {
+                    const int32_t* begin, const int32_t* end, float scale, const ScoreTerms& terms,
+                    float* scores, const SoftmaxState& out, size_t row) {
   const size_t stride = padded_dim(head_dim);
   float* acc = out.acc + row * stride;
   for (size_t i = 0; i < T * stride; i += kLanes) V::store(acc + i, V::zero());
@@ -157,8 +170,8 @@ void attention_rows(const KvChunk& kv, size_t head_dim, const float* q, size_t q
   for (size_t p = seen_begin / kPanelRows * kPanelRows; p < seen_end; p += kPanelRows)
     score_panel<V, C, T>(kv.k, p / kPanelRows, head_dim, q + row * q_stride, q_stride, score + p);
   for (size_t t = 0; t < T; ++t)
-    softmax_row<V, C>(kv, first[t], last[t], scale, score + t * kAttentionChunk, out.max[row + t],
-                      out.sum[row + t]);
+    softmax_row<V, C>(kv, first[t], last[t], scale, terms, row + t, score + t * kAttentionChunk,
+                      out.max[row + t], out.sum[row + t]);
   if (common_begin >= common_end) common_begin = common_end = kAttentionChunk;
   const auto add_alone = [&](size_t t, size_t from, size_t to) {
     add_values<V, C, 1>(kv.v, stride, score + t * kAttentionChunk, from, to, acc + t * stride);
@@ -171,29 +184,30 @@ void attention_rows(const KvChunk& kv, size_t head_dim, const float* q, size_t q
 template <class V, KvCode C>
 void attention_coded(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                      size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
-                     float* scores, const SoftmaxState& out) {
+                     const ScoreTerms& terms, float* scores, const SoftmaxState& out) {
   constexpr size_t kTile = 4;
   size_t row = 0;
   for (; row + kTile <= n_rows; row += kTile)
-    attention_rows<V, C, kTile>(kv, head_dim, q, q_stride, begin, end, scale, scores, out, row);
+    attention_rows<V, C, kTile>(kv, head_dim, q, q_stride, begin, end, scale, terms, scores, out,
+                                row);
   for (; row < n_rows; ++row)
-    attention_rows<V, C, 1>(kv, head_dim, q, q_stride, begin, end, scale, scores, out, row);
+    attention_rows<V, C, 1>(kv, head_dim, q, q_stride, begin, end, scale, terms, scores, out, row);
 }
 
 template <class V>
 void attention_chunk(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                      size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
-                     float* scores, const SoftmaxState& out) {
+                     const ScoreTerms& terms, float* scores, const SoftmaxState& out) {
   switch (kv.code) {
     case KvCode::f32:
       return attention_coded<V, KvCode::f32>(kv, head_dim, q, q_stride, n_rows, begin, end, scale,
-                                             scores, out);
+                                             terms, scores, out);
     case KvCode::f16:
       return attention_coded<V, KvCode::f16>(kv, head_dim, q, q_stride, n_rows, begin, end, scale,
-                                             scores, out);
+                                             terms, scores, out);
     case KvCode::q8:
       return attention_coded<V, KvCode::q8>(kv, head_dim, q, q_stride, n_rows, begin, end, scale,
-                                            scores, out);
+                                            terms, scores, out);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "vector_attention.h"
 #include "vector_matmul.h"
+#include "vector_peak.h"
 #include "vector_rows.h"
 
 namespace nibble {
@@ -16,14 +17,23 @@ constexpr Kernels vector_kernels(const char* name) {
       .matmul_q = matmul_q<V>,
       .matmul_f32 = matmul_f32<V>,
       .rms_norm = rms_norm<V>,
+      .layer_norm = layer_norm<V>,
       .add = add<V>,
-      .silu_mul = silu_mul<V>,
+      .add_scaled = add_scaled<V>,
+      .scale = scale<V>,
+      .clamp = clamp<V>,
+      .soft_cap = soft_cap<V>,
+      .silu = silu<V>,
+      .gelu = gelu<V>,
+      .gelu_tanh = gelu_tanh<V>,
+      .relu = relu<V>,
       .rope = rope<V>,
       .store_key = store_key<V>,
       .store_value = store_value<V>,
       .attention_chunk = attention_chunk<V>,
       .attention_merge = attention_merge<V>,
       .attention_finish = attention_finish<V>,
+      .peak_operations = peak_operations<V>,
   };
 }
 

@@ -56,6 +56,33 @@ template <class V>
   return V::times_pow2(sum, n);
 }
 
+/// erfc(x) for x >= 0 with a relative error below 2^-22 + x^2 * 2^-23: exp(-x^2) times a function
+/// of t = 1 / (1 + x / 2), fitted by the polynomial of Numerical Recipes (2nd edition, 6.2).
+template <class V>
+[[gnu::always_inline]] inline typename V::F vector_erfc(typename V::F x) {
+  using F = typename V::F;
+  const F t = V::div(V::set1(1.0f), V::fma(x, V::set1(0.5f), V::set1(1.0f)));
+  F sum = V::set1(0.17087277f);
+  sum = V::fma(sum, t, V::set1(-0.82215223f));
+  sum = V::fma(sum, t, V::set1(1.48851587f));
+  sum = V::fma(sum, t, V::set1(-1.13520398f));
+  sum = V::fma(sum, t, V::set1(0.27886807f));
+  sum = V::fma(sum, t, V::set1(-0.18628806f));
+  sum = V::fma(sum, t, V::set1(0.09678418f));
+  sum = V::fma(sum, t, V::set1(0.37409196f));
+  sum = V::fma(sum, t, V::set1(1.00002368f));
+  sum = V::fma(sum, t, V::set1(-1.26551223f));
+  return V::mul(t, vector_exp<V>(V::fma(V::sub(V::zero(), x), x, sum)));
+}
+
+/// cap * tanh(a / cap); tanh(t) = 1 - 2 / (1 + exp(2 t)).
+template <class V>
+[[gnu::always_inline]] inline typename V::F capped(typename V::F a, float cap) {
+  const auto one = V::set1(1.0f), two = V::set1(2.0f);
+  const auto e = vector_exp<V>(V::mul(V::div(a, V::set1(cap)), two));
+  return V::mul(V::sub(one, V::div(two, V::add(one, e))), V::set1(cap));
+}
+
 /// The largest |x[i]|, i < n; 0 if n is 0.
 template <class V>
 float absmax(const float* x, size_t n) {

@@ -43,6 +43,17 @@ struct GridF16Zero {
 };
 
 template <class V>
+struct GridF32Zero {
+  static constexpr bool kHasMin = false;
+  const uint8_t* scales;
+  GridF32Zero(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
+    const auto& scale = reinterpret_cast<const ScaleF32Zero*>(scales)[g];
+    return {V::load(scale.s), V::zero(), V::load_u8(scale.z)};
+  }
+};
+
+template <class V>
 struct GridF16Min {
   static constexpr bool kHasMin = true;
   const uint8_t* scales;
@@ -199,6 +210,8 @@ void with_grid(const PackedShape& shape, const Run& run) {
       return with_codes.template operator()<GridF16<V>>();
     case Scheme::f16_zero:
       return with_codes.template operator()<GridF16Zero<V>>();
+    case Scheme::f32_zero:
+      return with_codes.template operator()<GridF32Zero<V>>();
     case Scheme::f16_min:
       return with_codes.template operator()<GridF16Min<V>>();
     case Scheme::k6:

@@ -64,29 +64,124 @@ void rms_norm(const float* x, const float* weight, float eps, size_t n, float* y
         n - i);
 }
 
+/// y[i] = f(x[i]) for vectors of i < n.
+template <class V, class Fn>
+[[gnu::always_inline]] inline void map(const float* x, size_t n, float* y, const Fn& f) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) V::store(y + i, f(V::load(x + i)));
+  if (i < n) V::store_first(y + i, f(V::load_first(x + i, n - i)), n - i);
+}
+
+/// x[i] = f(x[i], y[i]) for vectors of i < n.
+template <class V, class Fn>
+[[gnu::always_inline]] inline void combine(float* x, const float* y, size_t n, const Fn& f) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) V::store(x + i, f(V::load(x + i), V::load(y + i)));
+  if (i < n)
+    V::store_first(x + i, f(V::load_first(x + i, n - i), V::load_first(y + i, n - i)), n - i);
+}
+
+/// The sum of f(x[i]) for i < n; lanes beyond n are left out.
+template <class V, class Fn>
+[[gnu::always_inline]] inline float sum_of(const float* x, size_t n, const Fn& f) {
+  auto sum = V::zero();
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum = V::add(sum, f(V::load(x + i)));
+  if (i < n) sum = V::add(sum, V::keep(f(V::load_first(x + i, n - i)), 0, n - i, 0.0f));
+  return V::reduce_add(sum);
+}
+
+template <class V>
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, size_t n,
+                float* y) {
+  using F = typename V::F;
+  const float count = static_cast<float>(n);
+  const F mean = V::set1(sum_of<V>(x, n, [](F a) { return a; }) / count);
+  const float variance = sum_of<V>(x, n,
+                                   [&](F a) {
+                                     const F d = V::sub(a, mean);
+                                     return V::mul(d, d);
+                                   }) /
+                         count;
+  const F inverse = V::set1(1.0f / __builtin_sqrtf(variance + eps));
+  map<V>(x, n, y, [&](F a) { return V::mul(V::sub(a, mean), inverse); });
+  combine<V>(y, weight, n, [](F a, F w) { return V::mul(a, w); });
+  if (bias) combine<V>(y, bias, n, [](F a, F b) { return V::add(a, b); });
+}
+
 template <class V>
 void add(float* x, const float* y, size_t n) {
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) V::store(x + i, V::add(V::load(x + i), V::load(y + i)));
-  if (i < n)
-    V::store_first(x + i, V::add(V::load_first(x + i, n - i), V::load_first(y + i, n - i)), n - i);
+  combine<V>(x, y, n, [](typename V::F a, typename V::F b) { return V::add(a, b); });
 }
 
 template <class V>
-[[gnu::always_inline]] inline typename V::F silu(typename V::F a) {
-  const auto one = V::set1(1.0f);
-  return V::div(a, V::add(one, vector_exp<V>(V::sub(V::zero(), a))));
+void add_scaled(float* x, float s, const float* y, size_t n) {
+  const auto factor = V::set1(s);
+  combine<V>(x, y, n, [&](typename V::F a, typename V::F b) { return V::fma(factor, b, a); });
 }
 
 template <class V>
-void silu_mul(float* gate, const float* up, size_t n) {
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    V::store(gate + i, V::mul(silu<V>(V::load(gate + i)), V::load(up + i)));
-  if (i < n)
-    V::store_first(gate + i,
-                   V::mul(silu<V>(V::load_first(gate + i, n - i)), V::load_first(up + i, n - i)),
-                   n - i);
+void scale(float* x, float s, size_t n) {
+  const auto factor = V::set1(s);
+  map<V>(x, n, x, [&](typename V::F a) { return V::mul(a, factor); });
+}
+
+template <class V>
+void clamp(float* x, float limit, size_t n) {
+  const auto low = V::set1(-limit), high = V::set1(limit);
+  map<V>(x, n, x, [&](typename V::F a) { return V::min(V::max(a, low), high); });
+}
+
+template <class V>
+void soft_cap(float* x, float cap, size_t n) {
+  map<V>(x, n, x, [&](typename V::F a) { return capped<V>(a, cap); });
+}
+
+/// x[i] = f(x[i]) * up[i], or f(x[i]).
+template <class V, class Fn>
+[[gnu::always_inline]] inline void activate(float* x, const float* up, size_t n, const Fn& f) {
+  using F = typename V::F;
+  if (up)
+    combine<V>(x, up, n, [&](F a, F b) { return V::mul(f(a), b); });
+  else
+    map<V>(x, n, x, f);
+}
+
+/// a / (1 + exp(-t)).
+template <class V>
+[[gnu::always_inline]] inline typename V::F times_sigmoid(typename V::F a, typename V::F t) {
+  return V::div(a, V::add(V::set1(1.0f), vector_exp<V>(V::sub(V::zero(), t))));
+}
+
+template <class V>
+void silu(float* x, const float* up, size_t n) {
+  activate<V>(x, up, n, [](typename V::F a) { return times_sigmoid<V>(a, a); });
+}
+
+/// (1 + tanh(t)) / 2 is the sigmoid of 2 t.
+template <class V>
+void gelu_tanh(float* x, const float* up, size_t n) {
+  using F = typename V::F;
+  activate<V>(x, up, n, [](F a) {
+    const F cubic = V::fma(V::mul(V::mul(a, a), a), V::set1(0.044715f), a);
+    return times_sigmoid<V>(a, V::mul(cubic, V::set1(2.0f * 0.79788456f)));
+  });
+}
+
+/// max(a, 0) - |a| * erfc(|a| / sqrt(2)) / 2, which cancels nowhere.
+template <class V>
+void gelu(float* x, const float* up, size_t n) {
+  using F = typename V::F;
+  activate<V>(x, up, n, [](F a) {
+    const F size = V::abs(a);
+    const F tail = V::mul(vector_erfc<V>(V::mul(size, V::set1(0.70710678f))), V::set1(0.5f));
+    return V::sub(V::max(V::zero(), a), V::mul(size, tail));
+  });
+}
+
+template <class V>
+void relu(float* x, const float* up, size_t n) {
+  activate<V>(x, up, n, [](typename V::F a) { return V::max(V::zero(), a); });
 }
 
 template <class V>

@@ -263,7 +263,7 @@ void bench_attention(const Kernels& kernels, const Settings& settings) {
     const double seconds = best_seconds(settings.repeats, 1, [&](size_t) {
       for (size_t i = 0; i < kCalls; ++i)
         kernels.attention_chunk(chunk, kDim, q.data(), kDim, n_rows, begin.data(), end.data(), 0.1f,
-                                scores.data(), {acc.data(), max.data(), sum.data()});
+                                ScoreTerms{}, scores.data(), {acc.data(), max.data(), sum.data()});
     });
     const double calls = static_cast<double>(kCalls) / seconds;
     std::printf(

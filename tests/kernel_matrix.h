@@ -13,8 +13,8 @@ struct Format {
   uint8_t zero;
   std::string name() const {
     static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "q8"};
-    static constexpr const char* kSchemes[] = {"none", "f16", "f16_zero", "f16_min",
-                                               "k6",   "k8",  "k8_min"};
+    static constexpr const char* kSchemes[] = {"none",    "f16", "f16_zero", "f32_zero",
+                                               "f16_min", "k6",  "k8",       "k8_min"};
     return std::string(kCodes[static_cast<int>(codes)]) + " " + kSchemes[static_cast<int>(scheme)] +
            " g" + std::to_string(group);
   }
@@ -27,8 +27,10 @@ inline std::vector<Format> quantized_formats() {
     for (const uint16_t group : {uint16_t{32}, uint16_t{64}, uint16_t{128}}) {
       all.push_back({codes, Scheme::f16, group, q4 ? uint8_t{8} : uint8_t{128}});
       all.push_back({codes, Scheme::f16_zero, group, 0});
+      all.push_back({codes, Scheme::f32_zero, group, 0});
       all.push_back({codes, Scheme::f16_min, group, 0});
     }
+    all.push_back({codes, Scheme::f16_zero, 16, 0});
     all.push_back({codes, Scheme::f16, 32, q4 ? uint8_t{0} : uint8_t{16}});
     all.push_back({codes, Scheme::k6, 32, 0});
     all.push_back({codes, Scheme::k8, 16, q4 ? uint8_t{4} : uint8_t{32}});
@@ -53,6 +55,8 @@ inline size_t scale_bytes(const Format& f, size_t cols_padded) {
       return cols_padded / f.group * 32;
     case Scheme::f16_zero:
       return cols_padded / f.group * 48;
+    case Scheme::f32_zero:
+      return cols_padded / f.group * 80;
     case Scheme::f16_min:
       return cols_padded / f.group * 64;
     case Scheme::k6:
@@ -110,6 +114,13 @@ inline void fill_panel(Random& random, const Format& f, size_t rows, size_t cols
       return fill_halves(random, scales, bytes, 32, 1, rows);
     case Scheme::f16_zero:
       return fill_halves(random, scales, bytes, 48, 1, rows);
+    case Scheme::f32_zero:
+      for (size_t at = 0; at < bytes; at += 80)
+        for (size_t r = 0; r < 16; ++r) {
+          const float s = r < rows ? uniform(random, -0.02f, 0.02f) : 0.0f;
+          std::memcpy(scales + at + 4 * r, &s, 4);
+        }
+      return;
     case Scheme::f16_min:
       return fill_halves(random, scales, bytes, 64, 2, rows);
     case Scheme::k6:
@@ -166,6 +177,13 @@ inline void read_scheme(const PackedShape& shape, const uint8_t* panel, size_t k
       w.s = half_at(panel + g * 48 + 2 * r);
       w.z = panel[g * 48 + 32 + r];
       break;
+    case Scheme::f32_zero: {
+      float s;
+      std::memcpy(&s, panel + g * 80 + 4 * r, 4);
+      w.s = static_cast<double>(s);
+      w.z = panel[g * 80 + 64 + r];
+      break;
+    }
     case Scheme::f16_min:
       w.s = half_at(panel + g * 64 + 2 * r);
       w.m = half_at(panel + g * 64 + 32 + 2 * r);

@@ -1,4 +1,6 @@
 // Dispatch and the kernels that walk along rows, see kernel_check.h.
+#include <numbers>
+
 #include "kernel_matrix.h"
 
 namespace {
@@ -102,36 +104,110 @@ void rms_norms() {
     }
 }
 
-void adds() {
+void layer_norms() {
+  Random random(17);
+  for (const Kernels* kernels : sets_under_test())
+    for (const size_t n : kLengths)
+      for (const bool with_bias : {false, true}) {
+        std::vector<float> x = random_floats(random, n + 1);
+        for (float& v : x) v += 3.0f;  // a mean that must go
+        const std::vector<float> weight = random_floats(random, n), bias = random_floats(random, n);
+        double mean = 0, variance = 0;
+        for (size_t i = 0; i < n; ++i) mean += static_cast<double>(x[i]) / static_cast<double>(n);
+        for (size_t i = 0; i < n; ++i)
+          variance += std::pow(static_cast<double>(x[i]) - mean, 2) / static_cast<double>(n);
+        const double norm = std::sqrt(variance + 1e-5);
+        std::vector<float> y(n + 1, -1.0f);
+        const float* b = with_bias ? bias.data() : nullptr;
+        kernels->layer_norm(x.data(), weight.data(), b, 1e-5f, n, y.data());
+        check_eq(y[n], -1.0f, std::string(kernels->name) + " wrote too far");
+        const std::vector<float> input = x;
+        kernels->layer_norm(x.data(), weight.data(), b, 1e-5f, n, x.data());
+        for (size_t i = 0; i < n; ++i) {
+          const double w = static_cast<double>(weight[i]);
+          const double added = with_bias ? static_cast<double>(bias[i]) : 0.0;
+          const double e = (static_cast<double>(input[i]) - mean) / norm * w + added;
+          // The mean is rounded before it is subtracted.
+          const double error =
+              (std::abs(mean) + std::abs(static_cast<double>(input[i]))) / norm * std::abs(w) +
+              std::abs(added);
+          test::check_near(static_cast<double>(y[i]), e, error * kEps * static_cast<double>(n + 8),
+                           kernels->name);
+          check_eq(x[i], y[i], "in place");
+        }
+      }
+}
+
+/// The kernels that are one operation for each element.
+void elementwise() {
   Random random(8);
   for (const Kernels* kernels : sets_under_test())
     for (const size_t n : kLengths) {
-      std::vector<float> x = random_floats(random, n + 1);
-      const std::vector<float> before = x, y = random_floats(random, n);
-      kernels->add(x.data(), y.data(), n);
-      for (size_t i = 0; i < n; ++i) check_eq(x[i], before[i] + y[i], kernels->name);
-      check_eq(x[n], before[n], "wrote too far");
+      const std::vector<float> before = random_floats(random, n + 1), y = random_floats(random, n);
+      const auto run = [&](const auto& kernel, const auto& expected, double tolerance) {
+        std::vector<float> x = before;
+        kernel(x.data());
+        check_eq(x[n], before[n], "wrote too far");
+        for (size_t i = 0; i < n; ++i) {
+          const double a = static_cast<double>(before[i]), b = static_cast<double>(y[i]);
+          test::check_near(static_cast<double>(x[i]), expected(a, b), tolerance, kernels->name);
+        }
+      };
+      run([&](float* x) { kernels->add(x, y.data(), n); },
+          [](double a, double b) { return static_cast<double>(static_cast<float>(a + b)); }, 0);
+      run([&](float* x) { kernels->add_scaled(x, 0.7f, y.data(), n); },
+          [](double a, double b) { return a + static_cast<double>(0.7f) * b; }, 12 * kEps);
+      run([&](float* x) { kernels->scale(x, 0.25f, n); }, [](double a, double) { return a / 4; },
+          0);
+      run([&](float* x) { kernels->clamp(x, 0.5f, n); },
+          [](double a, double) { return std::clamp(a, -0.5, 0.5); }, 0);
+      run([&](float* x) { kernels->soft_cap(x, 2.0f, n); },
+          [](double a, double) { return 2 * std::tanh(a / 2); }, 2 * 0x1p-21);
+      run([&](float* x) { kernels->soft_cap(x, 0.01f, n); },  // far beyond the cap
+          [](double a, double) { return 0.01 * std::tanh(a / 0.01); }, 0.01 * 0x1p-21);
     }
 }
 
 /// Over the range where exp() of floats is finite; this bounds the error of the kernels' exp, too.
-void silu() {
+void activations() {
+  struct Case {
+    const char* name;
+    void (*const Kernels::*kernel)(float*, const float*, size_t);
+    double (*f)(double);
+    double growth;  // of the relative error with the square of the input
+  };
+  const Case cases[] = {
+      {"silu", &Kernels::silu, [](double a) { return a / (1 + std::exp(-a)); }, 0},
+      {"gelu", &Kernels::gelu, [](double a) { return a / 2 * std::erfc(-a * std::sqrt(0.5)); }, 2},
+      {"gelu_tanh", &Kernels::gelu_tanh,
+       [](double a) {
+         return a /
+                (1 + std::exp(-2 * std::sqrt(2 / std::numbers::pi) * (a + 0.044715 * a * a * a)));
+       },
+       4},
+      {"relu", &Kernels::relu, [](double a) { return std::max(a, 0.0); }, 0},
+  };
   Random random(9);
   for (const Kernels* kernels : sets_under_test())
-    for (const size_t n : kLengths) {
-      std::vector<float> gate(n + 1);
-      for (float& g : gate) g = uniform(random, -87, 87);
-      if (n > 20) gate[3] = 0, gate[4] = -200, gate[5] = 200, gate[6] = -0.0f, gate[7] = 1e-20f;
-      const std::vector<float> before = gate, up = random_floats(random, n);
-      kernels->silu_mul(gate.data(), up.data(), n);
-      check_eq(gate[n], before[n], "wrote too far");
-      for (size_t i = 0; i < n; ++i) {
-        const double a = static_cast<double>(before[i]);
-        const double e = a / (1 + std::exp(-a)) * static_cast<double>(up[i]);
-        test::check_near(static_cast<double>(gate[i]), e, 8 * kEps * std::abs(e) + 1e-34,
-                         std::string(kernels->name) + " silu of " + std::to_string(a));
-      }
-    }
+    for (const Case& c : cases)
+      for (const size_t n : kLengths)
+        for (const bool gated : {true, false}) {
+          const float range = c.growth == 0 ? 87.0f : 7.0f;
+          std::vector<float> x(n + 1);
+          for (float& g : x) g = uniform(random, -range, range);
+          if (n > 20) x[3] = 0, x[4] = -200, x[5] = 200, x[6] = -0.0f, x[7] = 1e-20f;
+          const std::vector<float> before = x, up = random_floats(random, n);
+          (kernels->*c.kernel)(x.data(), gated ? up.data() : nullptr, n);
+          check_eq(x[n], before[n], "wrote too far");
+          for (size_t i = 0; i < n; ++i) {
+            const double a = static_cast<double>(before[i]);
+            const double e = c.f(a) * (gated ? static_cast<double>(up[i]) : 1.0);
+            const double error = (10 + c.growth * std::min(a * a, 64.0)) * kEps;
+            test::check_near(
+                static_cast<double>(x[i]), e, error * std::abs(e) + 1e-34,
+                std::string(kernels->name) + " " + c.name + " of " + std::to_string(a));
+          }
+        }
 }
 
 void ropes() {
@@ -166,6 +242,19 @@ void ropes() {
     }
 }
 
+/// The compute ceiling counts what it ran: in proportion to the rounds, and nothing for none.
+void counts_operations() {
+  for (const Kernels* kernels : sets_under_test()) {
+    const bool scalar = std::string(kernels->name) == "scalar";
+    check_eq(kernels->peak_operations == nullptr, scalar, kernels->name);
+    if (scalar) continue;
+    const uint64_t one = kernels->peak_operations(1);
+    check(one > 0 && one % 2 == 0, kernels->name);
+    check_eq(kernels->peak_operations(1000), 1000 * one, kernels->name);
+    check_eq(kernels->peak_operations(0), uint64_t{0}, kernels->name);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -176,8 +265,10 @@ int main(int argc, char** argv) {
                                {"quantizes rows", quantizes_rows},
                                {"rounds ties to even", rounds_ties_to_even},
                                {"rms_norm", rms_norms},
-                               {"add", adds},
-                               {"silu_mul", silu},
+                               {"layer_norm", layer_norms},
+                               {"one operation for each element", elementwise},
+                               {"activations", activations},
                                {"rope", ropes},
+                               {"peak_operations", counts_operations},
                            });
 }

@@ -92,14 +92,22 @@ struct State {
 /// Rows of queries with what each of them sees; the cache holds exactly the positions seen.
 struct Queries {
   std::vector<int32_t> begin, end;
-  std::vector<float> q;  // [n_rows, stride]
-  size_t stride;
+  float softcap = 0;
+  std::vector<float> slope;     // [n_rows], or empty
+  std::vector<int32_t> origin;  // [n_rows]
+  std::vector<float> q;         // [n_rows, stride]
+  size_t stride = 0;
   size_t n_rows() const { return begin.size(); }
+  ScoreTerms terms(size_t first) const {
+    if (slope.empty()) return {.softcap = softcap};
+    return {softcap, slope.data() + first, origin.data() + first};
+  }
 };
 
 Queries make_queries(Random& random, Cache& cache, const Kernels& kernels,
                      const std::vector<Range>& ranges) {
-  Queries queries{{}, {}, {}, cache.head_dim + 3};
+  Queries queries;
+  queries.stride = cache.head_dim + 3;
   for (const Range& r : ranges) {
     queries.begin.push_back(r.begin);
     queries.end.push_back(r.end);
@@ -120,7 +128,7 @@ void run_chunk(const Kernels& kernels, Cache& cache, const Queries& queries, siz
   std::vector<float> scores((last - first) * 256, kNan);
   kernels.attention_chunk(cache.view(), cache.head_dim, queries.q.data() + first * queries.stride,
                           queries.stride, last - first, queries.begin.data() + first,
-                          queries.end.data() + first, 0.3f, scores.data(),
+                          queries.end.data() + first, 0.3f, queries.terms(first), scores.data(),
                           out.view(first, cache.stride));
 }
 
@@ -141,6 +149,16 @@ Softmax expected_attention(Cache& cache, const Queries& queries, size_t row, int
           static_cast<double>(queries.q[row * queries.stride + d]) * cache.key(p, d);
       score[p] += product * static_cast<double>(0.3f);
       magnitude += std::abs(product) * 0.3;
+    }
+    if (queries.softcap != 0) {
+      const double cap = static_cast<double>(queries.softcap);
+      score[p] = cap * std::tanh(score[p] / cap);
+      magnitude += cap;
+    }
+    if (!queries.slope.empty()) {
+      const double distance = static_cast<double>(p) - queries.origin[row];
+      score[p] += static_cast<double>(queries.slope[row]) * distance;
+      magnitude += std::abs(static_cast<double>(queries.slope[row]) * distance);
     }
     e.max = std::max(e.max, score[p]);
     e.score_error =
@@ -182,10 +200,19 @@ void for_each_attention(const Fn& fn) {
       for (const KvCode code : kKvCodes)
         for (const std::vector<Range>& ranges : range_sets()) {
           Cache cache(dim, code);
-          const Queries queries = make_queries(random, cache, *kernels, ranges);
-          fn(*kernels, cache, queries,
-             std::string(kernels->name) + " dim " + std::to_string(dim) + " code " +
-                 std::to_string(static_cast<int>(code)) + " rows " + std::to_string(ranges.size()));
+          Queries queries = make_queries(random, cache, *kernels, ranges);
+          const std::string what = std::string(kernels->name) + " dim " + std::to_string(dim) +
+                                   " code " + std::to_string(static_cast<int>(code)) + " rows " +
+                                   std::to_string(ranges.size());
+          fn(*kernels, cache, queries, what);
+          if (dim != 80) continue;
+          queries.softcap = 3.0f;
+          fn(*kernels, cache, queries, what + " soft cap");
+          for (size_t row = 0; row < ranges.size(); ++row) {
+            queries.slope.push_back(0.25f / static_cast<float>(row + 1));
+            queries.origin.push_back(static_cast<int32_t>(row) * 90);  // some lie beyond the chunk
+          }
+          fn(*kernels, cache, queries, what + " soft cap and slope");
         }
 }
 

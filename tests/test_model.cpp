@@ -338,7 +338,7 @@ void bad_configs() {
       {",\"rope_scaling\":{\"rope_type\":\"linear\"}", "factor"},
       {",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":-1}", "factor"},
       {",\"partial_rotary_factor\":0.5", "partial_rotary_factor"},
-      {",\"quantization_config\":{\"quant_method\":\"awq\"}", "awq"},
+      {",\"quantization_config\":{\"quant_method\":\"bitsandbytes\"}", "bitsandbytes"},
       {",\"sliding_window\":-4", "sliding_window"},
   };
   TempDir dir;

@@ -45,10 +45,10 @@ struct Packed {
 
 Packed pack(const TensorView& tensor, const PackTarget& target = {}, const RopeRows& rows = {}) {
   Packed out;
-  out.shape = packed_shape_of(tensor, target);
+  out.shape = packed_shape_of(matrix_of(tensor), target);
   out.layout = packed_layout(out.shape, "w");
   out.memory = AnonymousMemory(out.layout.total_bytes());
-  pack_panels(tensor, out.shape, target, rows, 0, out.layout.n_panels, out.memory.data());
+  pack_panels(matrix_of(tensor), out.shape, rows, 0, out.layout.n_panels, out.memory.data());
   out.view = packed_view(out.shape, {out.memory.data(), out.layout.total_bytes()}, "w");
   return out;
 }
@@ -176,7 +176,7 @@ void test_names_and_bits() {
   check_near(bits_per_weight({1, 1, Codes::q4, Scheme::f16_zero, 128}), 4.1875, 0);
   for (const BlockType& t : block_types()) {
     const Matrix m = random_blocks(t, 1, 256, 1);
-    const PackedShape shape = packed_shape_of(m.tensor, {});
+    const PackedShape shape = packed_shape_of(matrix_of(m.tensor), {});
     check_eq(format_name(shape), t.format, t.name);
     check_near(bits_per_weight(shape), t.bits, 0, t.name);
   }
@@ -343,13 +343,13 @@ void test_panels_apart() {
   const Packed whole = pack(m.tensor);
   AnonymousMemory memory(whole.layout.total_bytes());
   for (const size_t panel : std::initializer_list<size_t>{3, 0, 4, 1, 2})
-    pack_panels(m.tensor, whole.shape, {}, {}, panel, panel + 1, memory.data());
+    pack_panels(matrix_of(m.tensor), whole.shape, {}, panel, panel + 1, memory.data());
   check(std::memcmp(memory.data(), whole.bytes(), memory.size()) == 0, "panel by panel");
 }
 
 void test_shape_refuses() {
   const auto refuse = [](const TensorView& t, const PackTarget& target, const char* part) {
-    check_error([&] { packed_shape_of(t, target); }, part);
+    check_error([&] { packed_shape_of(matrix_of(t), target); }, part);
   };
   const Bytes bytes(4096);
   const auto view = [&](DType type, std::vector<uint64_t> shape, size_t size) {

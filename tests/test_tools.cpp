@@ -371,8 +371,11 @@ void bench_bandwidth() {
       {model.path(), "-p", "4", "-n", "4", "-r", "1", "--weights", "f32", "--isa", "scalar"});
   check_eq(rows.size(), size_t{2}, "rows");
   const Json& prompt = rows[0];
-  check_near(number(prompt, "gop_s") / (2e-9 * kParams * number(prompt, "avg_ts")), 1, 1e-9,
-             "GOP/s");
+  // Matrices of the layers for each of 4 tokens, the head for the last.
+  const double layers = kLayers * (2 * kDim * kDim + 2 * kKvDim * kDim + 3 * kFfn * kDim);
+  const double operations = 2 * (4 * layers + kVocab * kDim);
+  check_near(number(prompt, "gop_s") * number(prompt, "avg_ns") / operations, 1, 1e-9, "GOP/s");
+  check(prompt.find("peak_gop_s")->is_null(), "no ceiling of the scalar kernels");
   check(prompt.find("read_gb_s")->is_null(), "a prompt is not bound by reading");
   const Json& generation = rows[1];
   const double limit =
@@ -387,6 +390,37 @@ void bench_bandwidth() {
   check(bytes > 4.0 * kParams && bytes < 4.0 * kParams * 1.1,
         "bytes of a token: " + std::to_string(bytes));
   check_eq(text(generation, "backends"), "scalar", "kernels");
+}
+
+void bench_drafts() {
+  const TinyModel model(0.3f);
+  const auto rows = bench_rows({model.path(), "-p", "2-4", "-n", "1-4*2", "--verify", "5", "-r",
+                                "2", "--no-bandwidth", "--isa", "scalar"});
+  std::string names;
+  for (const Json& row : rows) names += text(row, "test") + ";";
+  check_eq(names, "pp2;pp3;pp4;tg1;tg2;tg4;vf5;", "ranges and drafts");
+  check(rows[0].find("times_one_token")->is_null(), "a prompt has no ratio");
+  check(number(rows.back(), "times_one_token") > 0, "a ratio");
+  const auto sample = [&](const char* key) {
+    return rows.back().find(key)->as_array(key).at(0).as_number(key);
+  };
+  check_near(sample("samples_ns") * sample("samples_ts") * 1e-9, 5, 0.01, "tokens of a draft");
+  check_eq(text(rows.front(), "check_hash").size(), size_t{16}, "a hash");
+  check_eq(text(rows.front(), "check_hash"), text(rows.back(), "check_hash"), "one hash");
+  const auto unchecked =
+      bench_rows({model.path(), "-p", "2", "-n", "0", "-r", "1", "--no-bandwidth", "--no-check"});
+  check(unchecked.at(0).find("check")->is_null(), "not checked");
+}
+
+void bench_ceilings() {
+  const TinyModel model(0.3f);
+  const auto rows = bench_rows({model.path(), "-p", "4", "-n", "0", "-r", "1", "--isa", "all"});
+  for (const Json& row : rows) {
+    if (text(row, "backends") == "scalar") continue;
+    check(number(row, "peak_gop_s") > 0.01, "a ceiling of " + text(row, "backends"));
+    check_near(number(row, "peak_share") * number(row, "peak_gop_s") / number(row, "gop_s"), 1,
+               1e-9, "its share");
+  }
 }
 
 void bench_formats() {
@@ -415,6 +449,9 @@ void bench_refusals() {
   check_refused({"bench", model.path(), "-p", "0", "-n", "0"}, 2, "nothing to measure");
   check_refused({"bench", model.path(), "-p", "4,x"}, 2, "\"x\"");
   check_refused({"bench", model.path(), "-pg", "4"}, 2, "two numbers");
+  check_refused({"bench", model.path(), "-p", "1-4*1"}, 2, "\"1\"");
+  check_refused({"bench", model.path(), "-p", "0-16777216"}, 2, "too many");
+  check_refused({"bench", model.path(), "--group", "32,33"}, 2, "33");
   check_refused({"bench", model.path(), "-o", "xml"}, 2, "none of md, csv, json, jsonl");
   check(answer({"bench", "--shape", "list"}).find("llama2-7b") != std::string::npos, "shapes");
   check_eq(nibble_cli({"bench", "--shape", "no-such"}).status, 2, "status of an unknown shape");
@@ -467,6 +504,8 @@ int main(int argc, char** argv) {
                  {"quantize: refusals", quantize_refusals},
                  {"bench: combinations", bench_combinations},
                  {"bench: bandwidth", bench_bandwidth},
+                 {"bench: drafts", bench_drafts},
+                 {"bench: ceilings", bench_ceilings},
                  {"bench: formats", bench_formats},
                  {"bench: refusals", bench_refusals},
                  {"bench: all kernels", bench_all_kernels},

@@ -108,6 +108,35 @@ double measure_read_bandwidth(int threads) {
   return rates[kPasses / 2];
 }
 
+double measure_peak(const Kernels& kernels, int threads) {
+  if (kernels.peak_operations == nullptr) return 0;
+  const auto seconds_of = [](const auto& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  // Rounds that take a thread some milliseconds: long beside the start of a loop, short beside what
+  // else the system may run.
+  constexpr double kPassSeconds = 0.01;
+  size_t rounds = 1000;
+  while (rounds < (size_t{1} << 40) &&
+         seconds_of([&] { kernels.peak_operations(rounds); }) < kPassSeconds)
+    rounds *= 2;
+  const auto n_threads = static_cast<size_t>(std::max(threads, 1));
+  ThreadPool pool(static_cast<int>(n_threads));
+  std::vector<double> rates;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    std::vector<uint64_t> operations(n_threads);
+    const double seconds = seconds_of([&] {
+      pool.run(n_threads, [&](size_t i, int) { operations[i] = kernels.peak_operations(rounds); });
+    });
+    const uint64_t all = std::accumulate(operations.begin(), operations.end(), uint64_t{0});
+    rates.push_back(static_cast<double>(all) / seconds * 1e-9);
+  }
+  std::nth_element(rates.begin(), rates.begin() + kPasses / 2, rates.end());
+  return rates[kPasses / 2];
+}
+
 std::string cpu_name() {
 #if defined(__APPLE__)
   const std::string name = system_text("machdep.cpu.brand_string");

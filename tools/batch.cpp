@@ -35,9 +35,35 @@ std::vector<int> parse_ints(std::string_view text, int low, int high) {
   return numbers;
 }
 
-std::function<void(const std::string&)> to_int_list(std::vector<int>& target, int low, int high) {
+std::vector<int> parse_ranges(std::string_view text, int low, int high) {
+  constexpr size_t kMaxValues = 10000;
+  std::vector<int> numbers;
+  for (const std::string& part : split_list(text, ", \t\r\n")) {
+    const size_t dash = part.find('-', 1);
+    if (dash == std::string::npos) {
+      numbers.push_back(parse_ints(part, low, high).at(0));
+      continue;
+    }
+    const size_t step_at = std::min(part.find_first_of("+*", dash), part.size());
+    const bool factor = step_at < part.size() && part[step_at] == '*';
+    const auto number = [&](size_t begin, size_t end, int least) {
+      const std::string digits = part.substr(begin, end - begin);
+      return parse_ints(digits.empty() ? part : digits, least, high).at(0);
+    };
+    const int last = number(dash + 1, step_at, low);
+    const int step = step_at == part.size() ? 1 : number(step_at + 1, part.size(), factor ? 2 : 1);
+    int64_t value = number(0, dash, factor ? std::max(low, 1) : low);
+    for (; value <= last; value = factor ? value * step : value + step) {
+      if (numbers.size() == kMaxValues) throw UsageError("\"" + part + "\" are too many values");
+      numbers.push_back(static_cast<int>(value));
+    }
+  }
+  return numbers;
+}
+
+std::function<void(const std::string&)> to_ranges(std::vector<int>& target, int low, int high) {
   return [&target, low, high](const std::string& value) {
-    target = parse_ints(value, low, high);
+    target = parse_ranges(value, low, high);
     if (target.empty()) throw UsageError("the list is empty");
   };
 }

@@ -19,8 +19,11 @@ std::vector<std::string> split_list(std::string_view text, std::string_view sepa
 /// Whole numbers within [low, high], separated by commas or white space. Throws UsageError.
 std::vector<int> parse_ints(std::string_view text, int low, int high);
 
+/// The same with ranges: "4-8", "0-512+128" (a step), "1-64*2" (a factor).
+std::vector<int> parse_ranges(std::string_view text, int low, int high);
+
 /// A setter for Flag::set, see args.h.
-std::function<void(const std::string&)> to_int_list(std::vector<int>& target, int low, int high);
+std::function<void(const std::string&)> to_ranges(std::vector<int>& target, int low, int high);
 
 std::string format(const char* pattern, double value);  // printf of one double
 std::string bytes_text(uint64_t bytes);                 // "3.56 GiB"

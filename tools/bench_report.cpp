@@ -1,7 +1,9 @@
 #include "bench_report.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 
 #include "batch.h"
@@ -13,17 +15,19 @@ std::string BenchTest::name() const {
   std::string text;
   if (n_prompt > 0) text = "pp" + std::to_string(n_prompt);
   if (n_gen > 0) text += (text.empty() ? "tg" : "+tg") + std::to_string(n_gen);
+  if (n_verify > 0) text = "vf" + std::to_string(n_verify);
   if (depth > 0) text += " @ d" + std::to_string(depth);
   return text;
 }
 
 std::vector<double> BenchRow::rates() const {
   std::vector<double> rates;
-  for (const double s : seconds) rates.push_back((test.n_prompt + test.n_gen) / s);
+  for (const double s : seconds) rates.push_back((test.n_prompt + test.n_gen + test.n_verify) / s);
   return rates;
 }
 
 double mean(const std::vector<double>& values) {
+  if (values.empty()) return 0;
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
@@ -36,6 +40,7 @@ double standard_deviation(const std::vector<double>& values) {
 }
 
 double median(std::vector<double> values) {
+  if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
   const size_t n = values.size();
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
@@ -43,30 +48,41 @@ double median(std::vector<double> values) {
 
 namespace {
 
-const char* check_text(BenchCheck check) {
-  switch (check) {
-    case BenchCheck::ok:
+const char* verdict_text(BenchCheck::Verdict verdict) {
+  switch (verdict) {
+    case BenchCheck::Verdict::ok:
       return "ok";
-    case BenchCheck::wrong:
+    case BenchCheck::Verdict::wrong:
       return "WRONG";
-    case BenchCheck::not_done:
+    case BenchCheck::Verdict::not_done:
       break;
   }
   return "";
 }
 
+std::string hash_text(uint64_t hash) {
+  std::array<char, 17> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(hash));
+  return digits.data();
+}
+
+double per_second(const BenchRow& row, double amount) {
+  return row.seconds.empty() ? 0 : amount / median(row.seconds);
+}
+
 /// GB/s that generation reads; 0 where it is not the measure.
-double read_rate(const BenchRow& row) { return row.bytes_per_token * mean(row.rates()) * 1e-9; }
+double read_rate(const BenchRow& row) { return per_second(row, row.bytes) * 1e-9; }
 
 /// The part of what reading memory reaches; 0 if either is unknown.
 double read_share(const BenchRow& row) {
   return row.bandwidth() > 0 ? read_rate(row) / row.bandwidth() : 0;
 }
 
-/// Multiplications and additions of a prompt, 2 for each parameter; 0 for generation.
-double gop_rate(const BenchRow& row) {
-  if (row.test.n_gen > 0) return 0;
-  return 2e-9 * static_cast<double>(row.n_params) * mean(row.rates());
+double gop_rate(const BenchRow& row) { return per_second(row, row.operations) * 1e-9; }
+
+/// The part of what these kernels reach on registers; 0 if either is unknown.
+double gop_share(const BenchRow& row) {
+  return row.peak_gops > 0 ? gop_rate(row) / row.peak_gops : 0;
 }
 
 Json positive_or_null(double value) { return value > 0 ? Json(value) : Json(); }
@@ -97,21 +113,34 @@ Json::Object fields(const BenchRow& row, const std::string& cpu) {
   put(out, "n_prompt", row.test.n_prompt);
   put(out, "n_gen", row.test.n_gen);
   put(out, "n_depth", row.test.depth);
+  put(out, "n_verify", row.test.n_verify);
   put(out, "test", row.test.name());
-  put(out, "avg_ns", mean(nanoseconds));
-  put(out, "stddev_ns", standard_deviation(nanoseconds));
-  put(out, "avg_ts", mean(rates));
-  put(out, "stddev_ts", standard_deviation(rates));
-  put(out, "median_ts", median(rates));
+  const bool measured = !rates.empty();
+  const auto figure = [&](double value) { return measured ? Json(value) : Json(); };
+  const double middle = median(rates);
+  std::vector<double> deviations;
+  for (const double rate : rates) deviations.push_back(std::abs(rate - middle));
+  put(out, "avg_ns", figure(mean(nanoseconds)));
+  put(out, "stddev_ns", figure(standard_deviation(nanoseconds)));
+  put(out, "avg_ts", figure(mean(rates)));
+  put(out, "stddev_ts", figure(standard_deviation(rates)));
+  put(out, "median_ts", figure(middle));
+  put(out, "mad_ts", figure(median(deviations)));
+  put(out, "min_ts", figure(measured ? *std::min_element(rates.begin(), rates.end()) : 0));
+  put(out, "max_ts", figure(measured ? *std::max_element(rates.begin(), rates.end()) : 0));
+  put(out, "times_one_token", positive_or_null(median(row.times_one)));
   put(out, "read_gb_s", positive_or_null(read_rate(row)));
   put(out, "bandwidth_before_gb_s", positive_or_null(row.bandwidth_before));
   put(out, "bandwidth_after_gb_s", positive_or_null(row.bandwidth_after));
   put(out, "in_cache", row.in_cache);
   put(out, "bandwidth_share", positive_or_null(read_share(row)));
   put(out, "gop_s", positive_or_null(gop_rate(row)));
-  const bool checked = row.check != BenchCheck::not_done;
-  put(out, "check", checked ? Json(check_text(row.check)) : Json());
-  put(out, "check_error", checked ? Json(row.check_error) : Json());
+  put(out, "peak_gop_s", positive_or_null(row.peak_gops));
+  put(out, "peak_share", positive_or_null(gop_share(row)));
+  const bool checked = row.check.verdict != BenchCheck::Verdict::not_done;
+  put(out, "check", checked ? Json(verdict_text(row.check.verdict)) : Json());
+  put(out, "check_error", checked ? Json(row.check.error) : Json());
+  put(out, "check_hash", checked ? Json(hash_text(row.check.hash)) : Json());
   return out;
 }
 
@@ -148,10 +177,11 @@ struct Column {
   size_t width;
   bool right;
 };
-constexpr Column kColumns[] = {{"model", 30, false},  {"size", 10, true},   {"params", 8, true},
-                               {"backend", 8, false}, {"threads", 7, true}, {"test", 14, true},
-                               {"t/s", 17, true},     {"GB/s", 6, true},    {"of limit", 8, true},
-                               {"GOP/s", 7, true},    {"check", 5, false}};
+constexpr Column kColumns[] = {{"model", 30, false},  {"size", 10, true},    {"params", 8, true},
+                               {"backend", 8, false}, {"threads", 7, true},  {"test", 14, true},
+                               {"t/s", 17, true},     {"median", 8, true},   {"GB/s", 6, true},
+                               {"GOP/s", 7, true},    {"of limit", 8, true}, {"x 1 token", 9, true},
+                               {"check", 11, false}};
 constexpr size_t kNumColumns = std::size(kColumns);
 
 /// One line of a Markdown table; "±" is two bytes and one column wide.
@@ -183,19 +213,30 @@ std::string positive_or_blank(const char* pattern, double value) {
   return value > 0 ? format(pattern, value) : "";
 }
 
-/// A share of memory's speed says nothing about what the cache holds.
+/// Of memory's speed for what generates, of the kernels' own for prompts. What the cache holds has
+/// no such limit.
 std::string limit_text(const BenchRow& row) {
+  if (row.bytes <= 0) return positive_or_blank("%.0f%%", 100 * gop_share(row));
   const double share = read_share(row);
   return share > 0 && row.in_cache ? "cache" : positive_or_blank("%.0f%%", 100 * share);
 }
 
+std::string check_cell(const BenchCheck& check) {
+  if (check.verdict != BenchCheck::Verdict::ok) return verdict_text(check.verdict);
+  return verdict_text(check.verdict) + (" " + hash_text(check.hash).substr(0, 8));
+}
+
 std::string md_row(const BenchRow& row) {
   const std::vector<double> rates = row.rates();
-  return md_line({row.model, bytes_text(row.weight_bytes), count_text(row.n_params), row.kernels,
-                  std::to_string(row.threads), row.test.name(),
-                  format("%.2f", mean(rates)) + " ± " + format("%.2f", standard_deviation(rates)),
-                  positive_or_blank("%.2f", read_rate(row)), limit_text(row),
-                  positive_or_blank("%.1f", gop_rate(row)), check_text(row.check)});
+  const bool measured = !rates.empty();
+  return md_line(
+      {row.model, bytes_text(row.weight_bytes), count_text(row.n_params), row.kernels,
+       std::to_string(row.threads), row.test.name(),
+       measured ? format("%.2f", mean(rates)) + " ± " + format("%.2f", standard_deviation(rates))
+                : "",
+       measured ? format("%.2f", median(rates)) : "", positive_or_blank("%.2f", read_rate(row)),
+       row.bytes > 0 ? "" : positive_or_blank("%.1f", gop_rate(row)), limit_text(row),
+       positive_or_blank("%.2f", median(row.times_one)), check_cell(row.check)});
 }
 
 }  // namespace

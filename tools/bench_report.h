@@ -9,16 +9,23 @@
 
 namespace nibble::tools {
 
-/// Prompt tokens computed together, then tokens generated one by one, after `depth` tokens.
+/// Prompt tokens computed together, then tokens generated one by one, after `depth` tokens; or
+/// drafts to verify: tokens in one evaluation with logits for each.
 struct BenchTest {
   int n_prompt = 0;
   int n_gen = 0;
   int depth = 0;
-  std::string name() const;  // "pp512", "tg128 @ d512", "pp512+tg128"
+  int n_verify = 0;
+  std::string name() const;  // "pp512", "tg128 @ d512", "pp512+tg128", "vf8"
 };
 
-/// The logits of a short prompt beside those of the scalar kernels.
-enum class BenchCheck : uint8_t { not_done, ok, wrong };
+/// Logits beside those of the scalar kernels.
+struct BenchCheck {
+  enum class Verdict : uint8_t { not_done, ok, wrong };
+  Verdict verdict = Verdict::not_done;
+  double error = 0, tolerance = 0;  // relative norms
+  uint64_t hash = 0;                // of the logits' bits
+};
 
 struct BenchRow {
   std::string path, model, kernels;
@@ -26,12 +33,14 @@ struct BenchRow {
   int threads = 0, batch = 0;
   std::string kv_type;
   BenchTest test;
-  std::vector<double> seconds;  // one for each repetition
-  bool in_cache = false;        // what a token reads may stay in the cache: memory is no limit
-  double bytes_per_token = 0;   // read by a generated token: weights and KV cache; 0: prefill
+  std::vector<double> seconds;    // one for each repetition; none: not measured
+  std::vector<double> times_one;  // drafts: seconds in multiples of those of one token
+  bool in_cache = false;          // what a token reads may stay in the cache: memory is no limit
+  double bytes = 0;               // weights and KV cache that a repetition reads; 0: a prompt
+  double operations = 0;          // of the matrix products of a repetition; 0: not only a prompt
   double bandwidth_before = 0, bandwidth_after = 0;  // GB/s that reading reaches
-  BenchCheck check = BenchCheck::not_done;
-  double check_error = 0;  // relative norm
+  double peak_gops = 0;  // GOP/s of these kernels on registers; 0: unknown
+  BenchCheck check;
 
   std::vector<double> rates() const;  // tokens/s of each repetition
   double bandwidth() const { return (bandwidth_before + bandwidth_after) / 2; }

@@ -78,11 +78,12 @@ struct Checkpoint {
 
   /// GGUF: the keys and values of the file ("llama.block_count"), arrays included.
   /// hugging_face: {"config": ..., "generation_config": ..., "tokenizer_config": ...,
-  /// "tokenizer": ...} as far as the files exist, plus "chat_template" (string) if it is a file of
-  /// its own, and "tokenizer_model" (string of raw bytes) if only a SentencePiece tokenizer.model
-  /// is there. nib: the __metadata__ of the safetensors header (strings). llama2c: {"dim",
-  /// "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len"} as integers and
-  /// "tied" as boolean, plus "tokenizer": {"tokens": [strings], "scores": [numbers]}.
+  /// "tokenizer": ..., "quant_config": ..., "quantize_config": ...} as far as the files exist, plus
+  /// "chat_template" (string) if it is a file of its own, and "tokenizer_model" (string of raw
+  /// bytes) if only a SentencePiece tokenizer.model is there. nib: the __metadata__ of the
+  /// safetensors header (strings). llama2c: {"dim", "hidden_dim", "n_layers", "n_heads",
+  /// "n_kv_heads", "vocab_size", "seq_len"} as integers and "tied" as boolean, plus "tokenizer":
+  /// {"tokens": [strings], "scores": [numbers]}.
   Json metadata;
 
   /// The tensor of that name, or null.

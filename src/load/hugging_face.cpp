@@ -37,7 +37,8 @@ Json read_metadata(const std::string& directory) {
   Json::Object metadata;
   const auto file = [&](const char* name) { return in_directory(directory, name); };
   metadata.emplace_back("config", read_json(file(kConfig)));
-  for (const char* key : {"generation_config", "tokenizer_config", "tokenizer"}) {
+  for (const char* key :
+       {"generation_config", "tokenizer_config", "tokenizer", "quant_config", "quantize_config"}) {
     const std::string path = in_directory(directory, std::string(key) + ".json");
     if (exists(path)) metadata.emplace_back(key, read_json(path));
   }
@@ -93,6 +94,20 @@ void read_shards(const std::string& directory, Checkpoint& out) {
   }
 }
 
+// The only file of weights of a directory, under whatever name
+// ("gptq_model-4bit-128g.safetensors"); empty if there is none or a choice.
+std::string only_weights(const std::string& directory) {
+  std::string found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->path().extension() != ".safetensors") continue;
+    if (!found.empty()) return {};
+    found = at->path().string();
+  }
+  return error ? std::string() : found;
+}
+
 }  // namespace
 
 Checkpoint open_hugging_face(const std::string& directory) {
@@ -109,6 +124,9 @@ Checkpoint open_hugging_face(const std::string& directory) {
     checkpoint.index_tensors();
   } else if (exists(in_directory(directory, kIndex))) {
     read_shards(directory, checkpoint);
+  } else if (const std::string other = only_weights(directory); !other.empty()) {
+    read_safetensors(other, checkpoint);
+    checkpoint.index_tensors();
   } else {
     throw Error(directory, std::string("has neither ") + kWeights + " nor " + kIndex,
                 "weights in PyTorch's own format are not read");

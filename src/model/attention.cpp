@@ -53,7 +53,7 @@ class LayerAttention {
     const float* q =
         ws_.q_heads + (static_cast<size_t>(kv_head) * ws_.batch + first) * rep_ * head_dim_;
     kernels_.attention_chunk(cache_.chunk(layer_, kv_head, c), head_dim_, q, head_dim_, n * rep_,
-                             scratch.begin, scratch.end, scale_, scratch.scores, out);
+                             scratch.begin, scratch.end, scale_, ScoreTerms{}, scratch.scores, out);
   }
 
   void finish(int kv_head, size_t first, size_t n, const SoftmaxState& state) const {

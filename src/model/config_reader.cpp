@@ -120,13 +120,6 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   const std::string type = config.string_or("model_type", "");
   const Family* family = find_family_hugging_face(type);
   if (!family) refuse_architecture(path, type);
-  if (const Json* quantization = config.find("quantization_config")) {
-    const Reader reader(*quantization, path + ": quantization_config");
-    throw Error(path,
-                "checkpoints quantized by \"" + reader.string_or("quant_method", "?") +
-                    "\" are not read by this version",
-                "use the unquantized model, or a GGUF file of it");
-  }
   Config out;
   out.architecture = family->name;
   out.name = config.string_or("_name_or_path", "");

@@ -50,7 +50,7 @@ void note_rounding(const WeightPlan& plan, ModelInfo& info) {
   std::set<std::string> rounded;
   for (const PlannedMatrix& m : plan.matrices)
     if (m.target.kind == PackTarget::Kind::q4 || m.target.kind == PackTarget::Kind::q8)
-      rounded.insert(std::string(dtype_info(m.source->type).name) + " to " + format_name(m.shape));
+      rounded.insert(m.source.type_name + " to " + format_name(m.shape));
   for (const std::string& change : rounded)
     info.notes.push_back("weights rounded to nearest: " + change);
 }
@@ -68,8 +68,9 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
   if (checkpoint.format == FileFormat::nib) {
     map_weights(checkpoint, model->config, model->weights);
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
-    model->weights.files = std::move(checkpoint.files);
-    for (const MappedFile& file : model->weights.files) {
+    model->weights.files =
+        std::make_shared<const std::vector<MappedFile>>(std::move(checkpoint.files));
+    for (const MappedFile& file : *model->weights.files) {
       file.prefetch(file.bytes());
       if (options.mlock) file.lock();
     }
@@ -78,7 +79,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
     pack_weights(checkpoint, plan, model->weights, *model->pool, options.progress);
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
     note_rounding(plan, model->info);
-    if (options.mlock) model->weights.packed.lock();
+    if (options.mlock) model->weights.packed->lock();
   }
   return model;
 }
@@ -143,6 +144,18 @@ void describe_model(ModelImpl& model, const std::string& format, uint64_t file_b
   info.decode_bytes = info.weight_bytes - (w.output.empty() ? 0 : w.embedding.bytes);
   info.bits_per_weight =
       8.0 * static_cast<double>(info.weight_bytes) / static_cast<double>(info.n_params);
+}
+
+Model model_with(const Model& model, const ModelOptions& options, int n_layers) {
+  const auto other = make_model_impl(options);
+  const ModelImpl& impl = *model.impl();
+  other->config = impl.config;
+  other->config.n_layers = n_layers;
+  other->weights = impl.weights;
+  other->weights.layers.resize(static_cast<size_t>(n_layers));
+  other->rope_frequencies = impl.rope_frequencies;
+  describe_model(*other, impl.info.format, impl.info.file_bytes);
+  return Model(std::shared_ptr<const ModelImpl>(other));
 }
 
 Model::Model(const std::string& path, const ModelOptions& options)

@@ -15,6 +15,10 @@ std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options);
 /// Fills `info` from config, weights and file.
 void describe_model(ModelImpl& model, const std::string& format, uint64_t file_bytes);
 
+/// The same weights, shared, behind the kernels and threads that `options` ask for, cut to the first
+/// n_layers layers; no tokenizer. For comparing kernels without loading a model again.
+Model model_with(const Model& model, const ModelOptions& options, int n_layers);
+
 /// Throws Error unless group is 32, 64 or 128.
 uint16_t checked_group(int group);
 

@@ -17,8 +17,8 @@ namespace {
 
 // Names of the enumerators in a .nib file, in their order.
 constexpr std::array<const char*, 5> kCodesNames = {"f32", "f16", "bf16", "q4", "q8"};
-constexpr std::array<const char*, 7> kSchemeNames = {"none", "f16", "f16_zero", "f16_min",
-                                                     "k6",   "k8",  "k8_min"};
+constexpr std::array<const char*, 8> kSchemeNames = {"none",    "f16", "f16_zero", "f32_zero",
+                                                     "f16_min", "k6",  "k8",       "k8_min"};
 
 template <class Enum, size_t n>
 Enum parse_name(const std::array<const char*, n>& names, const std::string& name,
@@ -50,7 +50,7 @@ Json describe(const PlannedMatrix& m) {
   out.emplace_back("scheme", Json(kSchemeNames[static_cast<size_t>(s.scheme)]));
   out.emplace_back("group", Json(int64_t{s.group}));
   out.emplace_back("zero", Json(int64_t{s.zero}));
-  out.emplace_back("source", Json(dtype_info(m.source->type).name));
+  out.emplace_back("source", Json(m.source.type_name));
   return Json(std::move(out));
 }
 
@@ -102,6 +102,9 @@ void write_nib(const std::string& path, const Checkpoint& source, const Config& 
   };
   for (const auto& [name, values] : plan.vectors) add_vector(name, *values);
   if (!config.rope_freq_factors.empty()) add_vector("rope_freqs.weight", config.rope_freq_factors);
+  for (const PlannedMatrix& m : plan.matrices)
+    if (const uint64_t n = m.source.column_order().size(); n > 0)
+      entries.push_back(Entry{m.name + kNibOrder, DType::u32, {n}, n * sizeof(uint32_t)});
   if (!vocabulary.empty())
     entries.push_back(Entry{kNibVocabulary, DType::u8, {vocabulary.size()}, vocabulary.size()});
 
@@ -120,11 +123,14 @@ void write_nib(const std::string& path, const Checkpoint& source, const Config& 
     std::memset(buffer.data(), 0, bytes);
     pack_matrix(m, buffer.data(), pool);
     writer.write({buffer.data(), bytes});
-    source.release(*m.source);
+    release(source, m.source);
     done += bytes;
   }
   for (const auto& [name, values] : plan.vectors) writer.write(bytes_of(*values));
   if (!config.rope_freq_factors.empty()) writer.write(bytes_of(config.rope_freq_factors));
+  for (const PlannedMatrix& m : plan.matrices)
+    if (const auto order = m.source.column_order(); !order.empty())
+      writer.write(std::as_bytes(order));
   writer.write(std::as_bytes(std::span(vocabulary)));
   writer.finish();
   if (progress) progress(1.0);

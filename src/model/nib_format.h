@@ -5,7 +5,8 @@
 //                  each packed tensor its rows, cols, codes, scheme, group, zero and source type
 //   tensors        matrices as U8 [bytes] (codes, then scales: packed.h), vectors as F32 [n], and
 //                  "nibble.vocabulary" as U8: JSON, see vocabulary.h; each at a multiple of 64
-//                  bytes
+//                  bytes. A matrix NAME whose columns are not in the order of its input has it
+//                  beside it: NAME.order, U32 [cols], see PackedMatrix::column_order
 #pragma once
 
 #include <map>
@@ -18,6 +19,7 @@
 namespace nibble {
 
 inline constexpr const char* kNibVocabulary = "nibble.vocabulary";
+inline constexpr const char* kNibOrder = ".order";
 
 struct NibMatrix {
   PackedShape shape;

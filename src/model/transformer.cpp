@@ -25,18 +25,26 @@ struct Product {
 
 class ForwardPass {
  public:
-  ForwardPass(const ModelImpl& model, Workspace& workspace, size_t n_rows)
+  ForwardPass(const ModelImpl& model, Workspace& workspace, size_t n_rows,
+              const InputTap* tap = nullptr)
       : model_(model),
         kernels_(*model.kernels),
         config_(model.config),
         ws_(workspace),
+        tap_(tap),
         n_(n_rows),
         n_threads_(n_rows == 1 ? model.threads : model.threads_batch) {}
 
-  void embed(std::span<const Token> tokens, int position) {
-    const size_t half = model_.rope_frequencies.size();
+  void embed(std::span<const Token> tokens) {
     for_rows([&](size_t t) {
       unpack_row(model_.weights.embedding.view, static_cast<size_t>(tokens[t]), row(ws_.x, t));
+    });
+  }
+
+  // What a layer needs to know of the positions of the rows.
+  void place(int position) {
+    const size_t half = model_.rope_frequencies.size();
+    for_rows([&](size_t t) {
       rope_angles(model_.rope_frequencies, position + static_cast<int>(t), ws_.cos + t * half,
                   ws_.sin + t * half);
     });
@@ -74,7 +82,7 @@ class ForwardPass {
              ws_.normed, ws_.x_stride, dim());
     const size_t ffn_dim = static_cast<size_t>(config_.ffn_dim);
     for_rows([&](size_t t) {
-      kernels_.silu_mul(ws_.gate + t * ws_.ffn_stride, ws_.up + t * ws_.ffn_stride, ffn_dim);
+      kernels_.silu(ws_.gate + t * ws_.ffn_stride, ws_.up + t * ws_.ffn_stride, ffn_dim);
       quantize(ws_.gate, ws_.ffn_stride, ffn_dim, t, {&layer.down});
     });
     multiply({{&layer.down, ws_.projected, ws_.x_stride}}, ws_.gate, ws_.ffn_stride, ffn_dim);
@@ -111,10 +119,11 @@ class ForwardPass {
     model_.pool->run(ceil_div(n_, kRowsPerThread), piece, n_threads_);
   }
 
-  // The quantized form of an input of `cols` columns that matrices of this group read.
-  QuantizedRows quantized_rows(size_t group, size_t cols) const {
+  // The quantized form of an input of `cols` columns that a matrix reads.
+  QuantizedRows quantized_rows(const PackedMatrix& w, size_t cols) const {
+    const size_t group = w.view.shape.group;
     for (const Workspace::Quantized& q8 : ws_.quantized) {
-      if (q8.group != group) continue;
+      if (q8.group != group || q8.input_form != w.input_form) continue;
       QuantizedRows rows = q8.rows;
       rows.n_rows = n_;
       rows.stride = round_up(cols, kSuperCols) + kLineBytes;  // no power of two
@@ -129,20 +138,30 @@ class ForwardPass {
     return model_.int8_activations && w.view.shape.scheme != Scheme::none;
   }
 
-  // Quantizes row t of x, once for each group size among the matrices that will read it.
+  // Prepares row t of x for the matrices that will read it: permutes it once for each order of
+  // columns, quantizes it once for each order and group size.
   void quantize(const float* x, size_t x_stride, size_t cols, size_t t,
                 std::initializer_list<const PackedMatrix*> readers) const {
-    size_t done = 0;  // bits: group sizes are powers of two
+    size_t done[Workspace::kInputForms] = {};  // bits: 1, and group sizes, which are powers of two
+    const float* source = x + t * x_stride;
     for (const PackedMatrix* w : readers) {
       const size_t group = w->view.shape.group;
-      if (!reads_int8(*w) || (done & group) != 0) continue;
-      done |= group;
-      QuantizedRows one = quantized_rows(group, cols);
+      const float* from = source;
+      if (w->input_form != 0) {
+        float* to = ws_.permuted[w->input_form] + t * ws_.widest_stride;
+        if ((done[w->input_form] & 1) == 0)
+          for (size_t c = 0; c < cols; ++c) to[c] = source[w->column_order[c]];
+        done[w->input_form] |= 1;
+        from = to;
+      }
+      if (!reads_int8(*w) || (done[w->input_form] & group) != 0) continue;
+      done[w->input_form] |= group;
+      QuantizedRows one = quantized_rows(*w, cols);
       one.codes += t * one.stride;
       one.scales += t * one.n_groups;
       one.sums += t * one.n_groups;
       one.n_rows = 1;
-      kernels_.quantize_rows(x + t * x_stride, x_stride, cols, one);
+      kernels_.quantize_rows(from, x_stride, cols, one);
     }
   }
 
@@ -150,6 +169,7 @@ class ForwardPass {
   // rows).
   void multiply(std::initializer_list<Product> products, const float* x, size_t x_stride,
                 size_t cols) {
+    if (tap_) show_input(products, x, x_stride, cols);
     size_t bytes = 0;
     for (const Product& p : products) bytes += p.w->bytes;
     const size_t piece_bytes =
@@ -179,16 +199,27 @@ class ForwardPass {
     model_.pool->run(n_pieces, piece, n_threads_);
   }
 
+  void show_input(std::initializer_list<Product> products, const float* x, size_t x_stride,
+                  size_t cols) const {
+    std::vector<const PackedMatrix*> readers;
+    for (const Product& p : products) readers.push_back(p.w);
+    (*tap_)(readers, x, x_stride, n_, cols);
+  }
+
   void multiply_piece(const Product& p, size_t first_panel, size_t end_panel, const float* x,
                       size_t x_stride, size_t cols, size_t first_row, size_t n_rows) const {
     const PackedView& w = p.w->view;
     float* y = p.y + first_row * p.y_stride;
     if (!reads_int8(*p.w)) {
+      if (p.w->input_form != 0) {
+        x = ws_.permuted[p.w->input_form];
+        x_stride = ws_.widest_stride;
+      }
       kernels_.matmul_f32(w, first_panel, end_panel, x + first_row * x_stride, x_stride, n_rows, y,
                           p.y_stride);
       return;
     }
-    QuantizedRows rows = quantized_rows(w.shape.group, cols);
+    QuantizedRows rows = quantized_rows(*p.w, cols);
     rows.codes += first_row * rows.stride;
     rows.scales += first_row * rows.n_groups;
     rows.sums += first_row * rows.n_groups;
@@ -228,6 +259,7 @@ class ForwardPass {
   const Kernels& kernels_;
   const Config& config_;
   Workspace& ws_;
+  const InputTap* tap_;  // or null
   size_t n_;
   int n_threads_;
 };
@@ -237,13 +269,26 @@ class ForwardPass {
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
                 std::span<const Token> tokens, int position, const std::atomic<bool>& cancel) {
   ForwardPass pass(model, workspace, tokens.size());
-  pass.embed(tokens, position);
+  pass.embed(tokens);
+  pass.place(position);
   for (int layer = 0; layer < model.config.n_layers; ++layer) {
     if (cancel.load(std::memory_order_relaxed)) return false;
     pass.attention_block(layer, cache, position);
     pass.ffn_block(layer);
   }
   return true;
+}
+
+void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens) {
+  ForwardPass(model, workspace, tokens.size()).embed(tokens);
+}
+
+void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
+               const InputTap& tap) {
+  ForwardPass pass(model, workspace, n, &tap);
+  pass.place(0);
+  pass.attention_block(layer, cache, 0);
+  pass.ffn_block(layer);
 }
 
 void compute_logits(const ModelImpl& model, Workspace& workspace, size_t first, size_t n,

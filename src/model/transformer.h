@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,12 +36,19 @@ class Workspace {
   float* cos = nullptr;        // [batch, rope_dim / 2]
   float* sin = nullptr;        // [batch, rope_dim / 2]
 
-  /// Room for quantized activations, one for each group size that the model's matrices use.
+  /// Room for quantized activations, one for each group size and form of the input
+  /// (PackedMatrix::input_form) that the model's matrices use.
   struct Quantized {
     size_t group = 0;
+    uint8_t input_form = 0;
     QuantizedRows rows;  // [batch, widest input]
   };
   std::vector<Quantized> quantized;
+
+  /// The permuted forms of an input: [kInputForms][batch, widest_stride], null where none is read.
+  static constexpr size_t kInputForms = 4;  // as it is, and one for each of q, k and v
+  float* permuted[kInputForms] = {};
+  size_t widest_stride = 0;
 
   /// Attention scratch of one thread.
   struct Attention {
@@ -67,6 +75,19 @@ class Workspace {
 /// is then valid up to `position` only.
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
                 std::span<const Token> tokens, int position, const std::atomic<bool>& cancel);
+
+/// Sees the input of matrix products: rows x [n_rows, stride] of `cols` columns that all matrices
+/// of `readers` multiply.
+using InputTap = std::function<void(std::span<const PackedMatrix* const> readers, const float* x,
+                                    size_t stride, size_t n_rows, size_t cols)>;
+
+/// The parts of run_layers(), for calibration, which stands between the layers: the embeddings of
+/// tokens as rows of workspace.x, and one layer over the rows 0..n-1 of workspace.x as positions
+/// 0..n-1 of a text. `tap` is called once for every input that matrices share; only the matrices of
+/// that layer need to exist. The caller holds model.turn.
+void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens);
+void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
+               const InputTap& tap);
 
 /// Logits of the rows first..first+n-1 of the last run_layers(): out [n, vocab_size rounded up to
 /// 16].

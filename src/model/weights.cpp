@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
+#include <optional>
 #include <unordered_set>
 
 #include "base/checked.h"
@@ -35,19 +37,30 @@ const Family& family_of(const Config& config) {
 class TensorFinder {
  public:
   TensorFinder(const Checkpoint& checkpoint, const Family& family)
-      : checkpoint_(checkpoint), family_(family) {}
+      : checkpoint_(checkpoint), family_(family), quant_(read_quant_config(checkpoint)) {}
 
   const TensorView* find(Slot slot, int layer = 0) {
-    const std::string name = tensor_name(family_, slot, checkpoint_.format, layer);
+    const std::string name = name_of(slot, layer);
     const TensorView* tensor = name.empty() ? nullptr : checkpoint_.find(name);
     if (tensor) used_.insert(tensor->name);
     return tensor;
   }
   const TensorView& get(Slot slot, int layer) {
     if (const TensorView* tensor = find(slot, layer)) return *tensor;
-    throw Error(
-        checkpoint_.path,
-        "the tensor " + tensor_name(family_, slot, checkpoint_.format, layer) + " is missing");
+    throw Error(checkpoint_.path, "the tensor " + name_of(slot, layer) + " is missing");
+  }
+  MatrixSource get_matrix(Slot slot, int layer) {
+    const std::string name = name_of(slot, layer);
+    std::optional<MatrixSource> source = find_matrix(checkpoint_, quant_, name);
+    if (!source) throw Error(checkpoint_.path, "the tensor " + name + " is missing");
+    for (const TensorView* tensor : source->tensors) used_.insert(tensor->name);
+    return std::move(*source);
+  }
+
+  const TensorView* find_beside(const TensorView& tensor, const char* suffix) {
+    const TensorView* found = checkpoint_.find(tensor.name + suffix);
+    if (found) used_.insert(found->name);
+    return found;
   }
 
   // What the family does not know would be left out of the arithmetic: refuse it, but for tables
@@ -56,7 +69,8 @@ class TensorFinder {
     for (const TensorView& tensor : checkpoint_.tensors) {
       const std::string_view name = tensor.name;
       if (used_.contains(name) || name.ends_with("rotary_emb.inv_freq") ||
-          name.starts_with("pad.") || name == kNibVocabulary || (tied && name == "lm_head.weight"))
+          name.starts_with("pad.") || name == kNibVocabulary ||
+          (tied && name.starts_with("lm_head.")))
         continue;
       throw Error(checkpoint_.path,
                   "the tensor " + tensor.name + " is unknown to the architecture " + family_.name);
@@ -64,8 +78,13 @@ class TensorFinder {
   }
 
  private:
+  std::string name_of(Slot slot, int layer) const {
+    return tensor_name(family_, slot, checkpoint_.format, layer);
+  }
+
   const Checkpoint& checkpoint_;
   const Family& family_;
+  const QuantConfig quant_;
   std::unordered_set<std::string_view> used_;
 };
 
@@ -97,6 +116,14 @@ void for_each_tensor(const Config& c, Weights& weights, Matrix&& matrix, Vector&
   }
 }
 
+void require_shape(const MatrixSource& source, int64_t rows, int64_t cols) {
+  if (source.rows == rows && source.cols == cols) return;
+  const auto text = [](int64_t r, int64_t c) {
+    return "[" + std::to_string(r) + ", " + std::to_string(c) + "]";
+  };
+  throw Error::mismatch(source.where, "shape", text(rows, cols), text(source.rows, source.cols));
+}
+
 void require_shape(const std::string& path, const TensorView& tensor,
                    std::initializer_list<int64_t> shape) {
   const auto same = [](int64_t expected, uint64_t found) {
@@ -124,12 +151,50 @@ std::vector<float> read_vector(const std::string& path, const TensorView& tensor
   return ordered;
 }
 
-// What a tensor becomes: its own grid if it has one, else what the rule asks for.
-PackTarget target_of(const TensorView& tensor, const QuantizeRule& rule, bool linear) {
+// The order of columns that a .nib file has beside a matrix: every column once.
+std::vector<uint32_t> read_order(const std::string& path, const TensorView& tensor, int64_t cols) {
+  require_shape(path, tensor, {cols});
+  const std::string where = path + ": " + tensor.name;
+  if (tensor.type != DType::u32)
+    throw Error::mismatch(where, "type", "U32", dtype_info(tensor.type).name);
+  std::vector<uint32_t> order(static_cast<size_t>(cols));
+  std::memcpy(order.data(), tensor.data.data(), tensor.data.size());
+  std::vector<bool> seen(order.size());
+  for (const uint32_t column : order) {
+    if (column >= order.size() || seen[column])
+      throw Error(where, "is no order of " + std::to_string(cols) + " columns");
+    seen[column] = true;
+  }
+  return order;
+}
+
+// Gives the matrices that share an input and have the same order of columns the same number.
+void number_input_forms(Weights& weights) {
+  const auto number = [](std::initializer_list<PackedMatrix*> readers) {
+    uint8_t next = 1;
+    for (PackedMatrix* const* m = readers.begin(); m != readers.end(); ++m) {
+      if ((*m)->column_order.empty()) continue;
+      const auto* same = std::find_if(readers.begin(), m, [&](const PackedMatrix* other) {
+        return other->column_order == (*m)->column_order;
+      });
+      (*m)->input_form = same == m ? next++ : (*same)->input_form;
+    }
+  };
+  number({&weights.output});
+  for (LayerWeights& layer : weights.layers) {
+    number({&layer.q, &layer.k, &layer.v});
+    number({&layer.o});
+    number({&layer.gate, &layer.up});
+    number({&layer.down});
+  }
+}
+
+// What a matrix becomes: its own grid if it has one, else what the rule asks for.
+PackTarget target_of(const MatrixSource& source, const QuantizeRule& rule, bool linear) {
   PackTarget target;
   target.group = rule.group;
   target.symmetric = rule.symmetric;
-  if (dtype_info(tensor.type).block_elems > 1) return target;
+  if (source.has_grid()) return target;
   switch (rule.weights) {
     case WeightType::automatic:
       target.kind = linear ? PackTarget::Kind::q4 : PackTarget::Kind::q8;
@@ -152,14 +217,14 @@ PackTarget target_of(const TensorView& tensor, const QuantizeRule& rule, bool li
 
 // Memory for packed weights; refused with the numbers, before anything is read, if it cannot be
 // had.
-AnonymousMemory weight_memory(uint64_t bytes, const std::string& path) {
+std::shared_ptr<AnonymousMemory> weight_memory(uint64_t bytes, const std::string& path) {
   const uint64_t available = available_memory();
   if (available > 0 && bytes > available)
     throw Error(path,
                 "its weights need " + std::to_string(bytes >> 20) + " MB of memory, and " +
                     std::to_string(available >> 20) + " MB are available",
                 "use a smaller model, or a .nib file of it, which is mapped");
-  return AnonymousMemory(bytes);
+  return std::make_shared<AnonymousMemory>(bytes);
 }
 
 // Calls fn(begin, end) for ranges of panels of a matrix, on all threads: enough panels in a range
@@ -193,13 +258,16 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
   for_each_tensor(
       config, weights,
       [&](Slot slot, int layer, int64_t rows, int64_t cols, PackedMatrix& out) {
-        const TensorView& tensor = finder.get(slot, layer);
-        require_shape(checkpoint.path, tensor, {rows, cols});
         PlannedMatrix planned;
         planned.name = tensor_name(family, slot, FileFormat::nib, layer);
-        planned.source = &tensor;
-        planned.target = target_of(tensor, rule, slot != Slot::embedding && slot != Slot::output);
-        planned.shape = packed_shape_of(tensor, planned.target);
+        planned.source = finder.get_matrix(slot, layer);
+        require_shape(planned.source, rows, cols);
+        planned.target =
+            target_of(planned.source, rule, slot != Slot::embedding && slot != Slot::output);
+        planned.shape = packed_shape_of(planned.source, planned.target);
+        if (slot == Slot::embedding && !planned.source.column_order().empty())
+          throw Error(planned.source.where,
+                      "has an activation order, which embeddings cannot have");
         planned.rows = row_order(slot);
         planned.destination = &out;
         plan.matrices.push_back(std::move(planned));
@@ -223,21 +291,24 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
     if (progress && !progress(static_cast<double>(done) / static_cast<double>(total)))
       throw Error(checkpoint.path, "loading was cancelled");
     const size_t bytes = packed_layout(m.shape, m.name).total_bytes();
-    const std::span<std::byte> out{weights.packed.data() + done, bytes};
+    const std::span<std::byte> out{weights.packed->data() + done, bytes};
     pack_matrix(m, out.data(), pool);
     m.destination->name = m.name;
-    m.destination->source_type = dtype_info(m.source->type).name;
+    m.destination->source_type = m.source.type_name;
     m.destination->view = packed_view(m.shape, out, m.name);
     m.destination->bytes = bytes;
-    checkpoint.release(*m.source);
+    const std::span<const uint32_t> order = m.source.column_order();
+    m.destination->column_order.assign(order.begin(), order.end());
+    release(checkpoint, m.source);
     done += bytes;
   }
+  number_input_forms(weights);
   if (progress) progress(1.0);
 }
 
 void pack_matrix(const PlannedMatrix& m, std::byte* out, ThreadPool& pool) {
   for_panels(packed_layout(m.shape, m.name), pool, [&](size_t begin, size_t end) {
-    pack_panels(*m.source, m.shape, m.target, m.rows, begin, end, out);
+    pack_panels(m.source, m.shape, m.rows, begin, end, out);
   });
 }
 
@@ -262,11 +333,15 @@ void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& we
         out.source_type = entry->second.source_type;
         out.view = packed_view(shape, tensor.data, where);
         out.bytes = tensor.data.size();
+        const TensorView* order =
+            slot == Slot::embedding ? nullptr : finder.find_beside(tensor, kNibOrder);
+        if (order) out.column_order = read_order(checkpoint.path, *order, cols);
       },
       [&](Slot slot, int layer, int64_t n, std::vector<float>& out) {
         out = read_vector(checkpoint.path, finder.get(slot, layer), n, RopeRows{});
       });
   finder.refuse_unknown(config.tied_embeddings);
+  number_input_forms(weights);
 }
 
 void generate_weights(const Config& config, const WeightGenerator& generator, Weights& weights,
@@ -290,7 +365,7 @@ void generate_weights(const Config& config, const WeightGenerator& generator, We
   size_t done = 0;
   for (const auto& [matrix, shape] : matrices) {
     const PackedLayout layout = packed_layout(shape, config.name);
-    const std::span<std::byte> out{weights.packed.data() + done, layout.total_bytes()};
+    const std::span<std::byte> out{weights.packed->data() + done, layout.total_bytes()};
     for_panels(layout, pool, [&, &made = shape](size_t begin, size_t end) {
       generator.fill(made, layout, out.data(), begin, end);
     });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,15 +38,16 @@ struct Weights {
 
   const PackedMatrix& head() const { return output.empty() ? embedding : output; }
 
-  // Where the bytes of the matrices live: packed at load, or inside the files of a .nib.
-  AnonymousMemory packed;
-  std::vector<MappedFile> files;
+  // Where the bytes of the matrices live: packed at load, or inside the files of a .nib. Shared, so
+  // that a copy of the weights copies the vectors alone.
+  std::shared_ptr<AnonymousMemory> packed;
+  std::shared_ptr<const std::vector<MappedFile>> files;
 };
 
 /// One matrix on its way from a checkpoint into panels.
 struct PlannedMatrix {
   std::string name;  // as .nib files call it
-  const TensorView* source = nullptr;
+  MatrixSource source;
   PackedShape shape;
   PackTarget target;
   RopeRows rows;
@@ -74,8 +76,8 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
 /// Packs one matrix into `out` (total_bytes() of its layout, zero before), on all threads.
 void pack_matrix(const PlannedMatrix& matrix, std::byte* out, ThreadPool& pool);
 
-/// Packs all matrices of the plan into weights.packed, on all threads of the pool, letting go of
-/// each source as it is consumed. Refuses with the numbers if memory does not suffice.
+/// Packs all matrices of the plan into memory of the weights, on all threads of the pool, letting
+/// go of each source as it is consumed. Refuses with the numbers if memory does not suffice.
 void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
                   ThreadPool& pool, const Progress& progress);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <set>
+#include <utility>
 
 #include "base/checked.h"
 #include "model/transformer.h"
@@ -33,11 +34,10 @@ class Arena {
 // rows do not share cache sets.
 size_t row_stride(int64_t n) { return round_up(static_cast<size_t>(n), 16) + 16; }
 
-std::set<size_t> groups_of(const Weights& weights) {
-  std::set<size_t> out;
-  const auto add = [&](const PackedMatrix& m) {
-    if (m.view.shape.scheme != Scheme::none) out.insert(m.view.shape.group);
-  };
+// Pairs of an input form and a group size (0: read as floats).
+std::set<std::pair<uint8_t, size_t>> inputs_of(const Weights& weights) {
+  std::set<std::pair<uint8_t, size_t>> out;
+  const auto add = [&](const PackedMatrix& m) { out.emplace(m.input_form, m.view.shape.group); };
   add(weights.head());
   for (const LayerWeights& layer : weights.layers)
     for (const PackedMatrix* m :
@@ -67,15 +67,17 @@ size_t Workspace::place(const ModelImpl& model, std::byte* base) {
 
   const size_t widest = round_up(
       static_cast<size_t>(std::max({int64_t{c.dim}, q_dim, int64_t{c.ffn_dim}})), kSuperCols);
+  widest_stride = row_stride(static_cast<int64_t>(widest));
   quantized.clear();
-  if (model.int8_activations) {
-    for (const size_t group : groups_of(model.weights)) {
-      Quantized& q8 = quantized.emplace_back();
-      q8.group = group;
-      q8.rows.codes = arena.take<int8_t>(batch * (widest + kLineBytes));
-      q8.rows.scales = arena.take<float>(batch * (widest / group));
-      q8.rows.sums = arena.take<int32_t>(batch * (widest / group));
-    }
+  for (const auto& [form, group] : inputs_of(model.weights)) {
+    if (form != 0 && !permuted[form]) permuted[form] = arena.take<float>(batch * widest_stride);
+    if (!model.int8_activations || group == 0) continue;
+    Quantized& q8 = quantized.emplace_back();
+    q8.group = group;
+    q8.input_form = form;
+    q8.rows.codes = arena.take<int8_t>(batch * (widest + kLineBytes));
+    q8.rows.scales = arena.take<float>(batch * (widest / group));
+    q8.rows.sums = arena.take<int32_t>(batch * (widest / group));
   }
 
   const size_t rep = static_cast<size_t>(c.n_heads / c.n_kv_heads);

@@ -4,10 +4,12 @@
 // A panel is packed in steps of up to 256 columns: its 16 rows are staged row by row in a buffer
 // that stays in the first-level cache, then written in panel order, one stream of lines.
 #include <algorithm>
+#include <array>
 
 #include "base/checked.h"
 #include "base/half.h"
 #include "quant/ggml_split.h"
+#include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
 
 namespace nibble {
@@ -16,43 +18,17 @@ namespace {
 /// Columns of a step: a multiple of every block and group.
 constexpr size_t kStep = 256;
 
-struct BlockSize {
-  size_t cols = 0;
-  size_t bytes = 0;
-};
-
-/// The block of a type that can be weights; {0, 0} for others.
-BlockSize block_size(DType type) {
-  switch (type) {
-    case DType::f16:
-    case DType::bf16:
-      return {1, 2};
-    case DType::f32:
-      return {1, 4};
-    case DType::f64:
-      return {1, 8};
-    default:
-      break;
-  }
-  BlockSize out;
-  with_block(type, [&](auto tag) {
-    using Block = typename decltype(tag)::type;
-    out = {Block::kCols, sizeof(Block)};
-  });
-  return out;
-}
-
 /// The rows of one panel in the source, and where the panel goes.
 struct Panel {
   DType type = DType::f32;
-  BlockSize block;
   const std::byte* rows[kPanelRows] = {};
   size_t n_rows = 0;  // 1..16
   uint8_t* codes = nullptr;
   uint8_t* scales = nullptr;
 
   const std::byte* at(size_t r, size_t col) const {
-    return rows[r] + col / block.cols * block.bytes;
+    const DTypeInfo& info = dtype_info(type);
+    return rows[r] + col / info.block_elems * info.block_bytes;
   }
 };
 
@@ -60,6 +36,9 @@ template <class T>
 struct Stage {
   alignas(64) T rows[kPanelRows][kStep] = {};  // rows beyond the matrix stay zero
 };
+
+/// Bytes that one column of 16 codes takes.
+constexpr size_t column_bytes(Codes codes) { return codes == Codes::q4 ? 8 : 16; }
 
 /// Writes n columns (a multiple of 8) of one-byte codes in panel order.
 void write_lines(Codes codes, const Stage<uint8_t>& stage, size_t n, uint8_t* out) {
@@ -128,7 +107,6 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
 template <class Block>
 void pack_blocks(const Panel& panel, const PackedShape& shape) {
   constexpr Codes codes = Block::kForm.codes;
-  constexpr size_t line_bytes_per_col = codes == Codes::q4 ? 8 : 16;
   Stage<uint8_t> stage;
   for (size_t c0 = 0; c0 < shape.cols; c0 += kStep) {
     const size_t n = std::min<size_t>(kStep, shape.cols - c0);
@@ -139,7 +117,7 @@ void pack_blocks(const Panel& panel, const PackedShape& shape) {
         store_scales<Block>(scales, c0 + c, r, panel.scales);
       }
     }
-    write_lines(codes, stage, n, panel.codes + c0 * line_bytes_per_col);
+    write_lines(codes, stage, n, panel.codes + c0 * column_bytes(codes));
   }
 }
 
@@ -173,7 +151,7 @@ void pack_rounded(const Panel& panel, const PackedShape& shape) {
                     panel.scales);
     }
     write_lines(shape.codes, stage, round_up(n, group),
-                panel.codes + c0 * (shape.codes == Codes::q4 ? 8 : 16));
+                panel.codes + c0 * column_bytes(shape.codes));
   }
 }
 
@@ -220,19 +198,18 @@ void pack_panel(const Panel& panel, const PackedShape& shape) {
   if (!blocks) pack_rounded(panel, shape);
 }
 
+PackedShape shape_of_form(const PackedForm& form) {
+  return {.codes = form.codes, .scheme = form.scheme, .group = form.group, .zero = form.zero};
+}
+
 /// The format that `target` gives to a type; rows and cols are not set.
 PackedShape target_format(DType type, const PackTarget& target) {
   using Kind = PackTarget::Kind;
   if (target.kind == Kind::f32) return {.codes = Codes::f32};
   if (target.kind == Kind::f16) return {.codes = Codes::f16};
   PackedShape shape;
-  const bool quantized = with_block(type, [&](auto tag) {
-    constexpr PackedForm form = decltype(tag)::type::kForm;
-    shape.codes = form.codes;
-    shape.scheme = form.scheme;
-    shape.group = form.group;
-    shape.zero = form.zero;
-  });
+  const bool quantized =
+      with_block(type, [&](auto tag) { shape = shape_of_form(decltype(tag)::type::kForm); });
   if (quantized) return shape;
   if (target.kind == Kind::keep) {
     shape.codes = type == DType::f16 ? Codes::f16 : type == DType::bf16 ? Codes::bf16 : Codes::f32;
@@ -260,50 +237,57 @@ uint32_t RopeRows::source_row(uint32_t n) const {
   return n - i + (i < half ? 2 * i : 2 * (i - half) + 1);
 }
 
-PackedShape packed_shape_of(const TensorView& tensor, const PackTarget& target) {
-  const BlockSize block = block_size(tensor.type);
-  if (block.cols == 0)
-    throw Error::mismatch(tensor.name, "the type of the tensor",
-                          "a type of weights, such as F16, BF16 or Q4_0",
-                          dtype_info(tensor.type).name);
-  if (tensor.shape.size() != 2)
-    throw Error::mismatch(tensor.name, "the rank of the tensor", "2 (a matrix)",
-                          std::to_string(tensor.shape.size()));
-  PackedShape shape = target_format(tensor.type, target);
-  shape.rows = checked_cast<uint32_t>(tensor.shape[0], tensor.name);
-  shape.cols = checked_cast<uint32_t>(tensor.shape[1], tensor.name);
-  if (shape.cols % block.cols != 0)
-    throw Error::mismatch(
-        tensor.name, "the row length",
-        "a multiple of " + std::to_string(block.cols) + " (" + dtype_info(tensor.type).name + ")",
-        std::to_string(shape.cols));
-  const uint64_t bytes =
-      checked_mul(shape.rows, shape.cols / block.cols * uint64_t{block.bytes}, tensor.name);
-  if (tensor.data.size() != bytes)
-    throw Error::mismatch(tensor.name, "the size of the tensor", std::to_string(bytes) + " bytes",
-                          std::to_string(tensor.data.size()) + " bytes");
-  packed_layout(shape, tensor.name);  // the group and the total size
+PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target) {
+  PackedShape shape =
+      source.grid ? shape_of_form(source.grid->form) : target_format(source.type, target);
+  shape.rows = source.rows;
+  shape.cols = source.cols;
+  packed_layout(shape, source.where);  // the group and the total size
   return shape;
 }
 
-void pack_panels(const TensorView& tensor, const PackedShape& shape, const PackTarget& /*target*/,
-                 const RopeRows& rows, size_t panel_begin, size_t panel_end, std::byte* out) {
-  const PackedLayout layout = packed_layout(shape, tensor.name);
-  const BlockSize block = block_size(tensor.type);
-  const size_t row_bytes = shape.cols / block.cols * block.bytes;
+void pack_panels(const MatrixSource& source, const PackedShape& shape, const RopeRows& rows,
+                 size_t panel_begin, size_t panel_end, std::byte* out) {
+  const PackedLayout layout = packed_layout(shape, source.where);
   auto* codes = reinterpret_cast<uint8_t*>(out);
-  for (size_t p = panel_begin; p < panel_end; ++p) {
-    Panel panel{.type = tensor.type, .block = block};
-    panel.n_rows = std::min(kPanelRows, shape.rows - p * kPanelRows);
-    panel.codes = codes + p * layout.code_stride;
-    panel.scales = codes + layout.codes_bytes + p * layout.scale_stride;
-    for (size_t r = 0; r < panel.n_rows; ++r) {
-      const auto n = static_cast<uint32_t>(p * kPanelRows + r);
-      const uint32_t source = rows.source_row(n);
-      // A head cut off by the end of the matrix has no pairs: its rows stay where they are.
-      panel.rows[r] = tensor.data.data() + (source < shape.rows ? source : n) * row_bytes;
+  const auto codes_of = [&](size_t p) { return codes + p * layout.code_stride; };
+  const auto scales_of = [&](size_t p) {
+    return codes + layout.codes_bytes + p * layout.scale_stride;
+  };
+  const auto n_rows_of = [&](size_t p) {
+    return std::min(kPanelRows, shape.rows - p * kPanelRows);
+  };
+  // A head cut off by the end of the matrix has no pairs: its rows stay where they are.
+  const auto source_row = [&](size_t p, size_t r) {
+    const auto n = static_cast<uint32_t>(p * kPanelRows + r);
+    const uint32_t row = rows.source_row(n);
+    return row < source.rows ? row : n;
+  };
+  if (!source.grid) {
+    const DTypeInfo& info = dtype_info(source.type);
+    const size_t row_bytes = size_t{source.cols / info.block_elems} * info.block_bytes;
+    for (size_t p = panel_begin; p < panel_end; ++p) {
+      Panel panel{.type = source.type};
+      panel.n_rows = n_rows_of(p);
+      panel.codes = codes_of(p);
+      panel.scales = scales_of(p);
+      for (size_t r = 0; r < panel.n_rows; ++r)
+        panel.rows[r] = source.data.data() + source_row(p, r) * row_bytes;
+      pack_panel(panel, shape);
     }
-    pack_panel(panel, shape);
+    return;
+  }
+  std::array<GridPanel, kGridPanels> panels;
+  for (size_t p = panel_begin; p < panel_end; p += kGridPanels) {
+    const size_t n = std::min(kGridPanels, panel_end - p);
+    for (size_t i = 0; i < n; ++i) {
+      GridPanel& panel = panels[i];
+      panel.n_rows = n_rows_of(p + i);
+      panel.codes = codes_of(p + i);
+      panel.scales = scales_of(p + i);
+      for (size_t r = 0; r < panel.n_rows; ++r) panel.rows[r] = source_row(p + i, r);
+    }
+    pack_grid(*source.grid, shape, std::span(panels).first(n));
   }
 }
 

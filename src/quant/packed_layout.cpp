@@ -50,6 +50,8 @@ const char* scheme_name(Scheme scheme) {
       return "";
     case Scheme::f16_zero:
       return " zero";
+    case Scheme::f32_zero:
+      return " zero f32";
     case Scheme::f16_min:
       return " min";
     case Scheme::k6:
@@ -75,6 +77,8 @@ ScaleStruct scale_struct(const PackedShape& shape) {
       return {shape.group, sizeof(ScaleF16)};
     case Scheme::f16_zero:
       return {shape.group, sizeof(ScaleF16Zero)};
+    case Scheme::f32_zero:
+      return {shape.group, sizeof(ScaleF32Zero)};
     case Scheme::f16_min:
       return {shape.group, sizeof(ScaleF16Min)};
     case Scheme::k6:
@@ -94,6 +98,7 @@ bool group_is_legal(const PackedShape& shape) {
       return g == 0;
     case Scheme::f16:
     case Scheme::f16_zero:
+    case Scheme::f32_zero:
     case Scheme::f16_min:
       return g == 16 || g == 32 || g == 64 || g == 128;
     case Scheme::k6:
@@ -147,6 +152,10 @@ GroupScale group_scale(const PackedShape& shape, const uint8_t* scales, size_t g
     case Scheme::f16_zero: {
       const auto& x = struct_at<ScaleF16Zero>(scales, g);
       return {half_to_float(x.s[r]), 0, x.z[r]};
+    }
+    case Scheme::f32_zero: {
+      const auto& x = struct_at<ScaleF32Zero>(scales, g);
+      return {x.s[r], 0, x.z[r]};
     }
     case Scheme::f16_min: {
       const auto& x = struct_at<ScaleF16Min>(scales, g);

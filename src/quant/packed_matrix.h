@@ -6,10 +6,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/mapped_file.h"
-#include "load/checkpoint.h"
 #include "packed.h"
+#include "quant/matrix_source.h"
 
 namespace nibble {
 
@@ -35,6 +36,12 @@ struct PackedMatrix {
   PackedView view;
   size_t bytes = 0;
 
+  /// Packed column c multiplies column column_order[c] of the input; empty: column c.
+  std::vector<uint32_t> column_order;
+  /// Which form of its input it reads: 0 as it is, else permuted. Matrices that share an input have
+  /// the same number if they have the same order.
+  uint8_t input_form = 0;
+
   bool empty() const { return view.codes == nullptr; }
 };
 
@@ -42,7 +49,7 @@ struct PackedMatrix {
 PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
                        const std::string& where);
 
-/// "q4 g32", "q4 g32 zero", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
+/// "q4 g32", "q4 g32 zero", "q4 g32 zero f32", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
 std::string format_name(const PackedShape& shape);
 /// Bits of codes and scales per weight, padding left out.
 double bits_per_weight(const PackedShape& shape);
@@ -78,17 +85,18 @@ struct PackTarget {
   bool symmetric = false;  // q4
 };
 
-/// The shape that `tensor` [rows, cols] packs into. Every quantized GGUF type keeps its grid (Codes
-/// and Scheme: Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q4 k8_min, Q3_K -> q4 k8,
-/// Q5_0, Q8_0, IQ4_NL -> q8 f16, Q5_1 -> q8 f16_min, Q5_K -> q8 k6, Q6_K and IQ4_XS -> q8 k8),
-/// unless `target` asks for f16 or f32, which widens them. Throws Error for other types and ranks.
-PackedShape packed_shape_of(const TensorView& tensor, const PackTarget& target);
+/// The shape that `source` packs into. A matrix with a grid of its own keeps it (Codes and Scheme:
+/// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q4 k8_min, Q3_K -> q4 k8, Q5_0, Q8_0,
+/// IQ4_NL -> q8 f16, Q5_1 -> q8 f16_min, Q5_K -> q8 k6, Q6_K and IQ4_XS -> q8 k8), unless `target`
+/// asks for f16 or f32, which widens it. Throws Error for groups and sizes that panels cannot hold.
+PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target);
 
 /// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
-/// Safe to call from several threads on disjoint panels. `out` is zero before. Does not throw:
-/// everything was checked by packed_shape_of().
-void pack_panels(const TensorView& tensor, const PackedShape& shape, const PackTarget& target,
-                 const RopeRows& rows, size_t panel_begin, size_t panel_end, std::byte* out);
+/// Packed row n is row `rows`.source_row(n) of the source. Safe to call from several threads on
+/// disjoint panels. `out` is zero before. Does not throw: everything was checked by
+/// packed_shape_of().
+void pack_panels(const MatrixSource& source, const PackedShape& shape, const RopeRows& rows,
+                 size_t panel_begin, size_t panel_end, std::byte* out);
 
 /// Dequantizes `n` elements that start at a block boundary of a tensor of any type to f32.
 void dequantize(DType type, const std::byte* data, size_t n, float* out);

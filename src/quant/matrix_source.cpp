@@ -1,0 +1,66 @@
+#include "quant/matrix_source.h"
+
+#include "base/checked.h"
+#include "nibble/error.h"
+#include "quant/grid_source.h"
+#include "quant/hf_grid.h"
+
+namespace nibble {
+namespace {
+
+bool is_float(DType type) {
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16 || type == DType::f64;
+}
+
+}  // namespace
+
+bool MatrixSource::has_grid() const { return grid || dtype_info(type).block_elems > 1; }
+
+std::span<const uint32_t> MatrixSource::column_order() const {
+  return grid ? std::span<const uint32_t>(grid->column_order) : std::span<const uint32_t>();
+}
+
+MatrixSource matrix_of(const TensorView& tensor, const std::string& path) {
+  const std::string where = path.empty() ? tensor.name : path + ": " + tensor.name;
+  const DTypeInfo& info = dtype_info(tensor.type);
+  if (info.block_elems == 1 && !is_float(tensor.type))
+    throw Error::mismatch(where, "the type of the tensor",
+                          "a type of weights, such as F16, BF16 or Q4_0", info.name);
+  if (tensor.shape.size() != 2)
+    throw Error::mismatch(where, "the rank of the tensor", "2 (a matrix)",
+                          std::to_string(tensor.shape.size()));
+  MatrixSource source;
+  source.where = where;
+  source.type_name = info.name;
+  source.rows = checked_cast<uint32_t>(tensor.shape[0], where);
+  source.cols = checked_cast<uint32_t>(tensor.shape[1], where);
+  source.type = tensor.type;
+  source.data = tensor.data;
+  source.tensors = {&tensor};
+  if (source.cols % info.block_elems != 0)
+    throw Error::mismatch(
+        where, "the row length",
+        "a multiple of " + std::to_string(info.block_elems) + " (" + info.name + ")",
+        std::to_string(source.cols));
+  const uint64_t bytes =
+      checked_mul(source.rows, source.cols / info.block_elems * uint64_t{info.block_bytes}, where);
+  if (tensor.data.size() != bytes)
+    throw Error::mismatch(where, "the size of the tensor", std::to_string(bytes) + " bytes",
+                          std::to_string(tensor.data.size()) + " bytes");
+  return source;
+}
+
+std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, const QuantConfig& config,
+                                        std::string_view name) {
+  constexpr std::string_view kSuffix = ".weight";
+  if (const TensorView* tensor = checkpoint.find(name)) return matrix_of(*tensor, checkpoint.path);
+  if (checkpoint.format != FileFormat::hugging_face || !name.ends_with(kSuffix))
+    return std::nullopt;
+  return find_grid(checkpoint, config, name.substr(0, name.size() - kSuffix.size()));
+}
+
+void release(const Checkpoint& checkpoint, const MatrixSource& source) noexcept {
+  for (const TensorView* tensor : source.tensors) checkpoint.release(*tensor);
+}
+
+}  // namespace nibble

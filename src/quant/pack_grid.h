@@ -1,0 +1,27 @@
+// Packs matrices that come as codes, scales and zeros in tensors of their own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "packed.h"
+#include "quant/grid_source.h"
+
+namespace nibble {
+
+/// One panel to fill: the source rows of its lanes, and where its codes and scales go.
+struct GridPanel {
+  uint32_t rows[kPanelRows] = {};
+  size_t n_rows = 0;  // 1..16
+  uint8_t* codes = nullptr;
+  uint8_t* scales = nullptr;
+};
+
+/// Panels packed together share the cache lines that they read: awq_gemm has eight in a line.
+inline constexpr size_t kGridPanels = 8;
+
+/// Fills up to kGridPanels panels of a matrix of `shape`. Does not throw.
+void pack_grid(const GridSource& grid, const PackedShape& shape, std::span<const GridPanel> panels);
+
+}  // namespace nibble

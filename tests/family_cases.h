@@ -1,0 +1,52 @@
+// The model families as test cases: a published config.json in miniature, the tensors that go with
+// it, the family's forward pass in double precision, and its GGUF form.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "family_math.h"
+
+namespace nibble::test {
+
+struct FamilyCase {
+  std::string name;  // the family, then the variant
+  FamilyConfig config;
+  std::function<void(TensorMaker&, const FamilyConfig&)> make;
+  /// Logits [n_tokens, vocab].
+  std::function<Matrix(const Net&, const std::vector<int>&)> reference;
+  /// A GGUF file as llama.cpp's converter writes it; empty where it has no such architecture or
+  /// drops what the case is about.
+  std::function<std::string(const FamilyConfig&, const Tensors&)> gguf = {};
+};
+
+std::vector<FamilyCase> llama_cases();   // LLaMA, Mistral, Qwen2/3, SmolLM3, Granite, MiniCPM, ...
+std::vector<FamilyCase> expert_cases();  // Mixtral, Qwen3-MoE, OLMoE
+std::vector<FamilyCase> gemma_cases();   // Gemma 1/2/3
+
+std::vector<FamilyCase> phi_cases();        // Phi-3, 3.5, 4 mini
+std::vector<FamilyCase> reordered_cases();  // OLMo 2, Command-R, StableLM 2, InternLM 2
+std::vector<FamilyCase> gpt_cases();        // GPT-2, StarCoder, StarCoder 2, GPT-NeoX
+std::vector<FamilyCase> opt_cases();        // OPT
+std::vector<FamilyCase> alibi_cases();      // Falcon, MPT, BLOOM
+
+/// All of the above.
+std::vector<FamilyCase> all_cases();
+
+/// Shapes that a config.json of the LLaMA kind states.
+struct Shapes {
+  explicit Shapes(const FamilyConfig& c)
+      : dim(c.integer("hidden_size")),
+        layers(c.integer("num_hidden_layers")),
+        heads(c.integer("num_attention_heads")),
+        kv_heads(c.integer("num_key_value_heads", heads)),
+        head_dim(c.integer("head_dim", dim / heads)),
+        ffn(c.integer("intermediate_size", 0)),
+        vocab(c.integer("vocab_size")) {}
+  int dim, layers, heads, kv_heads, head_dim, ffn, vocab;
+};
+
+/// The keys that llama.cpp's converter writes for every config.json of the LLaMA kind.
+void write_common_keys(GgufWriter& gguf, const FamilyConfig& config);
+}  // namespace nibble::test

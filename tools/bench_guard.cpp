@@ -1,0 +1,126 @@
+#include "bench_guard.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <set>
+#include <span>
+
+#include "model/model_loader.h"
+
+namespace nibble::tools {
+namespace {
+
+constexpr size_t kScalarTokens = 3;
+constexpr size_t kTokens = 70;                   // more than any tile of rows, and no multiple
+constexpr uint64_t kScalarBudget = 300'000'000;  // parameters that the scalar kernels multiply
+// Activations are rounded to int8: where another order of additions moves a value across a
+// rounding border, logits move by far less than this, and by far more where a kernel is wrong.
+constexpr double kTolerance = 0.02;
+
+/// The shapes and formats among a model's matrices.
+std::set<std::string> formats_of(const Model& model) {
+  std::set<std::string> formats;
+  for (const ModelInfo::Tensor& t : model.info().tensors)
+    formats.insert(std::to_string(t.rows) + " " + std::to_string(t.cols) + " " + t.type);
+  return formats;
+}
+
+/// The fewest layers from the first on that hold every format, and more where that costs little.
+int layers_to_check(const Model& model) {
+  ModelOptions options;
+  options.threads = 1;
+  const std::set<std::string> all = formats_of(model);
+  const int n_layers = model.config().n_layers;
+  int n = 1;
+  while (n < n_layers && formats_of(model_with(model, options, n)) != all) ++n;
+  while (n < n_layers && model_with(model, options, n + 1).info().n_params < kScalarBudget) ++n;
+  return n;
+}
+
+/// Relative norm of the difference; NaN where a value is.
+double distance(std::span<const float> found, std::span<const float> expected) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double e = static_cast<double>(expected[i]);
+    const double d = static_cast<double>(found[i]) - e;
+    difference += d * d;
+    norm += e * e;
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / norm);
+}
+
+/// FNV-1a (Fowler, Noll, Vo) of the bits of the values, 64 bits.
+uint64_t hash_of(std::span<const float> values) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const float value : values) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    for (int shift = 0; shift < 32; shift += 8)
+      hash = (hash ^ (bits >> shift & 0xff)) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+/// Logits [tokens, vocab] of tokens that are computed one by one.
+std::vector<float> logits_one_by_one(const Model& model, std::span<const Token> tokens) {
+  SessionOptions options;
+  options.context = static_cast<int>(tokens.size());
+  options.batch = 1;
+  Session session(model, options);
+  std::vector<float> logits;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const auto one = session.eval(tokens.subspan(i, 1), Logits::last);
+    logits.insert(logits.end(), one.begin(), one.end());
+  }
+  return logits;
+}
+
+std::vector<float> logits_at_once(const Model& model, std::span<const Token> tokens) {
+  SessionOptions options;
+  options.context = options.batch = static_cast<int>(tokens.size());
+  Session session(model, options);
+  const auto logits = session.eval(tokens, Logits::all);
+  return {logits.begin(), logits.end()};
+}
+
+}  // namespace
+
+BenchGuard::BenchGuard(const Model& model)
+    : model_(model), n_layers_(layers_to_check(model)), tokens_(kTokens) {
+  std::mt19937 random(1);
+  std::uniform_int_distribution<Token> token(0, model.config().vocab_size - 1);
+  for (Token& t : tokens_) t = token(random);
+}
+
+BenchCheck BenchGuard::check(const ModelOptions& options) {
+  const size_t vocab = static_cast<size_t>(model_.config().vocab_size);
+  const std::span<const Token> tokens(tokens_);
+  if (reference_.empty()) {
+    ModelOptions scalar = options;
+    scalar.isa = "scalar";
+    reference_ = logits_at_once(model_with(model_, scalar, n_layers_), tokens.first(kScalarTokens));
+  }
+  const Model model = model_with(model_, options, n_layers_);
+  const bool is_scalar = model.info().kernels == "scalar";
+  const auto checked = is_scalar ? tokens.first(kScalarTokens) : tokens;
+  const std::vector<float> alone = logits_one_by_one(model, checked);
+  const std::vector<float> together = logits_at_once(model, checked);
+  BenchCheck result;
+  result.hash = hash_of(std::span(alone).first(reference_.size()));
+  result.error = distance(std::span(alone).first(reference_.size()), reference_);
+  // Row by row: what is wrong in one of many rows must not drown. Written so that NaN is wrong.
+  bool right = result.error < kTolerance;
+  for (size_t at = 0; at < alone.size(); at += vocab) {
+    const double error =
+        distance(std::span(together).subspan(at, vocab), std::span(alone).subspan(at, vocab));
+    right = right && error < kTolerance;
+    if (!(error <= result.error)) result.error = error;
+  }
+  result.verdict = right ? BenchCheck::Verdict::ok : BenchCheck::Verdict::wrong;
+  result.tolerance = kTolerance;
+  return result;
+}
+
+}  // namespace nibble::tools

@@ -1,0 +1,147 @@
+#include "bench_run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <random>
+#include <thread>
+
+#include "bandwidth.h"
+#include "model/model_impl.h"
+
+namespace nibble::tools {
+namespace {
+
+constexpr int kEvaluations = 4;  // of drafts, in one repetition
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::vector<Token> random_tokens(const Model& model, int n) {
+  std::mt19937 random(1);
+  std::uniform_int_distribution<Token> token(0, model.config().vocab_size - 1);
+  std::vector<Token> tokens(static_cast<size_t>(n));
+  for (Token& t : tokens) t = token(random);
+  return tokens;
+}
+
+/// Bytes of the KV cache that one evaluation reads at a position.
+double kv_bytes(const Config& c, KvType type, double position) {
+  const double element = type == KvType::f16   ? 2.0
+                         : type == KvType::f32 ? 4.0
+                                               : 1.0 + 4.0 / c.head_dim;
+  const double seen = c.sliding_window > 0 ? std::min(position, 1.0 * c.sliding_window) : position;
+  return 2.0 * c.n_layers * c.n_kv_heads * c.head_dim * element * seen;
+}
+
+double params_of(const PackedMatrix& m) { return 1.0 * m.view.shape.rows * m.view.shape.cols; }
+
+/// Multiplications and additions of matrices: the layers' for each token, the head's for each row
+/// of logits.
+double operations(const Model& model, int n_tokens, int n_rows) {
+  const Weights& w = model.impl()->weights;
+  double layers = 0;
+  for (const ModelInfo::Tensor& t : model.info().tensors) layers += 1.0 * t.rows * t.cols;
+  layers -= params_of(w.embedding);
+  if (!w.output.empty()) layers -= params_of(w.output);
+  return 2 * (layers * n_tokens + params_of(w.head()) * n_rows);
+}
+
+class TestRun {
+ public:
+  TestRun(const Model& model, const BenchTest& test, const BenchRunOptions& options)
+      : test_(test), session_(model, session_options(test, options)) {
+    const int n = session_.context();
+    tokens_ = random_tokens(model, n);
+    session_.eval(std::span(tokens_).first(static_cast<size_t>(test.depth)), Logits::none);
+  }
+
+  /// Seconds of a prompt and a generation.
+  double text(int n_prompt, int n_gen) {
+    session_.truncate(test_.depth);
+    const auto start = Clock::now();
+    if (n_prompt > 0) session_.eval(from_depth(0, n_prompt), Logits::last);
+    for (int i = 0; i < n_gen; ++i) session_.eval(from_depth(n_prompt + i, 1), Logits::last);
+    return seconds_since(start);
+  }
+
+  /// Seconds of an evaluation of one token, and of `n_verify` together, in turns.
+  std::pair<double, double> drafts() {
+    double one = 0, many = 0;
+    for (int i = 0; i < kEvaluations; ++i) {
+      one += evaluation(1);
+      many += evaluation(test_.n_verify);
+    }
+    return {one / kEvaluations, many / kEvaluations};
+  }
+
+ private:
+  static SessionOptions session_options(const BenchTest& test, const BenchRunOptions& options) {
+    SessionOptions session;
+    session.context = test.depth + test.n_prompt + test.n_gen + test.n_verify;
+    session.batch = options.batch;
+    session.k_type = session.v_type = options.kv;
+    return session;
+  }
+  std::span<const Token> from_depth(int first, int n) const {
+    return std::span(tokens_).subspan(static_cast<size_t>(test_.depth + first),
+                                      static_cast<size_t>(n));
+  }
+  double evaluation(int n) {
+    session_.truncate(test_.depth);
+    const auto start = Clock::now();
+    session_.eval(from_depth(0, n), Logits::all);
+    return seconds_since(start);
+  }
+
+  BenchTest test_;
+  Session session_;
+  std::vector<Token> tokens_;
+};
+
+}  // namespace
+
+void show_status(const std::string& text) {
+  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r%s\033[K", text.c_str());
+}
+
+void run_test(const Model& model, const BenchRunOptions& options, BenchRow& row) {
+  const BenchTest& test = row.test;
+  if (options.delay > 0) std::this_thread::sleep_for(std::chrono::seconds(options.delay));
+  show_status(test.name() + ": warm-up");
+  TestRun run(model, test, options);
+  if (options.warm_up) {  // a generation is warm after a token
+    if (test.n_verify > 0)
+      run.drafts();
+    else
+      run.text(test.n_prompt, std::min(test.n_gen, 1));
+  }
+  for (int i = 0; i < options.repetitions; ++i) {
+    show_status(test.name() + ": run " + std::to_string(i + 1) + " of " +
+                std::to_string(options.repetitions));
+    if (test.n_verify > 0) {
+      const auto [one, many] = run.drafts();
+      row.seconds.push_back(many);
+      row.times_one.push_back(many / one);
+    } else {
+      row.seconds.push_back(run.text(test.n_prompt, test.n_gen));
+    }
+  }
+  show_status("");
+  const int n_generated = test.n_gen + test.n_verify;
+  if (test.n_prompt == 0) {
+    const double position = test.depth + (n_generated + 1) / 2.0;  // on average
+    const double once = static_cast<double>(model.info().decode_bytes) +
+                        kv_bytes(model.config(), options.kv, position);
+    row.bytes = once * std::max(test.n_gen, 1);
+    row.in_cache = once < static_cast<double>(last_cache_bytes());
+  }
+  if (test.n_gen == 0)
+    row.operations = operations(model, test.n_prompt + test.n_verify, std::max(test.n_verify, 1));
+}
+
+}  // namespace nibble::tools
