@@ -82,7 +82,7 @@ uint32_t map(const std::vector<Mapping>& mappings, uint32_t code_point) {
 }
 
 const std::vector<Mapping>& fold_mappings() {
-  static const std::vector<Mapping> mappings = decode_mappings(kFoldRuns);
+  static const std::vector<Mapping> mappings = decode_mappings(kFoldMappings);
   return mappings;
 }
 
@@ -156,7 +156,7 @@ bool is_word(uint32_t code_point) {
 }
 
 uint32_t lower(uint32_t code_point) {
-  static const std::vector<Mapping> mappings = decode_mappings(kLowerRuns);
+  static const std::vector<Mapping> mappings = decode_mappings(kLowerMappings);
   return map(mappings, code_point);
 }
 

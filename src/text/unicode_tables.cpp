@@ -402,7 +402,7 @@ extern const std::string_view kDecompositions =
     "$3-$31$37$31$3M%$3MOF+";
 
 // distance, 2 * count + step, distance of the image
-extern const std::string_view kLowerRuns =
+extern const std::string_view kLowerMappings =
     "D%W$C%I&Q$C%%1C%E$T$%'*%&4%&R$%%%T*$*%'%G0$(%%%`/$%%%'^/$%%&%b'$%W/$%Y/$%%%%^/$%b/%%I0$%E0$%%'"
     "%I0$%M0%%O0$*%%%W0$%%%%W0&%%%%W0$%%%'U0$(%%%Y0$%%'%%+%'$%%%%'$%%%%'$6%&6%&%'$(%%%D)$%R&$L$%%%F"
     "+%6%+%YE8$%%%%H-$%SE8&%%%%H/$%M'$%Q'$.%E,(%'%%,%K**%O%%)M%%%C'%'b&%E$C%%5C%G$%3,<%)%Z&&%%%%0$%"
@@ -413,7 +413,7 @@ extern const std::string_view kLowerRuns =
     "%c%$%HWU%$%RFH%$(%*%%)(%@%%O]8W$C%II$S%S%L'K%S%a'9Q%%AQ%%1Q%%'Q%NZ$I&C'Qc%C%C%DO8C%C%DXAG%G%";
 
 // the same, for simple case folding
-extern const std::string_view kFoldRuns =
+extern const std::string_view kFoldMappings =
     "D%W$C%_%%QS$.Q$C%%1C%E$T$%'*%&4%&R$%%%T*$*%%%Z3%%G0$(%%%`/$%%%'^/$%%&%b'$%W/$%Y/$%%%%^/$%b/%%I"
     "0$%E0$%%'%I0$%M0%%O0$*%%%W0$%%%%W0&%%%%W0$%%%'U0$(%%%Y0$%%'%%+%'$%%%%'$%%%%'$6%&6%&%'$(%%%D)$%"
     "R&$L$%%%F+%6%+%YE8$%%%%H-$%SE8&%%%%H/$%M'$%Q'$.%Z*%K*N$(%'%%,%K**%O%%)M%%%C'%'b&%E$C%%5C%:%%0%"
