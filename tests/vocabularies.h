@@ -41,10 +41,11 @@ inline Vocabulary sentencepiece_vocabulary(const std::vector<std::string>& piece
 }
 
 /// Ids 0 to 255: the bytes; then what each merge makes ("_" stands for a space), in order of rank.
-inline Vocabulary byte_vocabulary(PreTokenizer pre, const std::vector<std::string>& merges) {
+/// `rule` names what cuts a text into words.
+inline Vocabulary byte_vocabulary(std::string_view rule, const std::vector<std::string>& merges) {
   Vocabulary v;
   v.kind = TokenizerKind::byte_bpe;
-  v.pre = pre;
+  v.splits = split_rule(rule);
   const ByteAlphabet& alphabet = byte_alphabet();
   for (int b = 0; b < 256; ++b) add_token(v, std::string(alphabet.text(static_cast<uint8_t>(b))));
   for (const std::string& merge : merges) {

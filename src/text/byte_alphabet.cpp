@@ -1,5 +1,6 @@
+#include "text/byte_alphabet.h"
+
 #include "base/utf8.h"
-#include "text/tokenizer_impl.h"
 
 namespace nibble {
 

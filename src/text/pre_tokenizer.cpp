@@ -1,237 +1,150 @@
-// The published rules are regular expressions; here each alternative is a function that says how
-// far it matches. The alternatives of a rule are tried in order, the first that matches wins.
 #include "text/pre_tokenizer.h"
 
-#include <array>
-#include <utility>
+#include <algorithm>
 
-#include "base/utf8.h"
-#include "text/unicode.h"
+#include "text/byte_alphabet.h"
+#include "text/vocabulary_readers.h"
 
 namespace nibble {
 namespace {
 
-struct Char {
-  uint32_t code_point = 0;
-  CharClass cls = CharClass::other;
-  size_t end = 0;  // position behind it; its own position at the end of the text
-};
+// Words as they come from a split, one after another. Joins some of them.
+class WordJoiner {
+ public:
+  WordJoiner(SplitBehavior behavior, size_t offset, std::vector<size_t>& ends)
+      : behavior_(behavior), offset_(offset), ends_(ends) {}
 
-Char char_at(std::string_view text, size_t pos) {
-  if (pos >= text.size()) return {0, CharClass::other, pos};
-  const DecodedChar c = decode_utf8(text, pos);
-  return {c.code_point, char_class(c.code_point), pos + c.length};
-}
-
-bool at_end(const Char& c, size_t pos) { return c.end == pos; }
-bool is_newline(const Char& c) { return c.code_point == '\r' || c.code_point == '\n'; }
-
-// Behind the run of characters of class `cls` at `pos`, of `limit` characters at most.
-size_t skip(std::string_view text, size_t pos, CharClass cls, size_t limit = SIZE_MAX) {
-  for (size_t n = 0; n < limit; ++n) {
-    const Char c = char_at(text, pos);
-    if (at_end(c, pos) || c.cls != cls) break;
-    pos = c.end;
-  }
-  return pos;
-}
-
-bool is_symbol(const Char& c) {  // [^\s\p{L}\p{N}]
-  return c.cls == CharClass::other || c.cls == CharClass::punctuation;
-}
-
-size_t skip_symbols(std::string_view text, size_t pos) {
-  for (Char c = char_at(text, pos); !at_end(c, pos) && is_symbol(c); c = char_at(text, pos))
-    pos = c.end;
-  return pos;
-}
-
-// How a rule cuts a text into words.
-struct WordRule {
-  bool any_case = false;  // contractions: 'S as well as 's
-  bool any_lead = false;  // letters may follow any one symbol or space; else a space
-  size_t max_digits = 0;  // numbers of a word; 0: any number of them, and a space before
-  bool newlines = false;  // line breaks follow symbols, and end white space
-};
-
-constexpr WordRule kGpt2{};
-constexpr WordRule kLlama3{.any_case = true, .any_lead = true, .max_digits = 3, .newlines = true};
-constexpr WordRule kQwen2{.any_case = true, .any_lead = true, .max_digits = 1, .newlines = true};
-
-// The letter of a contraction; 0 for what none contains. U+017F is a long s, which equals s when
-// case does not matter.
-char contraction_letter(uint32_t code_point, bool any_case) {
-  if (any_case && code_point == 0x17f) return 's';
-  if (any_case && code_point >= 'A' && code_point <= 'Z') code_point += 'a' - 'A';
-  return code_point >= 'a' && code_point <= 'z' ? static_cast<char>(code_point) : '\0';
-}
-
-// All matchers below: the position behind the match at `pos`, or `pos` if there is none.
-
-// 's 't 're 've 'm 'll 'd
-size_t match_contraction(std::string_view text, size_t pos, bool any_case) {
-  if (text[pos] != '\'') return pos;
-  const Char first = char_at(text, pos + 1);
-  const char a = contraction_letter(first.code_point, any_case);
-  if (a == 's' || a == 't' || a == 'm' || a == 'd') return first.end;
-  const Char second = char_at(text, first.end);
-  const char b = contraction_letter(second.code_point, any_case);
-  const bool two = (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l');
-  return two ? second.end : pos;
-}
-
-// [^\r\n\p{L}\p{N}]?\p{L}+ or  ?\p{L}+
-size_t match_letters(std::string_view text, size_t pos, bool any_lead) {
-  const Char lead = char_at(text, pos);
-  size_t start = pos;
-  if (lead.cls != CharClass::letter) {
-    const bool may_lead =
-        any_lead ? !is_newline(lead) && lead.cls != CharClass::number : lead.code_point == ' ';
-    if (!may_lead) return pos;
-    start = lead.end;
-  }
-  const size_t end = skip(text, start, CharClass::letter);
-  return end > start ? end : pos;
-}
-
-// \p{N}{1,max} or  ?\p{N}+
-size_t match_numbers(std::string_view text, size_t pos, size_t max_digits) {
-  if (max_digits > 0) return skip(text, pos, CharClass::number, max_digits);
-  const size_t start = pos + (text[pos] == ' ' ? 1 : 0);
-  const size_t end = skip(text, start, CharClass::number);
-  return end > start ? end : pos;
-}
-
-//  ?[^\s\p{L}\p{N}]+ and, with `newlines`, [\r\n]*
-size_t match_symbols(std::string_view text, size_t pos, bool newlines) {
-  const size_t start = pos + (text[pos] == ' ' ? 1 : 0);
-  size_t end = skip_symbols(text, start);
-  if (end == start) return pos;
-  while (newlines && end < text.size() && (text[end] == '\r' || text[end] == '\n')) ++end;
-  return end;
-}
-
-// \s*[\r\n]+ (with `newlines`), \s+(?!\S), \s+
-size_t match_spaces(std::string_view text, size_t pos, bool newlines) {
-  size_t end = pos, last = pos;  // of the run of white space: its end, its last character
-  size_t behind_newline = pos;
-  for (Char c = char_at(text, end); !at_end(c, end) && c.cls == CharClass::space;
-       c = char_at(text, end)) {
-    last = end;
-    end = c.end;
-    if (is_newline(c)) behind_newline = end;
-  }
-  if (newlines && behind_newline > pos) return behind_newline;
-  if (end == text.size() || last == pos) return end;
-  return last;  // the last space belongs to the word behind it
-}
-
-size_t match_word(const WordRule& rule, std::string_view text, size_t pos) {
-  size_t end = match_contraction(text, pos, rule.any_case);
-  if (end == pos) end = match_letters(text, pos, rule.any_lead);
-  if (end == pos) end = match_numbers(text, pos, rule.max_digits);
-  if (end == pos) end = match_symbols(text, pos, rule.newlines);
-  if (end == pos) end = match_spaces(text, pos, rule.newlines);
-  return end > pos ? end : pos + 1;  // every character is in one of the classes above
-}
-
-// Runs that some rules isolate before or after cutting words.
-using Matcher = size_t (*)(std::string_view text, size_t pos);
-
-// [\p{P}...]+ with the ASCII symbols that C calls punctuation
-size_t match_punctuation(std::string_view text, size_t pos, std::string_view symbols) {
-  for (;;) {
-    const Char c = char_at(text, pos);
-    const bool symbol = c.code_point < 0x80 &&
-                        symbols.find(static_cast<char>(c.code_point)) != std::string_view::npos;
-    if (at_end(c, pos) || (c.cls != CharClass::punctuation && !symbol)) return pos;
-    pos = c.end;
-  }
-}
-size_t match_falcon_punctuation(std::string_view text, size_t pos) {
-  return match_punctuation(text, pos, "$+<=>^~|`");
-}
-size_t match_generic_punctuation(std::string_view text, size_t pos) {
-  return match_punctuation(text, pos, "$+<=>^~|");
-}
-size_t match_one_number(std::string_view text, size_t pos) {
-  return skip(text, pos, CharClass::number, 1);
-}
-size_t match_number_run(std::string_view text, size_t pos) {
-  return skip(text, pos, CharClass::number);
-}
-size_t match_three_digits(std::string_view text, size_t pos) {
-  if (text.size() - pos < 3) return pos;
-  for (const char c : text.substr(pos, 3))
-    if (c < '0' || c > '9') return pos;
-  return pos + 3;
-}
-
-struct Rule {
-  Matcher before = nullptr;
-  WordRule words;
-  std::array<Matcher, 2> after = {};
-};
-
-Rule find_rule(PreTokenizer pre) {
-  switch (pre) {
-    case PreTokenizer::llama3:
-      return {nullptr, kLlama3, {}};
-    case PreTokenizer::qwen2:
-      return {nullptr, kQwen2, {}};
-    case PreTokenizer::falcon:
-      return {match_falcon_punctuation, kGpt2, {match_three_digits}};
-    case PreTokenizer::starcoder:
-      return {match_one_number, kGpt2, {}};
-    case PreTokenizer::generic:
-      return {match_generic_punctuation, kGpt2, {match_number_run, match_three_digits}};
-    case PreTokenizer::none:
-    case PreTokenizer::gpt2:
-    case PreTokenizer::mpt:
-      break;
-  }
-  return {nullptr, kGpt2, {}};
-}
-
-using Words = std::vector<std::string_view>;
-
-// Cuts every piece into what `matcher` matches and what lies between.
-Words isolate(Words pieces, Matcher matcher) {
-  if (!matcher) return pieces;
-  Words out;
-  for (const std::string_view piece : pieces) {
-    size_t begin = 0;  // of the text since the last match
-    for (size_t pos = 0; pos < piece.size();) {
-      const size_t end = matcher(piece, pos);
-      if (end == pos) {
-        pos = char_at(piece, pos).end;
-        continue;
-      }
-      if (pos > begin) out.push_back(piece.substr(begin, pos - begin));
-      out.push_back(piece.substr(pos, end - pos));
-      begin = pos = end;
+  void add(size_t begin, size_t end, bool match) {
+    if (begin == end && behavior_ == SplitBehavior::isolated) return;
+    bool join = false;
+    switch (behavior_) {
+      case SplitBehavior::isolated:
+        break;
+      case SplitBehavior::removed:
+        if (match) return;
+        break;
+      case SplitBehavior::contiguous:
+        join = any_ && match == last_match_;
+        break;
+      case SplitBehavior::previous:  // a match behind a match stands alone
+        join = any_ && match && !last_match_;
+        break;
+      case SplitBehavior::next:
+        join = any_ && !match && last_match_;
+        break;
     }
-    if (begin < piece.size()) out.push_back(piece.substr(begin));
+    any_ = true;
+    last_match_ = match;
+    if (join)
+      ends_.back() = offset_ + end;
+    else
+      ends_.insert(ends_.end(), {offset_ + begin, offset_ + end});
   }
-  return out;
+
+ private:
+  SplitBehavior behavior_;
+  size_t offset_;
+  std::vector<size_t>& ends_;
+  bool any_ = false, last_match_ = false;
+};
+
+// A match in the alphabet of bytes, as one in the bytes.
+void find_in_bytes(const Regex& regex, std::string_view text, WordScratch& scratch) {
+  std::vector<size_t> byte_at;  // of the character that begins at a place of the alphabet's text
+  scratch.bytes.clear();
+  for (size_t i = 0; i < text.size(); ++i) {
+    scratch.bytes += byte_alphabet().text(static_cast<uint8_t>(text[i]));
+    byte_at.resize(scratch.bytes.size(), i);
+  }
+  byte_at.push_back(text.size());
+  regex.find_all(scratch.bytes, scratch.regex);
+  for (RegexScratch::Match& match : scratch.regex.matches)
+    match = {byte_at[match.begin], byte_at[match.end]};
 }
 
 }  // namespace
 
-std::vector<std::string_view> split_words(PreTokenizer pre, std::string_view text) {
-  if (text.empty()) return {};
-  if (pre == PreTokenizer::none) return {text};
-  const Rule rule = find_rule(pre);
-  Words words;
-  for (const std::string_view piece : isolate({text}, rule.before)) {
-    for (size_t pos = 0; pos < piece.size();) {
-      const size_t end = match_word(rule.words, piece, pos);
-      words.push_back(piece.substr(pos, end - pos));
-      pos = end;
-    }
+PreTokenizer::PreTokenizer(const std::vector<SplitStep>& steps, const std::string& where) {
+  for (const SplitStep& step : steps) {
+    steps_.push_back({step, {}});
+    if (step.type == SplitStep::Type::split) steps_.back().regex.emplace_back(step.pattern, where);
   }
-  for (const Matcher matcher : rule.after) words = isolate(std::move(words), matcher);
-  return words;
+}
+
+// A word that is dropped is cut out of the list but not out of the text: the list holds begins and
+// ends by turns.
+const std::vector<std::string_view>& PreTokenizer::words(std::string_view text, bool first,
+                                                         WordScratch& scratch) const {
+  scratch.words.clear();
+  scratch.ends.clear();
+  if (text.empty()) return scratch.words;
+  scratch.ends.assign({0, text.size()});
+  for (const Step& step : steps_) {
+    scratch.next_ends.clear();
+    if (step.regex.empty()) {
+      rewrite(step.step, text, first, scratch);
+      std::swap(scratch.text, scratch.rewritten);
+      text = scratch.text;
+    } else {
+      for (size_t i = 0; i < scratch.ends.size(); i += 2) {
+        const size_t begin = scratch.ends[i];
+        cut(step, text.substr(begin, scratch.ends[i + 1] - begin), begin, scratch);
+      }
+    }
+    std::swap(scratch.ends, scratch.next_ends);
+  }
+  for (size_t i = 0; i < scratch.ends.size(); i += 2)
+    scratch.words.push_back(text.substr(scratch.ends[i], scratch.ends[i + 1] - scratch.ends[i]));
+  return scratch.words;
+}
+
+void PreTokenizer::cut(const Step& step, std::string_view text, size_t begin,
+                       WordScratch& scratch) {
+  if (step.step.on_bytes)
+    find_in_bytes(step.regex[0], text, scratch);
+  else
+    step.regex[0].find_all(text, scratch.regex);
+  const size_t before = scratch.next_ends.size();
+  WordJoiner joiner(step.step.behavior, begin, scratch.next_ends);
+  size_t end = 0;  // of the last match
+  for (const RegexScratch::Match& match : scratch.regex.matches) {
+    if (match.begin > end) joiner.add(end, match.begin, step.step.invert);
+    joiner.add(match.begin, match.end, !step.step.invert);
+    end = match.end;
+  }
+  if (end < text.size()) joiner.add(end, text.size(), step.step.invert);
+  if (step.step.behavior == SplitBehavior::isolated) return;
+  // Empty words took part in joining, but are none.
+  std::vector<size_t>& ends = scratch.next_ends;
+  size_t kept = before;
+  for (size_t i = before; i < ends.size(); i += 2) {
+    if (ends[i] == ends[i + 1]) continue;
+    ends[kept] = ends[i];
+    ends[kept + 1] = ends[i + 1];
+    kept += 2;
+  }
+  ends.resize(kept);
+}
+
+void PreTokenizer::rewrite(const SplitStep& step, std::string_view text, bool first,
+                           WordScratch& scratch) {
+  const bool marks = step.type == SplitStep::Type::metaspace;
+  std::string& out = scratch.rewritten;
+  out.clear();
+  for (size_t i = 0; i < scratch.ends.size(); i += 2) {
+    const size_t begin = scratch.ends[i];
+    const std::string_view word = text.substr(begin, scratch.ends[i + 1] - begin);
+    scratch.next_ends.push_back(out.size());
+    const bool has_one = word.starts_with(' ') || (marks && word.starts_with(kSpaceMark));
+    const bool at_start = first && begin == 0;
+    if (!has_one && !step.never && (!step.first_only || at_start))
+      out += marks ? kSpaceMark : std::string_view(" ");
+    if (marks)
+      out += replace_all(word, " ", kSpaceMark);
+    else
+      out += word;
+    scratch.next_ends.push_back(out.size());
+  }
 }
 
 }  // namespace nibble

@@ -9,28 +9,6 @@ Tokenizer make_tokenizer(Vocabulary vocabulary) {
   return Tokenizer(std::make_shared<const TokenizerImpl>(std::move(vocabulary)));
 }
 
-const char* pre_tokenizer_name(PreTokenizer pre) {
-  switch (pre) {
-    case PreTokenizer::gpt2:
-      return "gpt2";
-    case PreTokenizer::llama3:
-      return "llama3";
-    case PreTokenizer::qwen2:
-      return "qwen2";
-    case PreTokenizer::falcon:
-      return "falcon";
-    case PreTokenizer::starcoder:
-      return "starcoder";
-    case PreTokenizer::mpt:
-      return "mpt";
-    case PreTokenizer::generic:
-      return "generic";
-    case PreTokenizer::none:
-      break;
-  }
-  return "none";
-}
-
 Tokenizer::Tokenizer(std::shared_ptr<const TokenizerImpl> impl) : impl_(std::move(impl)) {}
 
 std::vector<Token> Tokenizer::encode(std::string_view text, Special special) const {
@@ -64,7 +42,7 @@ Token Tokenizer::find(std::string_view text) const { return impl_->find(text); }
 std::string Tokenizer::description() const {
   const Vocabulary& vocabulary = impl_->vocabulary;
   if (vocabulary.kind == TokenizerKind::sentencepiece_bpe) return "SentencePiece BPE";
-  return std::string("byte-level BPE, ") + pre_tokenizer_name(vocabulary.pre) + " rule";
+  return "byte-level BPE, " + std::string(split_rule_name(vocabulary.splits)) + " rule";
 }
 
 StreamDecoder::StreamDecoder(Tokenizer tokenizer, bool with_special)

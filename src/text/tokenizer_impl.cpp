@@ -6,7 +6,6 @@
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
-#include "text/pre_tokenizer.h"
 #include "text/vocabulary_readers.h"
 
 namespace nibble {
@@ -60,10 +59,12 @@ struct TokenizerImpl::Scratch {
   BpeMerger merger;
   std::vector<Symbol> symbols;
   std::string normalized;
+  WordScratch words;
 };
 
 TokenizerImpl::TokenizerImpl(Vocabulary v)
     : vocabulary(checked(std::move(v))),
+      pre_tokenizer_(vocabulary.splits, kWhere),
       specials_(vocabulary, kWhere),
       by_text_(vocabulary.tokens) {
   const size_t n = vocabulary.tokens.size();
@@ -183,7 +184,7 @@ void TokenizerImpl::encode_fragment(std::string_view text, bool first, Scratch& 
   if (text.empty()) return;
   if (vocabulary.kind == TokenizerKind::sentencepiece_bpe)
     return encode_sentencepiece(text, first, scratch, out);
-  for (const std::string_view word : split_words(vocabulary.pre, text))
+  for (const std::string_view word : pre_tokenizer_.words(text, first, scratch.words))
     encode_word(word, scratch, out);
 }
 

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "text/bpe.h"
+#include "text/byte_alphabet.h"
+#include "text/pre_tokenizer.h"
 #include "text/special_matcher.h"
 #include "text/text_index.h"
 #include "text/vocabulary.h"
@@ -57,6 +59,7 @@ struct TokenizerImpl {
   void put_bytes(std::string_view bytes, bool& after_unknown, std::vector<Token>& out) const;
   std::string bytes_of(const std::string& alphabet_text) const;
 
+  PreTokenizer pre_tokenizer_;
   SpecialMatcher specials_;
   TextIndex by_text_;                  // the tokens that merging can make
   std::array<Token, 256> byte_ids_;    // of single bytes; -1: none
@@ -64,20 +67,5 @@ struct TokenizerImpl {
   std::vector<uint32_t> score_ranks_;  // [vocab_size] if not: 0 for the highest score
   std::vector<bool> is_end_, strip_left_, strip_right_;  // [vocab_size]
 };
-
-/// The alphabet of byte-level BPE: every byte as a printable character.
-class ByteAlphabet {
- public:
-  ByteAlphabet();
-  std::string_view text(uint8_t byte) const { return texts_[byte]; }
-  std::string encode(std::string_view bytes) const;
-  /// The byte of a character, or -1.
-  int byte(uint32_t code_point) const { return code_point < 324 ? bytes_[code_point] : -1; }
-
- private:
-  std::array<std::string, 256> texts_;
-  std::array<int16_t, 324> bytes_;  // by code point: 256 bytes and the 68 that are moved behind
-};
-const ByteAlphabet& byte_alphabet();
 
 }  // namespace nibble

@@ -11,22 +11,6 @@
 namespace nibble {
 namespace {
 
-// The regular expressions of the rules, exactly as the published files have them.
-struct KnownRegex {
-  std::string_view regex;
-  PreTokenizer rule;
-};
-constexpr std::array kKnownRegexes = {
-    KnownRegex{R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
-               R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-               PreTokenizer::llama3},
-    KnownRegex{R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
-               R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-               PreTokenizer::qwen2},
-    KnownRegex{R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
-               PreTokenizer::gpt2},
-};
-
 using Steps = std::vector<const Json*>;
 
 // The steps of a normalizer or pre-tokenizer: of a sequence, or one, or none.
@@ -73,30 +57,57 @@ class LayoutReader {
     out_.kind = TokenizerKind::byte_bpe;
     if (normalizers_.size() > 1 || (normalizers_.size() == 1 && !is(normalizers_[0], "NFC")))
       refuse("normalizer", normalizer_);
-    const Json* last = steps_.back();
-    const Json* first = steps_.size() == 2 ? steps_[0] : nullptr;
-    const bool cuts = flag_member(last, "use_regex", true);
-    if (!is(last, "ByteLevel") || flag_member(last, "add_prefix_space", false))
-      refuse("pre-tokenizer", pre_tokenizer_);
-    if (steps_.size() == 1 && cuts) {
-      out_.pre = PreTokenizer::gpt2;
-    } else if (is(first, "Digits") && flag_member(first, "individual_digits", false) && cuts) {
-      out_.pre = PreTokenizer::starcoder;
-    } else if (is(first, "Split") && keeps_all(first) && !cuts) {
-      const auto* known =
-          std::ranges::find(kKnownRegexes, pattern(first, "Regex"), &KnownRegex::regex);
-      if (known == kKnownRegexes.end()) refuse("pre-tokenizer", pre_tokenizer_);
-      out_.pre = known->rule;
+    for (const Json* step : steps_) read_step(step);
+  }
+
+  void read_step(const Json* step) {
+    const std::string type = text_member(step, "type");
+    if (type == "ByteLevel") {
+      if (flag_member(step, "add_prefix_space", true))
+        out_.splits.push_back({.type = SplitStep::Type::space_prefix});
+      if (flag_member(step, "use_regex", true)) add_split(split_rule("gpt2")[0].pattern);
+      bytes_ = true;
+    } else if (type == "Split") {
+      const std::string regex = pattern(step, "Regex"), text = pattern(step, "String");
+      if (regex.empty() && text.empty()) refuse("pre-tokenizer", step);
+      add_split(regex.empty() ? literal_pattern(text) : regex, behavior(step, "Removed"),
+                flag_member(step, "invert", false));
+    } else if (type == "Digits") {
+      add_split(R"(\p{N})", flag_member(step, "individual_digits", false)
+                                ? SplitBehavior::isolated
+                                : SplitBehavior::contiguous);
+    } else if (type == "Punctuation") {
+      add_split(R"([\p{P}!-/:-@\[-`{-~])", behavior(step, "Isolated"));
+    } else if (type == "Whitespace") {
+      // The joiners are letters of words in the engine that this step uses.
+      add_split(R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)", SplitBehavior::removed, true);
+    } else if (type == "WhitespaceSplit") {
+      add_split(R"(\s)", SplitBehavior::removed);
+    } else if (type == "CharDelimiterSplit") {
+      add_split(literal_pattern(text_member(step, "delimiter")), SplitBehavior::removed);
     } else {
-      refuse("pre-tokenizer", pre_tokenizer_);
+      refuse("pre-tokenizer", step);
     }
   }
 
-  // The known expressions match every character, so that to isolate what matches and to remove
-  // what does not are the same.
-  static bool keeps_all(const Json* split) {
-    const bool invert = flag_member(split, "invert", false);
-    return text_member(split, "behavior") == (invert ? "Removed" : "Isolated");
+  void add_split(std::string pattern, SplitBehavior behavior = SplitBehavior::isolated,
+                 bool invert = false) {
+    SplitStep step;
+    step.pattern = std::move(pattern);
+    step.behavior = behavior;
+    step.invert = invert;
+    step.on_bytes = bytes_;
+    out_.splits.push_back(std::move(step));
+  }
+
+  SplitBehavior behavior(const Json* step, const char* otherwise) const {
+    constexpr std::array<std::string_view, 5> kNames = {"Isolated", "Removed", "MergedWithPrevious",
+                                                        "MergedWithNext", "Contiguous"};
+    std::string name = text_member(step, "behavior");
+    if (name.empty()) name = otherwise;
+    const auto* it = std::ranges::find(kNames, name);
+    if (it == kNames.end()) refuse("pre-tokenizer", step);
+    return static_cast<SplitBehavior>(it - kNames.begin());
   }
 
   void read_sentencepiece() {
@@ -140,6 +151,7 @@ class LayoutReader {
   const Json* normalizer_;
   const Json* pre_tokenizer_;
   Steps normalizers_, steps_;
+  bool bytes_ = false;  // the steps now see the bytes of the text
   const std::string& where_;
   Vocabulary& out_;
 };

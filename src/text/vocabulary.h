@@ -10,14 +10,11 @@
 #include "load/checkpoint.h"
 #include "nibble/config.h"
 #include "nibble/tokenizer.h"
+#include "text/text_steps.h"
 
 namespace nibble {
 
 enum class TokenizerKind : uint8_t { sentencepiece_bpe, byte_bpe };
-
-/// How byte-level BPE cuts a text into words before merging. `generic` is what GGUF calls
-/// "default".
-enum class PreTokenizer : uint8_t { none, gpt2, llama3, qwen2, falcon, starcoder, mpt, generic };
 
 enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused, byte };
 
@@ -25,7 +22,7 @@ enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused,
 /// byte-to-character alphabet of GPT-2 (byte_bpe); control and user-defined tokens are plain text.
 struct Vocabulary {
   TokenizerKind kind = TokenizerKind::sentencepiece_bpe;
-  PreTokenizer pre = PreTokenizer::none;
+  std::vector<SplitStep> splits;    // cut a text into words before anything is merged
   std::vector<std::string> tokens;  // [vocab_size]
   std::vector<TokenKind> kinds;     // [vocab_size]
   /// [vocab_size] for sentencepiece_bpe without merges, else empty: the pair whose concatenation
@@ -66,7 +63,5 @@ Vocabulary vocabulary_from_json(std::string_view text, const std::string& where)
 /// Throws Error if the vocabulary contradicts itself (made by hand; what the functions above return
 /// does not).
 Tokenizer make_tokenizer(Vocabulary vocabulary);
-
-const char* pre_tokenizer_name(PreTokenizer pre);
 
 }  // namespace nibble

@@ -11,40 +11,6 @@
 namespace nibble {
 namespace {
 
-// Names of tokenizer.ggml.pre, and what they imply unless a key says otherwise.
-struct PreName {
-  std::string_view name;
-  PreTokenizer rule;
-  bool ignore_merges = false;
-  bool add_bos = false;
-};
-constexpr std::array kPreNames = {
-    PreName{"llama-bpe", PreTokenizer::llama3, true, true},
-    PreName{"llama3", PreTokenizer::llama3, true, true},
-    PreName{"llama-v3", PreTokenizer::llama3, true, true},
-    PreName{"falcon3", PreTokenizer::llama3, true, true},
-    PreName{"pixtral", PreTokenizer::llama3, true, true},
-    PreName{"lfm2", PreTokenizer::llama3, true, true},
-    PreName{"dbrx", PreTokenizer::llama3},
-    PreName{"smaug-bpe", PreTokenizer::llama3},
-    PreName{"qwen2", PreTokenizer::qwen2},
-    PreName{"deepseek-r1-qwen", PreTokenizer::qwen2},
-    PreName{"stablelm2", PreTokenizer::qwen2},
-    PreName{"megrez", PreTokenizer::qwen2},
-    PreName{"gpt-2", PreTokenizer::gpt2},
-    PreName{"phi-2", PreTokenizer::gpt2},
-    PreName{"olmo", PreTokenizer::gpt2},
-    PreName{"jais", PreTokenizer::gpt2},
-    PreName{"mpt", PreTokenizer::mpt},
-    PreName{"falcon", PreTokenizer::falcon},
-    PreName{"starcoder", PreTokenizer::starcoder},
-    PreName{"smollm", PreTokenizer::starcoder},
-    PreName{"refact", PreTokenizer::starcoder},
-    PreName{"command-r", PreTokenizer::starcoder},
-    PreName{"codeshell", PreTokenizer::starcoder},
-    PreName{"default", PreTokenizer::generic},
-};
-
 class GgufReader {
  public:
   GgufReader(const Json& metadata, const std::string& where) : metadata_(metadata), where_(where) {}
@@ -126,10 +92,9 @@ class GgufReader {
     v_.kind = TokenizerKind::byte_bpe;
     std::string name = "default";
     if (const Json* pre = find("pre")) name = pre->as_string(at("pre"));
-    const auto* known = std::ranges::find(kPreNames, name, &PreName::name);
-    if (known == kPreNames.end())
-      throw Error(at("pre"), "the pre-tokenizer " + printable(name) + " is not known");
-    v_.pre = known->rule;
+    const GgufRule* known = find_gguf_rule(name);
+    if (!known) throw Error(at("pre"), "the pre-tokenizer " + printable(name) + " is not known");
+    v_.splits = split_rule(known->rule);
     v_.ignore_merges = known->ignore_merges;
     v_.add_bos = known->add_bos;
     for (const Json& merge : require("merges").as_array(at("merges")))

@@ -1,6 +1,9 @@
 // The form in which a .nib file stores a vocabulary.
 //
-// {"kind": "sentencepiece_bpe" | "byte_bpe", "pre": a name, "tokens": [text],
+// {"kind": "sentencepiece_bpe" | "byte_bpe", "pre": the name of a rule, or "own" with "splits":
+//    [{"type", "pattern", "behavior", "invert", "never", "first_only",
+//    "on_bytes"}],
+//  "tokens": [text],
 //  "kinds": a digit of enum TokenKind for each token, "scores": [number], "merges": [text],
 //  "bos", "eos", "unk": ids, "end_tokens", "strip_left", "strip_right": [ids],
 //  "add_bos", "add_space_prefix", "prefix_first_only", "prefix_unless_space", "ignore_merges",
@@ -19,9 +22,9 @@
 namespace nibble {
 namespace {
 
-constexpr std::array kPreTokenizers = {
-    PreTokenizer::none,   PreTokenizer::gpt2,      PreTokenizer::llama3, PreTokenizer::qwen2,
-    PreTokenizer::falcon, PreTokenizer::starcoder, PreTokenizer::mpt,    PreTokenizer::generic};
+constexpr std::array<std::string_view, 3> kSplitTypes = {"split", "space_prefix", "metaspace"};
+constexpr std::array<std::string_view, 5> kBehaviors = {"isolated", "removed", "previous", "next",
+                                                        "contiguous"};
 constexpr char kLastKind = '0' + static_cast<char>(TokenKind::byte);
 constexpr std::string_view kDigits = "0123456789abcdef";
 
@@ -37,6 +40,13 @@ void for_each_flag(V& v, const Fn& fn) {
   fn("prefix_first_only", v.prefix_first_only);
   fn("prefix_unless_space", v.prefix_unless_space);
   fn("ignore_merges", v.ignore_merges);
+}
+template <class Fn>
+void for_each_flag(SplitStep& step, const Fn& fn) {
+  fn("invert", step.invert);
+  fn("never", step.never);
+  fn("first_only", step.first_only);
+  fn("on_bytes", step.on_bytes);
 }
 template <class V, class Fn>
 void for_each_id(V& v, const Fn& fn) {
@@ -75,6 +85,19 @@ std::string text_from_json(const Json& json, const std::string& where) {
     text += static_cast<char>(high * 16 + low);
   }
   return text;
+}
+
+Json splits_to_json(const std::vector<SplitStep>& steps) {
+  Json::Array out;
+  for (SplitStep step : steps) {
+    Json::Object members;
+    members.emplace_back("type", std::string(kSplitTypes[static_cast<size_t>(step.type)]));
+    members.emplace_back("pattern", step.pattern);
+    members.emplace_back("behavior", std::string(kBehaviors[static_cast<size_t>(step.behavior)]));
+    for_each_flag(step, [&](const char* key, bool flag) { members.emplace_back(key, flag); });
+    out.emplace_back(std::move(members));
+  }
+  return out;
 }
 
 Json merge_to_json(const std::pair<std::string, std::string>& merge) {
@@ -141,10 +164,35 @@ class JsonReader {
     else if (kind != kind_name(TokenizerKind::sentencepiece_bpe))
       throw Error(where_, "the kind of tokenizer " + printable(kind) + " is not known");
     const std::string& pre = require("pre").as_string(where_);
-    const auto* known = std::ranges::find(kPreTokenizers, pre, pre_tokenizer_name);
-    if (known == kPreTokenizers.end())
+    if (pre != kOwnRule && !has_split_rule(pre))
       throw Error(where_, "the pre-tokenizer " + printable(pre) + " is not known");
-    v_.pre = *known;
+    v_.splits = split_rule(pre);
+    for (const Json& step : list("splits")) v_.splits.push_back(read_split(step));
+  }
+
+  SplitStep read_split(const Json& json) const {
+    SplitStep step;
+    step.type = static_cast<SplitStep::Type>(number_of(json, "type", kSplitTypes));
+    step.behavior = static_cast<SplitBehavior>(number_of(json, "behavior", kBehaviors));
+    if (const Json* pattern = json.find("pattern")) step.pattern = pattern->as_string(where_);
+    for_each_flag(step, [&](const char* key, bool& flag) {
+      if (const Json* found = json.find(key)) flag = found->as_bool(where_);
+    });
+    return step;
+  }
+
+  // Which of `names` the member is; the first if there is no such member.
+  template <size_t n>
+  size_t number_of(const Json& json, const char* key,
+                   const std::array<std::string_view, n>& names) const {
+    json.as_object(where_);
+    const Json* found = json.find(key);
+    if (!found) return 0;
+    const std::string& name = found->as_string(where_);
+    const auto* it = std::ranges::find(names, name);
+    if (it == names.end())
+      throw Error(where_, std::string("the ") + key + " " + printable(name) + " is not known");
+    return static_cast<size_t>(it - names.begin());
   }
 
   void read_kinds() {
@@ -172,7 +220,9 @@ std::string vocabulary_to_json(const Vocabulary& v) {
 
   Json::Object out;
   out.emplace_back("kind", kind_name(v.kind));
-  out.emplace_back("pre", pre_tokenizer_name(v.pre));
+  const std::string_view rule = split_rule_name(v.splits);
+  out.emplace_back("pre", std::string(rule));
+  if (rule == kOwnRule) out.emplace_back("splits", splits_to_json(v.splits));
   for_each_id(v, [&](const char* key, Token id) { out.emplace_back(key, int64_t{id}); });
   for_each_id_list(v, [&](const char* key, const std::vector<Token>& ids) {
     Json::Array list;

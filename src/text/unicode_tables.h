@@ -1,0 +1,11 @@
+// The generated tables, see tools/make_unicode_tables.py.
+#pragma once
+
+#include <string_view>
+
+namespace nibble {
+
+extern const std::string_view kCategoryRuns, kCombiningClassRuns, kDecompositions, kLowerMappings,
+    kFoldMappings, kScriptRuns;
+
+}  // namespace nibble
