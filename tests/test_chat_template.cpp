@@ -13,7 +13,7 @@ using namespace nibble::test;
 
 // Bytes, then 256 "he", and special tokens: 257 {bos}, 258 {eos}, 259 <|user|>, 260 <|end|>.
 Vocabulary chat_vocabulary(const std::string& jinja = {}) {
-  Vocabulary v = byte_vocabulary("gpt-2", {"h e"});
+  Vocabulary v = byte_vocabulary("gpt2", {"h e"});
   for (const char* text : {"{bos}", "{eos}", "<|user|>", "<|end|>"})
     add_token(v, text, TokenKind::control);
   v.bos = 257;
@@ -238,7 +238,7 @@ void encodes_prompts() {
   check_eq(encoded({}, with_bos, true), "257 " + ids, "one BOS, not two");
   check_eq(encoded(kSource, with_bos, false), "257 " + ids, "the model's own would write it");
   check_eq(encoded({}, std::string(kSource) + "{{ eos_token }}", false), ids + " 258");
-  Vocabulary none = byte_vocabulary("gpt-2", {});
+  Vocabulary none = byte_vocabulary("gpt2", {});
   none.chat_template = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}{{ pad_token }}";
   check_eq(joined(ChatTemplate(make_tokenizer(none)).encode(kQuestion)), "32 72 105 10",
            "a model without such tokens");

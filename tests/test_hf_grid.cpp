@@ -46,7 +46,7 @@ struct Packed {
   AnonymousMemory memory;
   PackedView view;
 
-  Packed(const StoredTensors& tensors, const QuantConfig& quant, const RopeRows& rows = {}) {
+  Packed(const StoredTensors& tensors, const QuantConfig& quant, const RowMap& rows = {}) {
     const StoredCheckpoint stored(tensors);
     source = *find_matrix(stored.checkpoint, quant, std::string(kName) + ".weight");
     check_eq(source.tensors.size(), tensors.size(), "tensors of the layer");
@@ -247,7 +247,7 @@ void test_scale_types() {
 void test_row_orders() {
   std::mt19937 random(8);
   const QuantizedLayer l = random_layer(random, 48, 64, 32);
-  const RopeRows rope{RowOrder::rope_interleaved, 12, 8};
+  const RowMap rope{.head_dim = 12, .rope_dim = 8};
   const auto weight = [&](size_t r, size_t c) {
     return l.weight(rope.source_row(static_cast<uint32_t>(r)), c);
   };

@@ -70,7 +70,7 @@ const std::string kCompressed =
     R"("quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":)"
     R"({"targets":["Linear"],"weights":{"num_bits":4,"symmetric":false},"input_activations":null}})";
 
-StoredTensors gemm(QuantizedLayer& l, const std::string& prefix) { return as_awq_gemm(l, prefix); }
+StoredTensors gemm(test::QuantizedLayer& l, const std::string& prefix) { return as_awq_gemm(l, prefix); }
 
 void test_every_form() {
   const auto run_pair = [](const char* what, const std::string& quantization, unsigned bits,
@@ -80,13 +80,13 @@ void test_every_form() {
   };
   run_pair("AWQ gemm", kAwq, 4, gemm);
   run_pair("AWQ gemv", R"("quant_method":"awq","group_size":32,"version":"gemv")", 4,
-           [](QuantizedLayer& l, const std::string& p) { return as_awq_gemv(l, p); });
+           [](test::QuantizedLayer& l, const std::string& p) { return as_awq_gemv(l, p); });
   run_pair("GPTQ", kGptq, 4,
-           [](QuantizedLayer& l, const std::string& p) { return as_gptq(l, p, false); });
+           [](test::QuantizedLayer& l, const std::string& p) { return as_gptq(l, p, false); });
   run_pair("GPTQ 8 bits", kGptq + ",\"bits\":8", 8,
-           [](QuantizedLayer& l, const std::string& p) { return as_gptq(l, p, false); });
+           [](test::QuantizedLayer& l, const std::string& p) { return as_gptq(l, p, false); });
   run_pair("compressed-tensors", kCompressed, 4,
-           [](QuantizedLayer& l, const std::string& p) { return as_compressed(l, p, false); });
+           [](test::QuantizedLayer& l, const std::string& p) { return as_compressed(l, p, false); });
 }
 
 /// q, k and v, gate and up: each with an order of its own, all with the same, some with none.
@@ -99,13 +99,13 @@ void test_activation_orders() {
                             const auto& shuffled, const auto& store) {
     const TempDir dir;
     check_pair(write_pair(dir, quantization, bits,
-                          [&](QuantizedLayer& l, const std::string& p) {
+                          [&](test::QuantizedLayer& l, const std::string& p) {
                             if (shuffled(p)) shuffle_groups(random, l);
                             return store(l, p);
                           }),
                dir, what);
   };
-  const auto v2 = [](const QuantizedLayer& l, const std::string& p) {
+  const auto v2 = [](const test::QuantizedLayer& l, const std::string& p) {
     return as_gptq(l, p, false);
   };
   run_pair(
@@ -117,16 +117,16 @@ void test_activation_orders() {
       [&](const std::string& p) { return by_name(p, "k_proj") || by_name(p, "up_proj"); }, v2);
   run_pair(
       "compressed-tensors", kCompressed, 4, [](const std::string&) { return true; },
-      [](const QuantizedLayer& l, const std::string& p) {
+      [](const test::QuantizedLayer& l, const std::string& p) {
         return as_compressed(l, p, false, true);
       });
   // As GPTQ makes them: matrices that share an input share its order.
   std::mt19937 shared_order(5);
-  QuantizedLayer first = random_layer(shared_order, 8, kDim, 32);
+  test::QuantizedLayer first = random_layer(shared_order, 8, kDim, 32);
   shuffle_groups(shared_order, first);
   run_pair(
       "one order", kGptqOrder, 4, [](const std::string&) { return false; },
-      [&](QuantizedLayer& l, const std::string& p) {
+      [&](test::QuantizedLayer& l, const std::string& p) {
         if (l.cols == kDim) l.group_of = first.group_of;
         return as_gptq(l, p, false);
       });
@@ -135,7 +135,7 @@ void test_activation_orders() {
 void test_mixed_layers() {
   const TempDir dir;
   check_pair(write_pair(dir, kAwq, 4,
-                        [](QuantizedLayer& l, const std::string& p) {
+                        [](test::QuantizedLayer& l, const std::string& p) {
                           return p.ends_with("o_proj") || p.ends_with("up_proj")
                                      ? StoredTensors{}
                                      : as_awq_gemm(l, p);
@@ -145,7 +145,7 @@ void test_mixed_layers() {
 
 void test_heads() {
   std::mt19937 random(4);
-  const QuantizedLayer head = random_layer(random, kVocab, kDim, 32);
+  const test::QuantizedLayer head = random_layer(random, kVocab, kDim, 32);
   {
     const TempDir dir;
     check_pair(write_pair(dir, kAwq, 4, gemm, true), dir, "tied head");
@@ -166,7 +166,7 @@ void test_config_files() {
                   R"({"bits":4,"group_size":32,"desc_act":false,"sym":false})"}}) {
     const TempDir dir;
     const bool awq = std::string(file) == "quant_config.json";
-    const Pair pair = write_pair(dir, "", 4, [awq](QuantizedLayer& l, const std::string& p) {
+    const Pair pair = write_pair(dir, "", 4, [awq](test::QuantizedLayer& l, const std::string& p) {
       for (unsigned& z : l.zeros) z = std::max(z, 1u);
       return awq ? as_awq_gemm(l, p) : as_gptq(l, p, true);
     });
@@ -196,7 +196,7 @@ void test_refused() {
   {
     const TempDir biased;
     const auto with_bias = [](char value) {
-      return [value](QuantizedLayer& l, const std::string& p) {
+      return [value](test::QuantizedLayer& l, const std::string& p) {
         StoredTensors t = as_gptq(l, p, false);
         t.push_back({p + ".bias", DType::f16, {l.rows}, std::string(2 * l.rows, '\0')});
         t.back().bytes[5] = p.ends_with("mlp.up_proj") ? value : '\0';
@@ -209,7 +209,7 @@ void test_refused() {
     check_error([&] { Model(up.quantized, options(Activations::int8)); }, "mlp.up_proj.bias");
   }
   const TempDir other;
-  const Pair shape = write_pair(other, kAwq, 4, [](QuantizedLayer& l, const std::string& p) {
+  const Pair shape = write_pair(other, kAwq, 4, [](test::QuantizedLayer& l, const std::string& p) {
     if (p.ends_with("down_proj"))
       l = [&] {
         std::mt19937 random(1);

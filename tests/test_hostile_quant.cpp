@@ -27,20 +27,20 @@ std::vector<Form> forms() {
       R"("checkpoint_format":"gptq_v2")";
   const std::string awq =
       R"("quant_method":"awq","bits":4,"group_size":32,"zero_point":true,"version":)";
-  const auto shuffled = [](QuantizedLayer& l) -> QuantizedLayer& {
+  const auto shuffled = [](test::QuantizedLayer& l) -> test::QuantizedLayer& {
     std::mt19937 random(static_cast<unsigned>(l.rows));
     shuffle_groups(random, l);
     return l;
   };
   return {{"gemm", awq + "\"gemm\"",
-           [](QuantizedLayer& l, const std::string& p) { return as_awq_gemm(l, p); }},
+           [](test::QuantizedLayer& l, const std::string& p) { return as_awq_gemm(l, p); }},
           {"gemv", awq + "\"gemv\"",
-           [](QuantizedLayer& l, const std::string& p) { return as_awq_gemv(l, p); }},
+           [](test::QuantizedLayer& l, const std::string& p) { return as_awq_gemv(l, p); }},
           {"gemv_fast", awq + "\"gemv_fast\"",
-           [](QuantizedLayer& l, const std::string& p) { return as_awq_fast(l, p); }},
+           [](test::QuantizedLayer& l, const std::string& p) { return as_awq_fast(l, p); }},
           {"gptq", gptq,
-           [=](QuantizedLayer& l, const std::string& p) { return as_gptq(shuffled(l), p, false); }},
-          {"compressed-tensors", compressed, [=](QuantizedLayer& l, const std::string& p) {
+           [=](test::QuantizedLayer& l, const std::string& p) { return as_gptq(shuffled(l), p, false); }},
+          {"compressed-tensors", compressed, [=](test::QuantizedLayer& l, const std::string& p) {
              return as_compressed(shuffled(l), p, false, true);
            }}};
 }

@@ -141,10 +141,9 @@ void LayerByLayer::embed() {
                 "--method rtn needs none");
   const MappedFile text(options_.calibration);
   const auto bytes = text.bytes();
-  const ChatTemplate* style = recognise_chat_template(impl_.chat_template);
   const size_t context = static_cast<size_t>(impl_.config.context_length);
   windows_ = calibration_windows({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                                 *impl_.tokenizer, style ? chat_template_name(*style) : "",
+                                 *impl_.tokenizer, /*style=*/{},
                                  {options_.calibration, static_cast<size_t>(options_.samples),
                                   std::min(context, static_cast<size_t>(options_.window))});
   std::vector<size_t> lengths;

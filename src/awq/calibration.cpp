@@ -1,6 +1,7 @@
 #include "awq/calibration.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "load/json.h"
 #include "nibble/error.h"
@@ -33,12 +34,8 @@ class Windows {
   void line(std::string_view line, const std::string& where) {
     const Json value = parse_json(line, where);
     if (const Json* messages = value.find("messages")) {
-      const ChatTemplate* style = find_chat_template(style_);
-      if (!style)
-        throw Error(where, "the model has no chat template that is known",
-                    "calibrate with a text, or lines of {\"text\": ...}");
-      std::vector<Token> ids =
-          encode_prompt(tokenizer_, render_chat(*style, read_messages(*messages, where)));
+      if (!template_) template_.emplace(tokenizer_, style_);
+      std::vector<Token> ids = template_->encode(read_messages(*messages, where), false);
       ids.resize(std::min(ids.size(), options_.window));
       add(std::move(ids));
     } else if (const Json* plain = value.find("text")) {
@@ -67,6 +64,7 @@ class Windows {
 
   const Tokenizer& tokenizer_;
   const std::string& style_;
+  std::optional<ChatTemplate> template_;  // once a line asks for it
   const CalibrationOptions& options_;
   std::vector<std::vector<Token>> windows_;
 };

@@ -17,9 +17,9 @@ struct CalibrationOptions {
 };
 
 /// Windows of a text: consecutive pieces of it, each with BOS in front if the model's texts have
-/// one. Of JSON lines, {"messages": [...]} is rendered by the chat template `style` (a name, see
-/// chat_template_names()) and {"text": "..."} is a text; no window crosses a line. Throws Error if
-/// there is nothing to use.
+/// one. Of JSON lines, {"messages": [...]} is rendered by the chat template `style` (as
+/// ChatOptions::chat_template; empty: the model's own) and {"text": "..."} is a text; no window
+/// crosses a line. Throws Error if there is nothing to use.
 std::vector<std::vector<Token>> calibration_windows(std::string_view text,
                                                     const Tokenizer& tokenizer,
                                                     const std::string& style,
