@@ -249,24 +249,23 @@ float soft_cap(const Fields& f, const char* key, float fallback) {
   return f.number_or(key, f.mentions(key) ? 0.0f : fallback);
 }
 
-void read_gemma2(const Fields& f, Config& out) {
+// What Gemma 2 and 3 share, but for the defaults: caps of the scores and of the logits, and one
+// layer in `pattern` that sees everything.
+void read_capped_gemma(const Fields& f, float attention_cap, float logit_cap, int pattern,
+                       Config& out) {
   read_gemma(f, out);
   out.attention_scale = 1.0f / std::sqrt(f.number_or("query_pre_attn_scalar", 256.0f));
-  out.attention_softcap = soft_cap(f, "attn_logit_softcapping", 50.0f);
-  out.logit_softcap = soft_cap(f, "final_logit_softcapping", 30.0f);
+  out.attention_softcap = soft_cap(f, "attn_logit_softcapping", attention_cap);
+  out.logit_softcap = soft_cap(f, "final_logit_softcapping", logit_cap);
   out.sliding_window = 4096;
   read_window(f, out);
-  read_window_pattern(f, "sliding_window_pattern", 2, out);
+  read_window_pattern(f, "sliding_window_pattern", pattern, out);
 }
 
+void read_gemma2(const Fields& f, Config& out) { read_capped_gemma(f, 50.0f, 30.0f, 2, out); }
+
 void read_gemma3(const Fields& f, Config& out) {
-  read_gemma(f, out);
-  out.attention_scale = 1.0f / std::sqrt(f.number_or("query_pre_attn_scalar", 256.0f));
-  out.attention_softcap = soft_cap(f, "attn_logit_softcapping", 0.0f);
-  out.logit_softcap = soft_cap(f, "final_logit_softcapping", 0.0f);
-  out.sliding_window = 4096;
-  read_window(f, out);
-  read_window_pattern(f, "sliding_window_pattern", 6, out);
+  read_capped_gemma(f, 0.0f, 0.0f, 6, out);
   f.only("use_bidirectional_attention", false);
   if (out.rope_local_theta == 0.0f)
     out.rope_local_theta = f.number_or("rope_local_base_freq", 10000.0f);
