@@ -21,7 +21,7 @@ std::string cut(const std::string& pattern, std::string_view text,
   return out;
 }
 
-// Expected words of this file were made with Hugging Face's tokenizers (Oniguruma).
+// The words of this case are those of Hugging Face's tokenizers, which run Oniguruma.
 void matches_as_oniguruma() {
   const std::tuple<const char*, const char*, const char*> cases[] = {
       {R"(\w)", "\t.sab\r\nb\t\u00bd\n", "\t.|s|a|b|\r\n|b|\t|\u00bd|\n"},

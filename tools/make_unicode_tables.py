@@ -158,8 +158,8 @@ emit("kCategoryRuns", "// 32 * length + category", categories())
 emit("kCombiningClassRuns", "// length, class", combining_classes())
 emit("kDecompositions", "// distance, 16 * targets + flags (1 compatible, 2 composes, 4 a run), targets",
      decompositions())
-emit("kLowerMappings", "// distance, 2 * count + step, distance of the image", mapping(str.lower))
-emit("kFoldMappings", "// the same, for simple case folding", mapping(fold))
+emit("kFoldMappings", "// simple case folding: distance, 2 * count + step, distance of the image",
+     mapping(fold))
 emit("kScriptRuns", "// 8 * length + script: " + ", ".join(SCRIPTS), scripts())
 print("// clang-format on")
 print()

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "nibble/error.h"
+#include "text/regex_properties.h"
 
 namespace nibble {
 namespace {

@@ -44,8 +44,4 @@ struct RegexNode {
 /// supported, and where in the pattern. Nesting is bounded.
 RegexNode parse_regex(std::string_view pattern, const std::string& where);
 
-/// What \w and \b ask for outside of a class: Oniguruma then also takes the superscript digits and
-/// fractions of Latin-1 for letters of words.
-CharSet bare_word_set();
-
 }  // namespace nibble

@@ -72,20 +72,6 @@ std::vector<Mapping> decode_mappings(std::string_view table) {
   return out;
 }
 
-uint32_t map(const std::vector<Mapping>& mappings, uint32_t code_point) {
-  const auto after = std::ranges::upper_bound(mappings, code_point, {}, &Mapping::first);
-  if (after == mappings.begin()) return code_point;
-  const Mapping& m = *std::prev(after);
-  const uint32_t offset = code_point - m.first;
-  if (offset % m.step != 0 || offset / m.step >= m.count) return code_point;
-  return static_cast<uint32_t>(static_cast<int32_t>(code_point) + m.distance);
-}
-
-const std::vector<Mapping>& fold_mappings() {
-  static const std::vector<Mapping> mappings = decode_mappings(kFoldMappings);
-  return mappings;
-}
-
 // White_Space; and of Alphabetic what is no letter, mark or letter number.
 constexpr std::array kSpaces = {CodeRange{0x9, 0xd},       CodeRange{0x20, 0x20},
                                 CodeRange{0x85, 0x85},     CodeRange{0xa0, 0xa0},
@@ -155,16 +141,9 @@ bool is_word(uint32_t code_point) {
   return is_word_category(category(code_point)) || contains(kAlphabeticSymbols, code_point);
 }
 
-uint32_t lower(uint32_t code_point) {
-  static const std::vector<Mapping> mappings = decode_mappings(kLowerMappings);
-  return map(mappings, code_point);
-}
-
-uint32_t fold(uint32_t code_point) { return map(fold_mappings(), code_point); }
-
 std::vector<std::pair<uint32_t, uint32_t>> fold_pairs() {
   std::vector<std::pair<uint32_t, uint32_t>> out;
-  for (const Mapping& m : fold_mappings())
+  for (const Mapping& m : decode_mappings(kFoldMappings))
     for (uint32_t i = 0; i < m.count; ++i) {
       const uint32_t source = m.first + i * m.step;
       out.emplace_back(source, static_cast<uint32_t>(static_cast<int32_t>(source) + m.distance));

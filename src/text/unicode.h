@@ -1,4 +1,4 @@
-// What Unicode says of code points: categories, white space, letter case, scripts.
+// What Unicode says of code points: categories, white space, case folding, scripts.
 #pragma once
 
 #include <cstddef>
@@ -35,10 +35,7 @@ bool is_space(uint32_t code_point);  // White_Space
 /// What \w matches: letters, marks, decimal digits, connectors, and the rest of Alphabetic.
 bool is_word(uint32_t code_point);
 
-/// One code point for one: lower case; simple case folding.
-uint32_t lower(uint32_t code_point);
-uint32_t fold(uint32_t code_point);
-/// All code points that fold() changes, each with its image.
+/// All code points that simple case folding changes, each with its image (one code point).
 std::vector<std::pair<uint32_t, uint32_t>> fold_pairs();
 
 /// Ascending runs of the code points of a category, of a script, of White_Space, of \w.

@@ -401,18 +401,7 @@ extern const std::string_view kDecompositions =
     "$3Y$$3[&$3cEJ$$3GYJ,$3_DC+$3`5$3^.$3aEK$$3b$$3WJK$$3QYD+$3NaL,$3^CM,$3U3$3I+$3NaD+$3LYK$$3I^K$"
     "$3-$31$37$31$3M%$3MOF+";
 
-// distance, 2 * count + step, distance of the image
-extern const std::string_view kLowerMappings =
-    "D%W$C%I&Q$C%%1C%E$T$%'*%&4%&R$%%%T*$*%'%G0$(%%%`/$%%%'^/$%%&%b'$%W/$%Y/$%%%%^/$%b/%%I0$%E0$%%'"
-    "%I0$%M0%%O0$*%%%W0$%%%%W0&%%%%W0$%%%'U0$(%%%Y0$%%'%%+%'$%%%%'$%%%%'$6%&6%&%'$(%%%D)$%R&$L$%%%F"
-    "+%6%+%YE8$%%%%H-$%SE8&%%%%H/$%M'$%Q'$.%E,(%'%%,%K**%O%%)M%%%C'%'b&%E$C%%5C%G$%3,<%)%Z&&%%%%0$%"
-    "%&)F+$C$C($C%C%T$F$%-Z$%%%A$2%&D&%&O%C&M^%O%CI1%%CI1)%CI1V9C(CaN%$/3_G%Y%c_(&)c_(D-Z'%-%a_1%D&"
-    "%-32,/2.32,32,/2/,2,32<32,32,32,'2$'V'$%4/+N($%4/'2$'J)0'2$'c)$%0/'c*$'_*$%4M,%]X1'%aN3$%NG3*%"
-    "[$Q$C$C$7%%V<W$W$T]$C&C&T$%%%%Pc7$%NQ*$%Pb7&*%%%ZD8$%]c7$%aD8$%_D8%%%&%%,'aF8$H&%,(%(%%QMAR$%7"
-    "@%K'2%'c$%.(%%%JCH%$.%(%%%%RUU%&(%'8%%%JWU%$%aWU%$%XWU%$%DWU%$%JWU%%%FTU%$%VUU%$%LTU%$%C^$$4%%"
-    "%c%$%HWU%$%RFH%$(%*%%)(%@%%O]8W$C%II$S%S%L'K%S%a'9Q%%AQ%%1Q%%'Q%NZ$I&C'Qc%C%C%DO8C%C%DXAG%G%";
-
-// the same, for simple case folding
+// simple case folding: distance, 2 * count + step, distance of the image
 extern const std::string_view kFoldMappings =
     "D%W$C%_%%QS$.Q$C%%1C%E$T$%'*%&4%&R$%%%T*$*%%%Z3%%G0$(%%%`/$%%%'^/$%%&%b'$%W/$%Y/$%%%%^/$%b/%%I"
     "0$%E0$%%'%I0$%M0%%O0$*%%%W0$%%%%W0&%%%%W0$%%%'U0$(%%%Y0$%%'%%+%'$%%%%'$%%%%'$6%&6%&%'$(%%%D)$%"

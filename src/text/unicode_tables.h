@@ -5,7 +5,7 @@
 
 namespace nibble {
 
-extern const std::string_view kCategoryRuns, kCombiningClassRuns, kDecompositions, kLowerMappings,
-    kFoldMappings, kScriptRuns;
+extern const std::string_view kCategoryRuns, kCombiningClassRuns, kDecompositions, kFoldMappings,
+    kScriptRuns;
 
 }  // namespace nibble
