@@ -95,6 +95,7 @@ struct Config : Traits {
   float attention_scale = 0.0f;    // of q . k; 0: 1 / sqrt(head_dim)
   float attention_softcap = 0.0f;  // s = cap * tanh(s / cap) of the scores; 0: none
   float qkv_clip = 0.0f;           // q, k, v are held within +-clip; 0: none
+  bool activation_scales = false;  // act(up(x)) is divided by a vector, as AWQ makes some models
   float embedding_scale = 1.0f;
   float residual_scale = 1.0f;  // of what a sublayer adds
   float logit_scale = 1.0f;

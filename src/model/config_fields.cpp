@@ -133,6 +133,7 @@ void visit(C& c, Visitor&& f) {
   f("attention_scale", c.attention_scale);
   f("attention_softcap", c.attention_softcap);
   f("qkv_clip", c.qkv_clip);
+  f("activation_scales", c.activation_scales);
   f("embedding_scale", c.embedding_scale);
   f("residual_scale", c.residual_scale);
   f("logit_scale", c.logit_scale);

@@ -98,6 +98,7 @@ void read_tensors(const Gguf& g, Config& out) {
   if (out.norm == NormKind::layer && out.qk_norm == QkNorm::none &&
       g.has("blk.0.attn_q_norm.weight"))
     out.qk_norm = QkNorm::own_head;
+  out.activation_scales = !out.gated_ffn && g.has("blk.0.ffn.act.scales");
   out.tied_embeddings = !g.has("output.weight");
 }
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "load/checkpoint.h"
-#include "model/config_fields.h"
+#include "model/config_hf_common.h"
 #include "model/families.h"
 #include "model/tensor_names.h"
 #include "nibble/error.h"
@@ -20,162 +20,6 @@ Activation activation_of(const std::string& name, const std::string& where) {
   if (name == "relu") return Activation::relu;
   throw Error(where, "the activation \"" + name + "\" is not implemented",
               "known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu");
-}
-
-// --- RoPE -----------------------------------------------------------------------------------
-
-// Attention factor of YaRN (arXiv 2309.00071, section 3.4).
-float yarn_magnitude(float factor, float scale) {
-  return factor <= 1.0f ? 1.0f : 0.1f * scale * std::log(factor) + 1.0f;
-}
-
-void read_yarn(const Fields& f, Config& out) {
-  out.rope_factor = f.number("factor");
-  out.rope_original_context =
-      f.size_or("original_max_position_embeddings", out.context_length, kMaxContext);
-  out.rope_beta_fast = f.number_or("beta_fast", 32.0f);
-  out.rope_beta_slow = f.number_or("beta_slow", 1.0f);
-  f.only("truncate", true);
-  const float scale = f.number_or("mscale", 0.0f), all = f.number_or("mscale_all_dim", 0.0f);
-  const float usual = scale != 0.0f && all != 0.0f ? yarn_magnitude(out.rope_factor, scale) /
-                                                         yarn_magnitude(out.rope_factor, all)
-                                                   : yarn_magnitude(out.rope_factor, 1.0f);
-  out.rope_attention_factor = f.number_or("attention_factor", usual);
-}
-
-// `config` may hold the original context beside the scaling, as Phi-3's does.
-void read_longrope(const Fields& f, const Fields& config, Config& out) {
-  const std::string original = "original_max_position_embeddings";
-  out.rope_short_factors = f.numbers("short_factor");
-  out.rope_long_factors = f.numbers("long_factor");
-  out.rope_original_context =
-      config.size_or(original, f.size_or(original, out.context_length, kMaxContext), kMaxContext);
-  out.rope_factor =
-      static_cast<float>(out.context_length) / static_cast<float>(out.rope_original_context);
-  if (!config.find(original)) out.rope_factor = f.number_or("factor", out.rope_factor);
-  const double context = out.rope_original_context;
-  const double usual =
-      out.rope_factor <= 1.0f
-          ? 1.0
-          : std::sqrt(1.0 + std::log(static_cast<double>(out.rope_factor)) / std::log(context));
-  out.rope_attention_factor = f.number_or("attention_factor", static_cast<float>(usual));
-  for (const char* key : {"short_mscale", "long_mscale"})
-    if (f.find(key)) throw Error(f.where(key), "is not implemented");
-}
-
-void read_scaling(const Fields& f, const Fields& config, Config& out) {
-  const std::string type = f.string_or({"rope_type", "type"}, "default");
-  if (type == "default") return;
-  if (type == "linear") {
-    out.rope_scaling = RopeScaling::linear;
-    out.rope_factor = f.number("factor");
-  } else if (type == "llama3") {
-    out.rope_scaling = RopeScaling::llama3;
-    out.rope_factor = f.number("factor");
-    out.rope_low_freq_factor = f.number_or("low_freq_factor", 1.0f);
-    out.rope_high_freq_factor = f.number_or("high_freq_factor", 4.0f);
-    out.rope_original_context = f.size("original_max_position_embeddings", kMaxContext);
-  } else if (type == "yarn") {
-    out.rope_scaling = RopeScaling::yarn;
-    read_yarn(f, out);
-  } else if (type == "dynamic") {
-    out.rope_scaling = RopeScaling::dynamic;
-    out.rope_factor = f.number("factor");
-    out.rope_original_context = out.context_length;
-  } else if (type == "longrope" || type == "su") {
-    out.rope_scaling = RopeScaling::longrope;
-    read_longrope(f, config, out);
-  } else {
-    refuse_rope(config.path(), type);
-  }
-}
-
-// `rotary`: the share of a head that rotates, if the file does not say.
-void read_rope(const Fields& f, float rotary, Config& out) {
-  out.rope_theta = f.number_or({"rope_theta", "rotary_emb_base"}, out.rope_theta);
-  float partial = f.number_or({"partial_rotary_factor", "rotary_pct", "rope_pct"}, rotary);
-  // "rope_scaling" of older configs; "rope_parameters" of newer ones has the theta inside, and
-  // where layers differ one object for each kind.
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const Json* scaling = f.find(key);
-    if (!scaling) continue;
-    const std::string where = f.where(key);
-    scaling->as_object(where);
-    if (const Json* local = scaling->find("sliding_attention")) {
-      const Fields of_local(*local, where + ": sliding_attention");
-      of_local.only("rope_type", "default");
-      out.rope_local_theta = of_local.number("rope_theta");
-    }
-    if (const Json* global = scaling->find("full_attention")) scaling = global;
-    const Fields of_scaling(*scaling, where);
-    out.rope_theta = of_scaling.number_or("rope_theta", out.rope_theta);
-    partial = of_scaling.number_or("partial_rotary_factor", partial);
-    read_scaling(of_scaling, f, out);
-  }
-  if (!(partial > 0.0f && partial <= 1.0f))
-    throw Error(f.where("partial_rotary_factor"),
-                "is " + std::to_string(partial) + ", expected more than 0, up to 1");
-  // Rounded down; a float factor may lie just below the decimal one.
-  out.rope_dim = static_cast<int32_t>(static_cast<float>(out.head_dim) * partial + 1e-3f);
-}
-
-// --- layers ---------------------------------------------------------------------------------
-
-// One flag per layer from a function of its number.
-template <class Fn>
-std::vector<uint8_t> per_layer(const Config& c, Fn&& flag) {
-  std::vector<uint8_t> out(static_cast<size_t>(c.n_layers));
-  for (int32_t i = 0; i < c.n_layers; ++i) out[static_cast<size_t>(i)] = flag(i) ? 1 : 0;
-  return out;
-}
-
-// Layers but every `period`th have the window, unless the file lists them.
-void read_window_pattern(const Fields& f, const char* key, int32_t period, Config& out) {
-  period = f.size_or(key, period);
-  if (out.window_layers.empty())
-    out.window_layers = per_layer(out, [&](int32_t i) { return (i + 1) % period != 0; });
-}
-
-void read_layer_types(const Fields& f, Config& out) {
-  const Json* types = f.find("layer_types");
-  if (!types) return;
-  const std::string where = f.where("layer_types");
-  for (const Json& type : types->as_array(where)) {
-    const std::string& name = type.as_string(where);
-    if (name != "full_attention" && name != "sliding_attention")
-      throw Error(where, "\"" + name + "\" is not implemented",
-                  "known: full_attention, sliding_attention");
-    out.window_layers.push_back(name == "sliding_attention");
-  }
-  const size_t n = out.window_layers.size();
-  if (n != static_cast<size_t>(out.n_layers))
-    throw Error::mismatch(where, "length", std::to_string(out.n_layers), std::to_string(n));
-}
-
-void read_window(const Fields& f, Config& out) {
-  out.sliding_window = f.size_or("sliding_window", out.sliding_window, kMaxContext);
-}
-
-// A window that is off unless "use_sliding_window", and then for the upper layers.
-void read_optional_window(const Fields& f, Config& out) {
-  const int32_t window = f.count_or("sliding_window", 0);
-  const int32_t full = f.count_or("max_window_layers", 28);
-  if (!f.bool_or("use_sliding_window", false)) {
-    out.window_layers.clear();
-    return;
-  }
-  out.sliding_window = window;
-  if (out.window_layers.empty())
-    out.window_layers = per_layer(out, [&](int32_t i) { return i >= full; });
-}
-
-void read_attention_bias(const Fields& f, Config& out) {
-  out.qkv_bias = out.o_bias = f.bool_or("attention_bias", out.qkv_bias);
-}
-
-void read_experts(const Fields& f, const char* count, Config& out) {
-  out.n_experts = f.size(count);
-  out.n_experts_used = f.size("num_experts_per_tok");
 }
 
 // --- families -------------------------------------------------------------------------------
@@ -405,40 +249,45 @@ struct Reader {
   int32_t head_dim = 0;    // likewise; 0: dim / n_heads
   float rope_theta = 10000.0f;
   float rotary = 1.0f;  // share of a head that rotates
+  bool tied = false;    // one matrix for embedding and head
 };
 
 constexpr Reader kReaders[] = {
-    {"llama", read_llama},
-    {"mistral", read_window},
-    {"ministral", read_window},
-    {"mixtral", read_mixtral, 1e-5f, 0, 1e6f},
-    {"smollm3", read_smollm3, 1e-6f, 0, 2e6f},
-    {"qwen2", read_qwen2},
-    {"qwen3", read_qwen3, 1e-6f, 128},
-    {"qwen3_moe", read_qwen3_moe, 1e-6f},
-    {"olmoe", read_olmoe, 1e-5f},
-    {"phi3", read_phi3, 1e-5f},
-    {"gemma", read_gemma, 1e-6f, 256},
-    {"gemma2", read_gemma2, 1e-6f, 256},
-    {"gemma3_text", read_gemma3, 1e-6f, 256, 1e6f},
-    {"granite", read_granite},
-    {"minicpm", read_minicpm},
-    {"olmo2", read_attention_bias, 1e-5f},
-    {"cohere", read_cohere, 1e-5f},
-    {"cohere2", read_cohere2, 1e-5f},
-    {"internlm2", read_internlm2},
-    {"internlm3", read_internlm3},
-    {"stablelm", read_stablelm, 1e-5f, 0, 10000.0f, 0.25f},
-    {"gpt_neox", read_gpt_neox, 1e-5f, 0, 10000.0f, 0.25f},
-    {"falcon", read_falcon, 1e-5f},
-    {"RefinedWeb", read_falcon, 1e-5f},
-    {"RefinedWebModel", read_falcon, 1e-5f},
-    {"mpt", read_mpt, 1e-5f},
-    {"opt", read_opt, 1e-5f},
-    {"gpt2", read_gpt2, 1e-5f},
-    {"gpt_bigcode", read_gpt_bigcode, 1e-5f},
-    {"starcoder2", read_starcoder2, 1e-5f},
-    {"bloom", read_bloom, 1e-5f},
+    {.model_type = "llama", .read = read_llama},
+    {.model_type = "mistral", .read = read_window},
+    {.model_type = "ministral", .read = read_window},
+    {.model_type = "mixtral", .read = read_mixtral, .norm_eps = 1e-5f, .rope_theta = 1e6f},
+    {.model_type = "smollm3", .read = read_smollm3, .rope_theta = 2e6f, .tied = true},
+    {.model_type = "qwen2", .read = read_qwen2},
+    {.model_type = "qwen3", .read = read_qwen3, .head_dim = 128},
+    {.model_type = "qwen3_moe", .read = read_qwen3_moe},
+    {.model_type = "olmoe", .read = read_olmoe, .norm_eps = 1e-5f},
+    {.model_type = "phi3", .read = read_phi3, .norm_eps = 1e-5f},
+    {.model_type = "gemma", .read = read_gemma, .head_dim = 256, .tied = true},
+    {.model_type = "gemma2", .read = read_gemma2, .head_dim = 256, .tied = true},
+    {.model_type = "gemma3_text",
+     .read = read_gemma3,
+     .head_dim = 256,
+     .rope_theta = 1e6f,
+     .tied = true},
+    {.model_type = "granite", .read = read_granite},
+    {.model_type = "minicpm", .read = read_minicpm, .tied = true},
+    {.model_type = "olmo2", .read = read_attention_bias, .norm_eps = 1e-5f},
+    {.model_type = "cohere", .read = read_cohere, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "cohere2", .read = read_cohere2, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "internlm2", .read = read_internlm2},
+    {.model_type = "internlm3", .read = read_internlm3},
+    {.model_type = "stablelm", .read = read_stablelm, .norm_eps = 1e-5f, .rotary = 0.25f},
+    {.model_type = "gpt_neox", .read = read_gpt_neox, .norm_eps = 1e-5f, .rotary = 0.25f},
+    {.model_type = "falcon", .read = read_falcon, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "RefinedWeb", .read = read_falcon, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "RefinedWebModel", .read = read_falcon, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "mpt", .read = read_mpt, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "opt", .read = read_opt, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "gpt2", .read = read_gpt2, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "gpt_bigcode", .read = read_gpt_bigcode, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "starcoder2", .read = read_starcoder2, .norm_eps = 1e-5f, .tied = true},
+    {.model_type = "bloom", .read = read_bloom, .norm_eps = 1e-5f, .tied = true},
 };
 
 const Reader& reader_of(const std::string& type) {
@@ -477,8 +326,9 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
       {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"},
       reader.norm_eps);
   // A tied model that was saved with its head saved the embedding twice.
-  out.tied_embeddings = f.bool_or("tie_word_embeddings", false) ||
-                        !TensorNames(checkpoint, *family).has(Slot::output);
+  TensorNames names(checkpoint, *family);
+  out.tied_embeddings = f.bool_or("tie_word_embeddings", reader.tied) || !names.has(Slot::output);
+  out.activation_scales = !out.gated_ffn && names.find({Slot::act_scales});
   const Names activations = {"hidden_act", "activation_function", "activation"};
   if (const std::string name = f.string_or(activations, ""); !name.empty())
     out.activation = activation_of(name, f.where("hidden_act"));

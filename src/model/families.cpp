@@ -28,6 +28,7 @@ constexpr SlotName kGguf[] = {
     {Slot::gate, "blk.#.ffn_gate.weight"},
     {Slot::up, "blk.#.ffn_up.weight"},
     {Slot::down, "blk.#.ffn_down.weight"},
+    {Slot::act_scales, "blk.#.ffn.act.scales"},
     {Slot::ffn_post_norm, "blk.#.post_ffw_norm.weight"},
     {Slot::router, "blk.#.ffn_gate_inp.weight"},
     // Files of before 2024-04 have a tensor for each expert, as .nib files do.
@@ -114,6 +115,7 @@ constexpr SlotName kGptNeoX[] = {
     {Slot::ffn_norm, "gpt_neox.layers.#.post_attention_layernorm.weight"},
     {Slot::up, "gpt_neox.layers.#.mlp.dense_h_to_4h.weight"},
     {Slot::down, "gpt_neox.layers.#.mlp.dense_4h_to_h.weight"},
+    {Slot::act_scales, "gpt_neox.layers.#.mlp.act.scales"},
 };
 
 // Falcon 40B has two norms and names them otherwise.
@@ -130,6 +132,7 @@ constexpr SlotName kFalcon[] = {
     {Slot::ffn_norm, "transformer.h.#.post_attention_layernorm.weight"},
     {Slot::up, "transformer.h.#.mlp.dense_h_to_4h.weight"},
     {Slot::down, "transformer.h.#.mlp.dense_4h_to_h.weight"},
+    {Slot::act_scales, "transformer.h.#.mlp.act.scales"},
 };
 
 constexpr SlotName kBloom[] = {
@@ -144,6 +147,7 @@ constexpr SlotName kBloom[] = {
     {Slot::ffn_norm, "transformer.h.#.post_attention_layernorm.weight"},
     {Slot::up, "transformer.h.#.mlp.dense_h_to_4h.weight"},
     {Slot::down, "transformer.h.#.mlp.dense_4h_to_h.weight"},
+    {Slot::act_scales, "transformer.h.#.mlp.gelu_impl.scales"},
 };
 
 constexpr SlotName kMpt[] = {
@@ -157,6 +161,7 @@ constexpr SlotName kMpt[] = {
     {Slot::ffn_norm, "transformer.blocks.#.norm_2.weight"},
     {Slot::up, "transformer.blocks.#.ffn.up_proj.weight"},
     {Slot::down, "transformer.blocks.#.ffn.down_proj.weight"},
+    {Slot::act_scales, "transformer.blocks.#.ffn.act.scales"},
 };
 
 constexpr SlotName kOpt[] = {
@@ -187,11 +192,13 @@ constexpr SlotName kGpt2[] = {
     {Slot::ffn_norm, "transformer.h.#.ln_2.weight"},
     {Slot::up, "transformer.h.#.mlp.c_fc.weight"},
     {Slot::down, "transformer.h.#.mlp.c_proj.weight"},
+    {Slot::act_scales, "transformer.h.#.mlp.act.scales"},
 };
 
 constexpr SlotName kStarCoder2[] = {
     {Slot::up, "model.layers.#.mlp.c_fc.weight"},
     {Slot::down, "model.layers.#.mlp.c_proj.weight"},
+    {Slot::act_scales, "model.layers.#.mlp.act.scales"},
 };
 
 // --- Names of some families: GGUF -----------------------------------------------------------

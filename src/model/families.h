@@ -34,6 +34,7 @@ enum class Slot : uint8_t {
   gate,
   up,
   down,
+  act_scales,
   ffn_post_norm,
   router,
   expert_gate,

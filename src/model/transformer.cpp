@@ -188,7 +188,7 @@ class ForwardPass {
       kernels_.add_scaled(row(ws_.x, t), config_.residual_scale, y, dim());
   }
 
-  // projected = W_down (act(W_gate normed) * W_up normed), or W_down act(W_up normed)
+  // projected = W_down (act(W_gate normed) * W_up normed), or W_down (act(W_up normed) * factors)
   void feed_forward(const LayerWeights& layer) {
     const size_t ffn_dim = static_cast<size_t>(config_.ffn_dim);
     const bool gated = config_.gated_ffn;
@@ -210,7 +210,8 @@ class ForwardPass {
       float* up_row = ws_.up + t * ws_.ffn_stride;
       if (!layer.gate_bias.empty()) kernels_.add(gate_row, layer.gate_bias.data(), ffn_dim);
       if (!layer.up_bias.empty()) kernels_.add(up_row, layer.up_bias.data(), ffn_dim);
-      activate_(gated ? gate_row : up_row, gated ? up_row : nullptr, ffn_dim);
+      const float* factors = layer.act_factors.empty() ? nullptr : layer.act_factors.data();
+      activate_(gated ? gate_row : up_row, gated ? up_row : factors, ffn_dim);
       products_.quantize(hidden, ws_.ffn_stride, ffn_dim, t, {&layer.down});
     });
     products_.multiply({{&layer.down, ws_.projected, ws_.x_stride}}, hidden, ws_.ffn_stride,

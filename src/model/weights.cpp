@@ -76,6 +76,7 @@ class Parts {
     if (c_.gated_ffn) matrix_({Slot::gate, i}, c_.ffn_dim, c_.dim, layer.gate);
     matrix_({Slot::up, i}, c_.ffn_dim, c_.dim, layer.up);
     matrix_({Slot::down, i}, c_.dim, c_.ffn_dim, layer.down);
+    if (c_.activation_scales) vector_({Slot::act_scales, i}, c_.ffn_dim, layer.act_factors);
     if (!c_.ffn_bias) return;
     if (c_.gated_ffn) bias(Slot::gate, i, c_.ffn_dim, layer.gate_bias);
     bias(Slot::up, i, c_.ffn_dim, layer.up_bias);
@@ -208,6 +209,14 @@ std::vector<float> read_values(const std::string& path,
   return values;
 }
 
+// Files have what the activations are divided by.
+void invert(std::vector<float>& scales, const std::string& path) {
+  for (float& s : scales) {
+    s = 1.0f / s;
+    if (!std::isfinite(s)) throw Error(path, "a scale of an activation is 0");
+  }
+}
+
 // The order of columns that a .nib file has beside a matrix: every column once.
 std::vector<uint32_t> read_order(const std::string& path, const TensorView& tensor, int64_t cols) {
   require_shape(path, tensor, {cols});
@@ -322,7 +331,9 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
         PlannedMatrix planned;
         planned.name = TensorNames::nib_name(place);
         planned.source = names.matrix(place, config.n_experts);
-        if (layout.transposed && place.slot >= Slot::attn_norm) transpose(planned.source);
+        // Quantizers store the matrices of a Conv1D as they store all others.
+        if (layout.transposed && place.slot >= Slot::attn_norm && !planned.source.has_grid())
+          transpose(planned.source);
         require_shape(planned.source, source.total, cols);
         planned.target = target_of(planned.source, rule, place.slot);
         planned.shape = packed_shape_of(planned.source, planned.target);
@@ -344,6 +355,7 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
         const float added = layout.unit_norms && is_norm(place.slot) && !place.bias ? 1.0f : 0.0f;
         out.resize(static_cast<size_t>(n));
         for (uint32_t i = 0; i < out.size(); ++i) out[i] = values[source.map.source_row(i)] + added;
+        if (place.slot == Slot::act_scales) invert(out, checkpoint.path);
         plan.vectors.emplace_back(TensorNames::nib_name(place), &out);
       });
   names.refuse_unknown(config.tied_embeddings);

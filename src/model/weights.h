@@ -46,6 +46,7 @@ struct LayerWeights {
   std::vector<float> gate_bias;            // [ffn_dim]
   std::vector<float> up_bias;              // [ffn_dim]
   std::vector<float> down_bias;            // [dim]
+  std::vector<float> act_factors;          // [ffn_dim] that act(up(x)) is multiplied by
   std::vector<float> ffn_post_norm;        // [dim]
   std::vector<float> ffn_post_norm_bias;   // [dim]
   PackedMatrix router;                     // [n_experts, dim]
@@ -114,7 +115,8 @@ void for_each_vector(const LayerWeights& l, Fn&& fn) {
   for (const std::vector<float>* v :
        {&l.attn_norm, &l.attn_norm_bias, &l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.q_norm,
         &l.k_norm, &l.attn_post_norm, &l.attn_post_norm_bias, &l.ffn_norm, &l.ffn_norm_bias,
-        &l.gate_bias, &l.up_bias, &l.down_bias, &l.ffn_post_norm, &l.ffn_post_norm_bias})
+        &l.gate_bias, &l.up_bias, &l.down_bias, &l.act_factors, &l.ffn_post_norm,
+        &l.ffn_post_norm_bias})
     fn(*v);
 }
 
