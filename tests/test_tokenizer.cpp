@@ -155,6 +155,31 @@ void special_tokens_are_cut_first() {
   });
   check_eq(ids(strips, "c \n<|a|> c", Special::parse), "99 259 32 99");
   check_eq(ids(strips, "c <|a|>b\t c", Special::parse), "99 32 260 99");
+  check_eq(ids(strips, "c\u3000\u00a0<|a|>b\u2028c", Special::parse),
+           "99 227 128 128 194 160 260 99",
+           "white space is Unicode's; the token before does not strip");
+  check_eq(ids(strips, "c\u3000\u00a0<|a|>", Special::parse), "99 259");
+  check_eq(ids(strips, "<|a|>b  <|a|>", Special::parse), "260 259");
+  const Tokenizer single = special_tokenizer([](Vocabulary& v) { v.single_word = {259, 261}; });
+  check_eq(ids(single, "lle (lle)"), "261 32 40 261 41");
+  check_eq(ids(single, "helle \u00e9lle"), "258 101 32 195 169 257 101");
+  check_eq(ids(single, "<|a|>.<|a|>x", Special::parse), "259 46 60 124 97 124 62 120");
+}
+
+// Tokens of one prefix, of which a search from each place anew would read a kilobyte; in a text of
+// a user, where most of them are no tokens.
+void many_special_tokens_are_no_trouble() {
+  Vocabulary v = byte_vocabulary("none", {});
+  const std::string prefix(1000, '<');
+  for (int i = 0; i < 4000; ++i) add_token(v, prefix + std::to_string(i), TokenKind::control);
+  for (size_t n = 2; n < 1000; ++n) add_token(v, std::string(n, '<'), TokenKind::control);
+  add_token(v, prefix + "x", TokenKind::user_defined);
+  const Tokenizer t = make_tokenizer(v);
+  const std::string text(size_t{1} << 20, '<');
+  check_eq(t.encode(text).size(), text.size());
+  check_eq(t.encode(text, Special::parse).size(), text.size() / 999 + 1);
+  check_eq(ids(t, text.substr(0, 1001) + "x7"), "60 5254 55");
+  check_eq(ids(t, prefix + "3999", Special::parse), "4255");
 }
 
 void text_never_becomes_a_special_token() {
@@ -320,6 +345,7 @@ int main(int argc, char** argv) {
               {"rules cut words", rules_cut_words},
               {"classes are those of Unicode", classes_are_those_of_unicode},
               {"special tokens are cut first", special_tokens_are_cut_first},
+              {"many special tokens are no trouble", many_special_tokens_are_no_trouble},
               {"text never becomes a special token", text_never_becomes_a_special_token},
               {"decodes to bytes", decodes_to_bytes},
               {"says what it is", says_what_it_is},

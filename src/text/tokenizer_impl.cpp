@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
+#include "text/unicode.h"
 #include "text/vocabulary_readers.h"
 
 namespace nibble {
@@ -33,7 +34,35 @@ bool merges_make(TokenKind kind) {
   return kind == TokenKind::normal || kind == TokenKind::user_defined;
 }
 
-bool is_ascii_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+std::vector<SpecialMatcher::Entry> special_entries(const Vocabulary& v) {
+  std::vector<bool> single_word = flags(v.single_word, v.tokens.size());
+  std::vector<SpecialMatcher::Entry> entries;
+  for (size_t i = 0; i < v.tokens.size(); ++i) {
+    const TokenKind kind = v.kinds[i];
+    const bool user_defined = kind == TokenKind::user_defined;
+    if (user_defined || kind == TokenKind::control || kind == TokenKind::unknown)
+      entries.push_back({v.tokens[i], static_cast<Token>(i), user_defined, single_word[i]});
+  }
+  return entries;
+}
+
+// `text` without the white space at its end, or at its beginning.
+std::string_view strip_right(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = last_char_length(text);
+    if (!is_space(decode_utf8(text, text.size() - length).code_point)) break;
+    text.remove_suffix(length);
+  }
+  return text;
+}
+std::string_view strip_left(std::string_view text) {
+  while (!text.empty()) {
+    const DecodedChar c = decode_utf8(text, 0);
+    if (!is_space(c.code_point)) break;
+    text.remove_prefix(c.length);
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -59,13 +88,14 @@ struct TokenizerImpl::Scratch {
   BpeMerger merger;
   std::vector<Symbol> symbols;
   std::string normalized;
+  std::vector<SpecialMatcher::Match> specials;
   WordScratch words;
 };
 
 TokenizerImpl::TokenizerImpl(Vocabulary v)
     : vocabulary(checked(std::move(v))),
       pre_tokenizer_(vocabulary.splits, kWhere),
-      specials_(vocabulary, kWhere),
+      specials_(special_entries(vocabulary)),
       by_text_(vocabulary.tokens) {
   const size_t n = vocabulary.tokens.size();
   is_end_ = flags(vocabulary.end_tokens, n);
@@ -154,27 +184,18 @@ std::vector<Token> TokenizerImpl::encode(std::span<const PromptSpan> spans) cons
 
 void TokenizerImpl::encode_run(const Run& run, Scratch& scratch, std::vector<Token>& out) const {
   const std::string_view text = run.text;
-  auto special = run.special.begin();
   size_t begin = 0;  // of the text since the last special token
   bool first = run.first;
-  for (size_t pos = 0; pos < text.size();) {
-    while (special != run.special.end() && special->second <= pos) ++special;
-    const bool inside = special != run.special.end() && special->first <= pos;
-    const auto found = specials_.match(text, pos, inside ? special->second : 0);
-    if (found.id < 0) {
-      ++pos;
-      continue;
-    }
-    size_t end = pos;
-    if (strip_left_[index(found.id)])
-      while (end > begin && is_ascii_space(text[end - 1])) --end;
-    encode_fragment(text.substr(begin, end - begin), first, scratch, out);
+  specials_.find_all(text, run.special, scratch.specials);
+  for (const SpecialMatcher::Match& found : scratch.specials) {
+    if (found.begin < begin) continue;  // begins in white space that the last one swallowed
+    std::string_view before = text.substr(begin, found.begin - begin);
+    if (strip_left_[index(found.id)]) before = strip_right(before);
+    encode_fragment(before, first, scratch, out);
     out.push_back(found.id);
     first = false;
-    pos += found.length;
-    if (strip_right_[index(found.id)])
-      while (pos < text.size() && is_ascii_space(text[pos])) ++pos;
-    begin = pos;
+    begin = found.end;
+    if (strip_right_[index(found.id)]) begin = text.size() - strip_left(text.substr(begin)).size();
   }
   encode_fragment(text.substr(begin), first, scratch, out);
 }

@@ -172,21 +172,26 @@ std::vector<CodeRange> word_ranges() {
   return out;
 }
 
+size_t last_char_length(std::string_view text) {
+  for (size_t n = 1; n <= std::min<size_t>(4, text.size()); ++n) {
+    const DecodedChar c = decode_utf8(text, text.size() - n);
+    if (c.valid && c.length == n) return n;
+  }
+  return std::min<size_t>(1, text.size());
+}
+
 std::string_view strip(std::string_view text) {
   while (!text.empty()) {
     const DecodedChar c = decode_utf8(text, 0);
     if (!c.valid || !is_python_space(c.code_point)) break;
     text.remove_prefix(c.length);
   }
-  // The last character begins at most four bytes before the end.
-  const auto trailing_space = [&]() -> size_t {
-    for (size_t n = 1; n <= std::min<size_t>(4, text.size()); ++n) {
-      const DecodedChar c = decode_utf8(text, text.size() - n);
-      if (c.valid && c.length == n) return is_python_space(c.code_point) ? n : 0;
-    }
-    return 0;
-  };
-  while (const size_t n = trailing_space()) text.remove_suffix(n);
+  while (!text.empty()) {
+    const size_t length = last_char_length(text);
+    const DecodedChar c = decode_utf8(text, text.size() - length);
+    if (!c.valid || !is_python_space(c.code_point)) break;
+    text.remove_suffix(length);
+  }
   return text;
 }
 

@@ -56,6 +56,9 @@ class TableReader {
   std::string_view rest_;
 };
 
+/// Bytes of the last character of `text`: 1 for what is no UTF-8, 0 for no text.
+size_t last_char_length(std::string_view text);
+
 /// `text` without white space at both ends, as Python's str.strip() does it.
 std::string_view strip(std::string_view text);
 

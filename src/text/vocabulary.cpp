@@ -105,8 +105,8 @@ void check_vocabulary(const Vocabulary& v, const std::string& where) {
       throw Error::mismatch(where, "the byte token " + std::to_string(i),
                             "\"<0x00>\" to \"<0xFF>\"", printable(v.tokens[i]));
   for (const Token id : v.end_tokens) check_id(id, v, where, "the id of an end token");
-  for (const Token id : v.strip_left) check_id(id, v, where, "the id of a special token");
-  for (const Token id : v.strip_right) check_id(id, v, where, "the id of a special token");
+  for (const std::vector<Token>* ids : {&v.strip_left, &v.strip_right, &v.single_word})
+    for (const Token id : *ids) check_id(id, v, where, "the id of a special token");
   if (v.bos != -1) check_id(v.bos, v, where, "the id of the BOS token");
   if (v.eos != -1) check_id(v.eos, v, where, "the id of the EOS token");
   if (v.unk != -1) check_id(v.unk, v, where, "the id of the unknown token");
@@ -122,7 +122,7 @@ void finish_vocabulary(Vocabulary& v, const std::string& where) {
     kind = TokenKind::control;  // as plain text it must not end a reply
     v.end_tokens.push_back(static_cast<Token>(i));
   }
-  for (std::vector<Token>* ids : {&v.end_tokens, &v.strip_left, &v.strip_right}) {
+  for (std::vector<Token>* ids : {&v.end_tokens, &v.strip_left, &v.strip_right, &v.single_word}) {
     std::ranges::sort(*ids);
     ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
   }

@@ -35,6 +35,7 @@ struct Vocabulary {
   std::vector<Token> end_tokens;  // all end-of-generation tokens, eos included
   /// Special tokens that swallow the white space before and after them.
   std::vector<Token> strip_left, strip_right;
+  std::vector<Token> single_word;  // special tokens that are none beside a letter or digit
   bool add_bos = false;
   /// sentencepiece_bpe: a text starts with U+2581, and so does what follows a special token, unless
   /// `prefix_first_only`; not what starts with a space already if `prefix_unless_space`.

@@ -128,6 +128,7 @@ class HuggingFaceReader {
                         : TokenKind::user_defined) = text;
     if (flag_member(&token, "lstrip", false)) v_.strip_left.push_back(static_cast<Token>(id));
     if (flag_member(&token, "rstrip", false)) v_.strip_right.push_back(static_cast<Token>(id));
+    if (flag_member(&token, "single_word", false)) v_.single_word.push_back(static_cast<Token>(id));
   }
 
   Token find(std::string_view text) const {

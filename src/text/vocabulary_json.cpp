@@ -5,7 +5,7 @@
 //    "on_bytes"}],
 //  "tokens": [text],
 //  "kinds": a digit of enum TokenKind for each token, "scores": [number], "merges": [text],
-//  "bos", "eos", "unk": ids, "end_tokens", "strip_left", "strip_right": [ids],
+//  "bos", "eos", "unk": ids, "end_tokens", "strip_left", "strip_right", "single_word": [ids],
 //  "add_bos", "add_space_prefix", "prefix_first_only", "prefix_unless_space", "ignore_merges",
 //  "chat_template": text}
 // A text that is no UTF-8 is {"bytes": hexadecimal digits}; a merge is "a b", or [a, b] if one of
@@ -59,6 +59,7 @@ void for_each_id_list(V& v, const Fn& fn) {
   fn("end_tokens", v.end_tokens);
   fn("strip_left", v.strip_left);
   fn("strip_right", v.strip_right);
+  fn("single_word", v.single_word);
 }
 
 Json text_to_json(const std::string& text) {
