@@ -26,7 +26,8 @@ std::vector<FamilyCase> expert_cases();  // Mixtral, Qwen3-MoE, OLMoE
 std::vector<FamilyCase> gemma_cases();   // Gemma 1/2/3
 
 std::vector<FamilyCase> phi_cases();        // Phi-3, 3.5, 4 mini
-std::vector<FamilyCase> reordered_cases();  // OLMo 2, Command-R, StableLM 2, InternLM 2
+std::vector<FamilyCase> glm_cases();        // GLM 4
+std::vector<FamilyCase> reordered_cases();  // OLMo 2/3, EXAONE 4, Command-R, StableLM 2, ...
 std::vector<FamilyCase> gpt_cases();        // GPT-2, StarCoder, StarCoder 2, GPT-NeoX
 std::vector<FamilyCase> opt_cases();        // OPT
 std::vector<FamilyCase> alibi_cases();      // Falcon, MPT, BLOOM
@@ -46,6 +47,14 @@ struct Shapes {
         vocab(c.integer("vocab_size")) {}
   int dim, layers, heads, kv_heads, head_dim, ffn, vocab;
 };
+
+/// The divisors of Llama 3's frequencies, which llama.cpp's converter writes instead of keys.
+Tensor llama3_divisors(const FamilyConfig& config, int rotated);
+
+/// Whether layer `i` has the window: what "layer_types" says or else, if there is a window, all
+/// layers but every `period`th.
+bool is_windowed(const FamilyConfig& config, int i, int period);
+std::vector<bool> windowed_layers(const FamilyConfig& config, int period);
 
 /// The keys that llama.cpp's converter writes for every config.json of the LLaMA kind.
 void write_common_keys(GgufWriter& gguf, const FamilyConfig& config);

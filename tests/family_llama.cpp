@@ -15,6 +15,12 @@ struct Biases {
     const std::string type = c.string("model_type");
     if (type == "qwen2") {
       qkv = true;
+    } else if (type == "seed_oss") {
+      qkv = c.flag("attention_bias", true);
+      output = c.flag("attention_out_bias");
+      mlp = c.flag("mlp_bias");
+    } else if (type == "ernie4_5") {
+      qkv = output = mlp = c.flag("use_bias");
     } else if (type == "internlm3") {
       qkv = c.flag("qkv_bias");
       output = mlp = c.flag("bias");
@@ -31,7 +37,8 @@ bool has_head_norms(const FamilyConfig& c) { return c.string("model_type") == "q
 // Llama and Mistral keep embedding and head apart unless told; the others tie them.
 bool is_tied(const FamilyConfig& c) {
   const std::string type = c.string("model_type");
-  return c.flag("tie_word_embeddings", type == "minicpm" || type == "smollm3");
+  return c.flag("tie_word_embeddings",
+                type == "minicpm" || type == "smollm3" || type == "ernie4_5");
 }
 
 struct Multipliers {
@@ -81,6 +88,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
 // and from max_window_layers on.
 int window_of(const FamilyConfig& c, int layer) {
   const std::string type = c.string("model_type");
+  if (type == "ministral") return is_windowed(c, layer, 0) ? c.integer("sliding_window") : 0;
   if (type == "mistral") return c.integer("sliding_window", 0);
   if (!c.flag("use_sliding_window") || layer < c.integer("max_window_layers", 0)) return 0;
   return c.integer("sliding_window", 0);
@@ -102,7 +110,8 @@ Matrix attention(const Net& net, const Matrix& x, int i, const Multipliers& by) 
     k = normalize(k, net.at(at + "k_norm.weight"), norm);
   }
   if (rotates(c, i)) {
-    const Rope rope = rope_of(c, s.head_dim, x.rows);
+    Rope rope = rope_of(c, s.head_dim, x.rows);
+    rope.pairs = c.string("model_type") == "ernie4_5";
     q = rotate(q, s.head_dim, rope);
     k = rotate(k, s.head_dim, rope);
   }
@@ -156,17 +165,6 @@ void write_multipliers(GgufWriter& gguf, const FamilyConfig& c) {
   }
 }
 
-// The divisors of Llama 3's frequencies, which its converter writes instead of keys.
-Tensor llama3_divisors(const FamilyConfig& c) {
-  const int dim = Shapes(c).head_dim;
-  const auto plain = rope_frequencies(c.number("rope_theta"), dim);
-  const Rope scaled = rope_of(c, dim, 1);
-  Tensor out{{plain.size()}, {}};
-  for (size_t i = 0; i < plain.size(); ++i)
-    out.data.push_back(static_cast<float>(plain[i] / scaled.frequencies[i]));
-  return out;
-}
-
 std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   const Shapes s(c);
   const std::string type = c.string("model_type");
@@ -178,14 +176,15 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   }
   write_multipliers(out, c);
   if (c.has("rope_scaling") && c.object("rope_scaling").string("rope_type") == "llama3")
-    out.tensor("rope_freqs.weight", llama3_divisors(c));
+    out.tensor("rope_freqs.weight", llama3_divisors(c, s.head_dim));
   out.copy("token_embd", "model.embed_tokens");
   out.copy("output_norm", "model.norm");
   if (!is_tied(c)) out.copy("output", "lm_head");
   out.copy_layers(s.layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"},
                              {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
                              {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
-                             {"blk.#.ffn_norm", kLayer + "post_attention_layernorm"},
+                             {type == "seed_oss" ? "blk.#.post_attention_norm" : "blk.#.ffn_norm",
+                              kLayer + "post_attention_layernorm"},
                              {"blk.#.ffn_gate", kLayer + "mlp.gate_proj"},
                              {"blk.#.ffn_up", kLayer + "mlp.up_proj"},
                              {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
@@ -221,6 +220,29 @@ const FamilyConfig kMistral(R"({"architectures":["MistralForCausalLM"],"attentio
   "model_type":"mistral","num_attention_heads":4,"num_hidden_layers":3,"num_key_value_heads":2,
   "rms_norm_eps":1e-05,"rope_theta":1000000.0,"sliding_window":null,"tie_word_embeddings":false,
   "torch_dtype":"bfloat16","transformers_version":"4.43.0","use_cache":true,"vocab_size":91})");
+
+// Ministral 8B's keys.
+constexpr const char* kMinistral = R"({"architectures":["MinistralForCausalLM"],
+  "layer_types":["sliding_attention","full_attention","sliding_attention"],
+  "model_type":"ministral","sliding_window":9})";
+
+const FamilyConfig kSeedOss(R"({"architectures":["SeedOssForCausalLM"],"attention_bias":true,
+  "attention_dropout":0.1,"attention_out_bias":false,"bos_token_id":0,"eos_token_id":2,
+  "head_dim":24,"hidden_act":"silu","hidden_size":64,"initializer_range":0.02,
+  "intermediate_size":112,"max_position_embeddings":128,"mlp_bias":false,
+  "model_type":"seed_oss","num_attention_heads":4,"num_hidden_layers":3,
+  "num_key_value_heads":2,"pad_token_id":1,"pretraining_tp":1,"residual_dropout":0.1,
+  "rms_norm_eps":1e-06,"rope_scaling":{"rope_type":"default"},"rope_theta":10000000.0,
+  "tie_word_embeddings":false,"torch_dtype":"bfloat16","transformers_version":"4.55.0",
+  "use_cache":true,"vocab_size":91})");
+
+const FamilyConfig kErnie(R"({"architectures":["Ernie4_5ForCausalLM"],"bos_token_id":1,
+  "eos_token_id":2,"head_dim":24,"hidden_act":"silu","hidden_size":64,"intermediate_size":112,
+  "max_position_embeddings":128,"model_type":"ernie4_5","num_attention_heads":4,
+  "num_hidden_layers":3,"num_key_value_heads":2,"pad_token_id":0,"rms_norm_eps":1e-05,
+  "rope_scaling":null,"rope_theta":500000,"torch_dtype":"bfloat16",
+  "transformers_version":"4.54.0.dev0","tie_word_embeddings":true,"use_bias":false,
+  "use_cache":false,"vocab_size":91})");
 
 const FamilyConfig kQwen2(R"({"architectures":["Qwen2ForCausalLM"],"attention_dropout":0.0,
   "bos_token_id":1,"eos_token_id":2,"hidden_act":"silu","hidden_size":64,"initializer_range":0.02,
@@ -297,6 +319,28 @@ constexpr const char* kDynamic =
 
 }  // namespace
 
+Tensor llama3_divisors(const FamilyConfig& c, int rotated) {
+  const auto plain = rope_frequencies(c.number("rope_theta"), rotated);
+  const Rope scaled = rope_of(c, rotated, 1);
+  Tensor out{{plain.size()}, {}};
+  for (size_t i = 0; i < plain.size(); ++i)
+    out.data.push_back(static_cast<float>(plain[i] / scaled.frequencies[i]));
+  return out;
+}
+
+bool is_windowed(const FamilyConfig& c, int i, int period) {
+  if (!c.has("sliding_window")) return false;
+  if (c.has("layer_types"))
+    return c.strings("layer_types")[static_cast<size_t>(i)] == "sliding_attention";
+  return period == 0 || (i + 1) % period != 0;
+}
+
+std::vector<bool> windowed_layers(const FamilyConfig& c, int period) {
+  std::vector<bool> out;
+  for (int i = 0; i < Shapes(c).layers; ++i) out.push_back(is_windowed(c, i, period));
+  return out;
+}
+
 void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
   const Shapes s(c);
   out.u32("block_count", s.layers).u32("context_length", c.integer("max_position_embeddings"));
@@ -323,7 +367,7 @@ void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
 
 std::vector<FamilyCase> all_cases() {
   std::vector<FamilyCase> out;
-  for (const auto& theme : {llama_cases(), expert_cases(), gemma_cases(), phi_cases(),
+  for (const auto& theme : {llama_cases(), expert_cases(), gemma_cases(), phi_cases(), glm_cases(),
                             reordered_cases(), gpt_cases(), opt_cases(), alibi_cases()})
     out.insert(out.end(), theme.begin(), theme.end());
   return out;
@@ -343,6 +387,15 @@ std::vector<FamilyCase> llama_cases() {
       {"llama, dynamic RoPE", with(kLlama, kDynamic), make, reference},
       {"mistral", kMistral, make, reference, gguf},
       {"mistral, window", with(kMistral, R"({"sliding_window":9})").without("head_dim"), make,
+       reference},
+      {"ministral", with(kMistral, kMinistral), make, reference},
+      {"ministral, all layers", with(kMistral, kMinistral).without("layer_types"), make, reference},
+      {"seed_oss", kSeedOss, make, reference, gguf},
+      {"seed_oss, other biases",
+       with(kSeedOss, R"({"attention_bias":false,"attention_out_bias":true,"mlp_bias":true})"),
+       make, reference},
+      {"ernie4_5", kErnie, make, reference, gguf},
+      {"ernie4_5, biased", with(kErnie, R"({"use_bias":true,"tie_word_embeddings":false})"), make,
        reference},
       {"qwen2", kQwen2, make, reference, gguf},
       {"qwen2, apart and yarn", with(kQwen2, kYarn).with(R"({"tie_word_embeddings":false})"), make,

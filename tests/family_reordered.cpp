@@ -1,5 +1,6 @@
-// Families that order the parts of a layer differently: OLMo 2 norms what a half gives, Command-R
-// and StableLM 2 12B run the halves side by side, InternLM 2 fuses q, k and v by KV group.
+// Families that order the parts of a layer differently: OLMo 2, OLMo 3 and EXAONE 4 norm what a
+// half gives, Command-R and StableLM 2 12B run the halves side by side, InternLM 2 fuses q, k and v
+// by KV group.
 #include <cmath>
 
 #include "check.h"
@@ -11,7 +12,7 @@ namespace {
 const std::string kLayer = "model.layers.#.";
 
 bool is_tied(const FamilyConfig& c) {
-  return c.flag("tie_word_embeddings", c.string("model_type") == "cohere");
+  return c.flag("tie_word_embeddings", c.string("model_type").starts_with("cohere"));
 }
 
 // Parts that all of these have, under LLaMA's names.
@@ -55,8 +56,18 @@ void copy_plain(GgufWriter& out, const FamilyConfig& c) {
                                      {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
 }
 
-// ---- OLMo 2: x += norm(attention(x)), x += norm(MLP(x)); norms of whole rows of q and k
+// Models that alternate have the window in all layers but every fourth.
+constexpr int kPeriod = 4;
+int window_of(const FamilyConfig& c, int i) {
+  return is_windowed(c, i, kPeriod) ? c.integer("sliding_window") : 0;
+}
+
+// ---- OLMo 2 and 3: x += norm(attention(x)), x += norm(MLP(x)); norms of whole rows of q and k;
+// 3 has windows, and scales RoPE where there are none. EXAONE 4 norms heads, and does not rotate
+// where there is no window.
 // -----------
+
+bool is_exaone(const FamilyConfig& c) { return c.string("model_type") == "exaone4"; }
 
 void make_olmo2(TensorMaker& m, const FamilyConfig& c) {
   const Shapes s(c);
@@ -65,8 +76,8 @@ void make_olmo2(TensorMaker& m, const FamilyConfig& c) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i);
     make_layer(m, s, at, false);
-    m.norm(at + "self_attn.q_norm.weight", s.heads * s.head_dim);
-    m.norm(at + "self_attn.k_norm.weight", s.kv_heads * s.head_dim);
+    m.norm(at + "self_attn.q_norm.weight", s.head_dim * (is_exaone(c) ? 1 : s.heads));
+    m.norm(at + "self_attn.k_norm.weight", s.head_dim * (is_exaone(c) ? 1 : s.kv_heads));
     m.norm(at + "post_attention_layernorm.weight", s.dim);
     m.norm(at + "post_feedforward_layernorm.weight", s.dim);
   }
@@ -77,23 +88,36 @@ Matrix olmo2(const Net& net, const std::vector<int>& tokens) {
   const Shapes s(c);
   const double eps = c.number("rms_norm_eps");
   Matrix x = net.embed(tokens, "model.embed_tokens");
-  const Rope rope = rope_of(c, s.head_dim, x.rows);
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i), attention = at + "self_attn.";
-    const Matrix q = net.rms_norm(net.linear(x, attention + "q_proj"), attention + "q_norm", eps);
-    const Matrix k = net.rms_norm(net.linear(x, attention + "k_proj"), attention + "k_norm", eps);
-    const Matrix mixed = attend(rotate(q, s.head_dim, rope), rotate(k, s.head_dim, rope),
-                                net.linear(x, attention + "v_proj"), plain_attention(s));
+    const int window = window_of(c, i);
+    const bool unscaled = c.string("model_type") == "olmo3" && window > 0;
+    Rope rope = rope_of(unscaled ? c.without("rope_scaling") : c, s.head_dim, x.rows);
+    if (is_exaone(c) && c.has("sliding_window") && window == 0) rope.frequencies.clear();
+    const Norm norm{.eps = eps, .group = is_exaone(c) ? s.head_dim : 0};
+    const auto part = [&](const std::string& name) {
+      const Matrix y = net.linear(x, attention + name + "_proj");
+      return rotate(normalize(y, net.at(attention + name + "_norm.weight"), norm), s.head_dim,
+                    rope);
+    };
+    Attention how = plain_attention(s);
+    how.window = window;
+    const Matrix mixed = attend(part("q"), part("k"), net.linear(x, attention + "v_proj"), how);
     x = x +
         net.rms_norm(net.linear(mixed, attention + "o_proj"), at + "post_attention_layernorm", eps);
     x = x + net.rms_norm(gated_mlp(net, x, at + "mlp."), at + "post_feedforward_layernorm", eps);
   }
-  return net.linear(net.rms_norm(x, "model.norm", eps), "lm_head");
+  return net.linear(net.rms_norm(x, "model.norm", eps),
+                    is_tied(c) ? "model.embed_tokens" : "lm_head");
 }
 
 std::string olmo2_gguf(const FamilyConfig& c, const Tensors& tensors) {
-  GgufWriter out("olmo2", tensors);
+  GgufWriter out(is_exaone(c) ? "exaone4" : "olmo2", tensors);
   write_common_keys(out, c);
+  if (c.has("sliding_window"))
+    out.u32("attention.sliding_window", c.integer("sliding_window"))
+        .booleans("attention.sliding_window_pattern", windowed_layers(c, kPeriod));
+  if (is_exaone(c)) out.tensor("rope_freqs.weight", llama3_divisors(c, Shapes(c).head_dim));
   copy_plain(out, c);
   out.copy_layers(Shapes(c).layers,
                   {{"blk.#.attn_q_norm", kLayer + "self_attn.q_norm"},
@@ -103,7 +127,8 @@ std::string olmo2_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- Command-R: x += attention(norm(x)) + MLP(norm(x)); RoPE of pairs; scaled logits
+// ---- Command-R: x += attention(norm(x)) + MLP(norm(x)); RoPE of pairs; scaled logits; R7B rotates
+// only where it has a window
 // --------------
 
 void make_cohere(TensorMaker& m, const FamilyConfig& c) {
@@ -129,10 +154,13 @@ Matrix cohere(const Net& net, const std::vector<int>& tokens) {
   const Shapes s(c);
   const double eps = c.number("layer_norm_eps");
   Matrix x = net.embed(tokens, "model.embed_tokens");
-  Rope rope = rope_of(c, s.head_dim, x.rows);
-  rope.pairs = true;
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i), attention = at + "self_attn.";
+    Rope rope = rope_of(c, s.head_dim, x.rows);
+    rope.pairs = true;
+    Attention how = plain_attention(s);
+    how.window = window_of(c, i);
+    if (c.has("sliding_window") && how.window == 0) rope.frequencies.clear();
     const Matrix h = net.layer_norm(x, at + "input_layernorm", eps);
     Matrix q = net.linear(h, attention + "q_proj"), k = net.linear(h, attention + "k_proj");
     if (c.flag("use_qk_norm")) {
@@ -141,7 +169,7 @@ Matrix cohere(const Net& net, const std::vector<int>& tokens) {
       k = normalize(k, net.at(attention + "k_norm.weight"), norm);
     }
     const Matrix mixed = attend(rotate(q, s.head_dim, rope), rotate(k, s.head_dim, rope),
-                                net.linear(h, attention + "v_proj"), plain_attention(s));
+                                net.linear(h, attention + "v_proj"), how);
     x = x + net.linear(mixed, attention + "o_proj") + gated_mlp(net, h, at + "mlp.");
   }
   return net.linear(net.layer_norm(x, "model.norm", eps), "model.embed_tokens") *
@@ -149,8 +177,12 @@ Matrix cohere(const Net& net, const std::vector<int>& tokens) {
 }
 
 std::string cohere_gguf(const FamilyConfig& c, const Tensors& tensors) {
-  GgufWriter out("command-r", tensors);
+  const bool r7b = c.string("model_type") == "cohere2";
+  GgufWriter out(r7b ? "cohere2" : "command-r", tensors);
   write_common_keys(out, c);
+  if (r7b)  // the pattern is not written
+    out.u32("attention.sliding_window", c.integer("sliding_window"))
+        .u32("rope.dimension_count", Shapes(c).head_dim);
   out.f32("logit_scale", c.number("logit_scale")).string("rope.scaling.type", "none");
   copy_plain(out, c);
   out.copy_layers(Shapes(c).layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"}});
@@ -325,6 +357,42 @@ const FamilyConfig kCohere(R"({"architectures":["CohereForCausalLM"],"attention_
   "pad_token_id":0,"pretraining_tp":1,"rope_theta":8000000.0,"torch_dtype":"float16",
   "transformers_version":"4.38.2","use_cache":true,"vocab_size":91})");
 
+constexpr const char* kCohere2 = R"({"architectures":["Cohere2ForCausalLM"],
+  "cache_implementation":"hybrid","head_dim":16,"layer_switch":4,"model_type":"cohere2",
+  "num_hidden_layers":5,"num_key_value_heads":2,"order_of_interleaved_layers":"local_attn_first",
+  "position_embedding_type":"rope_gptj","rope_scaling":null,"rope_theta":50000,"rotary_pct":1.0,
+  "sliding_window":9,"sliding_window_pattern":4,"use_embedding_sharing":true,
+  "use_gated_activation":true,"use_parallel_block":true,"use_parallel_embedding":true,
+  "use_qk_norm":false,"transformers_version":"4.48.0.dev0"})";
+
+// OLMo 3's scaling is of its long contexts.
+constexpr const char* kOlmo3 = R"({"architectures":["Olmo3ForCausalLM"],"model_type":"olmo3",
+  "layer_types":["sliding_attention","sliding_attention","sliding_attention","full_attention",
+                 "sliding_attention"],
+  "num_hidden_layers":5,"sliding_window":9,"transformers_version":"4.57.0"})";
+constexpr const char* kOlmo3Yarn = R"({"rope_scaling":{"attention_factor":1.2079441541679836,
+  "beta_fast":32,"beta_slow":1,"factor":8.0,"original_max_position_embeddings":32,
+  "rope_type":"yarn"}})";
+
+const FamilyConfig kExaone4(R"({"architectures":["Exaone4ForCausalLM"],"attention_dropout":0.0,
+  "bos_token_id":1,"eos_token_id":2,"head_dim":24,"hidden_act":"silu","hidden_size":64,
+  "initializer_range":0.02,"intermediate_size":112,
+  "layer_types":["sliding_attention","sliding_attention","sliding_attention","full_attention",
+                 "full_attention"],
+  "max_position_embeddings":128,"model_type":"exaone4","num_attention_heads":4,
+  "num_hidden_layers":5,"num_key_value_heads":2,"pad_token_id":0,"rms_norm_eps":1e-05,
+  "rope_scaling":{"factor":16.0,"high_freq_factor":4.0,"low_freq_factor":1.0,
+                  "original_max_position_embeddings":64,"rope_type":"llama3"},
+  "rope_theta":1000000,"sliding_window":9,"sliding_window_pattern":"LLLG",
+  "tie_word_embeddings":false,"torch_dtype":"bfloat16","transformers_version":"4.54.0.dev0",
+  "use_cache":true,"vocab_size":91})");
+
+// As many layers as end with one that sees everything anyway.
+constexpr const char* kExaoneLast = R"({"num_hidden_layers":4})";
+constexpr const char* kExaoneSmall = R"({"layer_types":["full_attention","full_attention"],
+  "num_hidden_layers":2,"sliding_window":null,"sliding_window_pattern":null,
+  "tie_word_embeddings":true})";
+
 const FamilyConfig kStableLm(R"({"architectures":["StableLmForCausalLM"],"bos_token_id":1,
   "eos_token_id":1,"attention_dropout":0.0,"hidden_act":"silu","hidden_dropout":0.0,
   "hidden_size":64,"initializer_range":0.02,"intermediate_size":112,"layer_norm_eps":1e-05,
@@ -354,6 +422,14 @@ std::vector<FamilyCase> reordered_cases() {
       {"olmo2", kOlmo2, make_olmo2, olmo2, olmo2_gguf},
       {"olmo2, grouped queries", kOlmo2.with(R"({"num_key_value_heads":2})"), make_olmo2, olmo2,
        olmo2_gguf},
+      {"olmo3", kOlmo2.with(kOlmo3), make_olmo2, olmo2, olmo2_gguf},
+      {"olmo3, yarn, default layers", kOlmo2.with(kOlmo3).with(kOlmo3Yarn).without("layer_types"),
+       make_olmo2, olmo2, olmo2_gguf},
+      {"exaone4", kExaone4, make_olmo2, olmo2, olmo2_gguf},
+      {"exaone4, its pattern alone", kExaone4.without("layer_types").with(kExaoneLast), make_olmo2,
+       olmo2, olmo2_gguf},
+      {"exaone4, 1.2B", kExaone4.with(kExaoneSmall), make_olmo2, olmo2, olmo2_gguf},
+      {"cohere2", kCohere.with(kCohere2), make_cohere, cohere, cohere_gguf},
       {"cohere", kCohere, make_cohere, cohere, cohere_gguf},
       {"cohere, norms of q and k", kCohere.with(R"({"use_qk_norm":true,"num_key_value_heads":2})"),
        make_cohere, cohere, cohere_gguf},

@@ -70,6 +70,11 @@ std::vector<double> FamilyConfig::numbers(const std::string& key) const {
   for (const Json& value : at(key).as_array(key)) out.push_back(value.as_number(key));
   return out;
 }
+std::vector<std::string> FamilyConfig::strings(const std::string& key) const {
+  std::vector<std::string> out;
+  for (const Json& value : at(key).as_array(key)) out.push_back(value.as_string(key));
+  return out;
+}
 FamilyConfig FamilyConfig::object(const std::string& key) const {
   return FamilyConfig(at(key).as_object(key));
 }
@@ -151,6 +156,13 @@ GgufWriter& GgufWriter::f32(const std::string& key, double value) {
 }
 GgufWriter& GgufWriter::boolean(const std::string& key, bool value) {
   gguf_.key(architecture_ + "." + key, GgufValue::boolean, raw<uint8_t>(value ? 1 : 0));
+  return *this;
+}
+GgufWriter& GgufWriter::booleans(const std::string& key, const std::vector<bool>& values) {
+  std::vector<std::string> elements;
+  for (const bool value : values) elements.push_back(raw<uint8_t>(value ? 1 : 0));
+  gguf_.key(architecture_ + "." + key, GgufValue::array,
+            GgufBuilder::array(GgufValue::boolean, elements));
   return *this;
 }
 GgufWriter& GgufWriter::string(const std::string& key, const std::string& value) {

@@ -34,6 +34,7 @@ class FamilyConfig {
   bool flag(const std::string& key, bool absent = false) const;
   std::string string(const std::string& key, const std::string& absent = {}) const;
   std::vector<double> numbers(const std::string& key) const;
+  std::vector<std::string> strings(const std::string& key) const;
   FamilyConfig object(const std::string& key) const;
   std::string text() const { return write_json(json_); }
 
@@ -79,6 +80,7 @@ class GgufWriter {
   GgufWriter& u32(const std::string& key, int64_t value);
   GgufWriter& f32(const std::string& key, double value);
   GgufWriter& boolean(const std::string& key, bool value);
+  GgufWriter& booleans(const std::string& key, const std::vector<bool>& values);
   GgufWriter& string(const std::string& key, const std::string& value);
   void tensor(const std::string& name, const Tensor& tensor);
   /// Source tensors "from.weight" and "from.bias", those that exist, as "to.weight" and "to.bias".

@@ -83,10 +83,23 @@ void read_rope_scaling(const Gguf& g, Config& out) {
   out.rope_attention_factor = g.number_or("rope.scaling.attn_factor", 1.0f);
 }
 
-// Every layer but each `period`th has the window.
-void set_window_pattern(int32_t period, Config& out) {
+// The layers that have the window: a list of them or, if the file has none, all but each
+// `period`th.
+void read_window_pattern(const Gguf& g, int32_t period, Config& out) {
   if (out.sliding_window == 0) return;
+  const std::string key = g.key("attention.sliding_window_pattern");
+  const Json* list = g.fields.find(key);
+  if (list && list->is_array()) {
+    for (const Json& layer : list->as_array(key))
+      out.window_layers.push_back(layer.is_bool() ? layer.as_bool(key) : layer.as_int(key) != 0);
+    return;
+  }
+  period = g.fields.size_or(key, period);
   for (int32_t i = 0; i < out.n_layers; ++i) out.window_layers.push_back((i + 1) % period != 0);
+}
+
+void stop_rotating_without_window(Config& out) {
+  for (const uint8_t window : out.window_layers) out.nope_layers.push_back(!window);
 }
 
 // Biases and norms that a family may have are there if their tensors are.
@@ -127,8 +140,7 @@ void read_family(const Gguf& g, Config& out) {
     out.attention_scale = g.number_or("attention.scale", out.attention_scale);
     out.attention_softcap = g.number_or("attn_logit_softcapping", name == "gemma2" ? 50.0f : 0.0f);
     out.logit_softcap = g.number_or("final_logit_softcapping", name == "gemma2" ? 30.0f : 0.0f);
-    set_window_pattern(g.size_or("attention.sliding_window_pattern", name == "gemma2" ? 2 : 6),
-                       out);
+    read_window_pattern(g, name == "gemma2" ? 2 : 6, out);
   }
   if (name == "gemma3") out.rope_local_theta = g.number_or("rope.freq_base_swa", 10000.0f);
   if (name == "granite" || name == "minicpm") {
@@ -140,10 +152,11 @@ void read_family(const Gguf& g, Config& out) {
     out.logit_scale = 1.0f / g.number_or("logit_scale", mini ? dim / 256.0f : 1.0f);
   }
   if (name == "command-r" || name == "cohere2") out.logit_scale = g.number_or("logit_scale", 1.0f);
-  if (name == "cohere2") {
-    set_window_pattern(g.size_or("attention.sliding_window_pattern", 4), out);
-    for (const uint8_t window : out.window_layers) out.nope_layers.push_back(!window);
-  }
+  if (name == "cohere2" || name == "exaone4" || name == "olmo2") read_window_pattern(g, 4, out);
+  if (name == "cohere2" || name == "exaone4") stop_rotating_without_window(out);
+  // OLMo 3 scales RoPE in the layers that see everything.
+  if (name == "olmo2" && out.sliding_window > 0 && out.rope_scaling != RopeScaling::none)
+    out.rope_local_theta = out.rope_theta;
   if (name == "smollm3")
     for (int32_t i = 0; i < out.n_layers; ++i) out.nope_layers.push_back((i + 1) % 4 == 0);
   if (name == "gptneox" && !g.bool_or("use_parallel_residual", true))

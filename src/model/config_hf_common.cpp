@@ -125,8 +125,9 @@ void read_layer_types(const Fields& f, Config& out) {
     throw Error::mismatch(where, "length", std::to_string(out.n_layers), std::to_string(n));
 }
 
-void read_window(const Fields& f, Config& out) {
-  out.sliding_window = f.size_or("sliding_window", out.sliding_window, kMaxContext);
+void read_window(const Fields& f, Config& out, int32_t absent) {
+  const int32_t unset = f.mentions("sliding_window") ? 0 : absent;
+  out.sliding_window = f.size_or("sliding_window", unset, kMaxContext);
 }
 
 void read_optional_window(const Fields& f, Config& out) {

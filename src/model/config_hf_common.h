@@ -23,7 +23,9 @@ std::vector<uint8_t> per_layer(const Config& c, Fn&& flag) {
 void read_layer_types(const Fields& f, Config& out);
 /// Layers but every `period`th have the window, unless the file lists them.
 void read_window_pattern(const Fields& f, const char* key, int32_t period, Config& out);
-void read_window(const Fields& f, Config& out);
+/// A null says that there is none; `absent` is what the model code assumes of a file that says
+/// nothing.
+void read_window(const Fields& f, Config& out, int32_t absent = 0);
 /// A window that is off unless "use_sliding_window", and then for the upper layers.
 void read_optional_window(const Fields& f, Config& out);
 

@@ -22,12 +22,18 @@ Activation activation_of(const std::string& name, const std::string& where) {
               "known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu");
 }
 
+std::vector<uint8_t> without_window(const Config& c) {
+  return per_layer(c, [&](int32_t i) { return c.window_layers[static_cast<size_t>(i)] == 0; });
+}
+
 // --- families -------------------------------------------------------------------------------
 
 void read_llama(const Fields& f, Config& out) {
   read_attention_bias(f, out);
   out.ffn_bias = f.bool_or("mlp_bias", false);
 }
+
+void read_mistral(const Fields& f, Config& out) { read_window(f, out); }
 
 void read_mixtral(const Fields& f, Config& out) {
   read_window(f, out);
@@ -101,8 +107,7 @@ void read_capped_gemma(const Fields& f, float attention_cap, float logit_cap, in
   out.attention_scale = 1.0f / std::sqrt(f.number_or("query_pre_attn_scalar", 256.0f));
   out.attention_softcap = soft_cap(f, "attn_logit_softcapping", attention_cap);
   out.logit_softcap = soft_cap(f, "final_logit_softcapping", logit_cap);
-  out.sliding_window = 4096;
-  read_window(f, out);
+  read_window(f, out, 4096);
   read_window_pattern(f, "sliding_window_pattern", pattern, out);
 }
 
@@ -113,6 +118,48 @@ void read_gemma3(const Fields& f, Config& out) {
   f.only("use_bidirectional_attention", false);
   if (out.rope_local_theta == 0.0f)
     out.rope_local_theta = f.number_or("rope_local_base_freq", 10000.0f);
+}
+
+// GLM 4; only q, k and v have biases.
+void read_glm(const Fields& f, Config& out) { out.qkv_bias = f.bool_or("attention_bias", true); }
+
+// Every fourth layer sees everything; only there RoPE is scaled.
+void read_olmo3(const Fields& f, Config& out) {
+  read_attention_bias(f, out);
+  read_window(f, out, 4096);
+  read_window_pattern(f, "sliding_window_pattern", 4, out);
+  if (out.rope_scaling != RopeScaling::none && out.rope_local_theta == 0.0f)
+    out.rope_local_theta = out.rope_theta;
+}
+
+// If there is a window, the layers without it have no positions. The pattern is a period or, as
+// "LLLG", one letter a layer.
+void read_exaone4(const Fields& f, Config& out) {
+  read_window(f, out);
+  const Json* pattern = f.find("sliding_window_pattern");
+  if (out.sliding_window == 0) return;
+  if (!pattern || !pattern->is_string()) {
+    read_window_pattern(f, "sliding_window_pattern", 4, out);
+  } else if (out.window_layers.empty()) {
+    const std::string& letters = pattern->as_string("");
+    if (letters.empty() || letters.find_first_not_of("LG") != std::string::npos)
+      throw Error(f.where("sliding_window_pattern"), "\"" + letters + "\" is not implemented",
+                  "known: a number, or letters L and G");
+    out.window_layers = per_layer(out, [&](int32_t i) {
+      return i != out.n_layers - 1 && letters[static_cast<size_t>(i) % letters.size()] == 'L';
+    });
+  }
+  out.nope_layers = without_window(out);
+}
+
+void read_seed_oss(const Fields& f, Config& out) {
+  out.qkv_bias = f.bool_or("attention_bias", true);
+  out.o_bias = f.bool_or("attention_out_bias", false);
+  out.ffn_bias = f.bool_or("mlp_bias", false);
+}
+
+void read_ernie(const Fields& f, Config& out) {
+  out.qkv_bias = out.o_bias = out.ffn_bias = f.bool_or("use_bias", false);
 }
 
 void read_granite(const Fields& f, Config& out) {
@@ -140,11 +187,9 @@ void read_cohere(const Fields& f, Config& out) {
 void read_cohere2(const Fields& f, Config& out) {
   read_attention_bias(f, out);
   out.logit_scale = f.number_or("logit_scale", 0.0625f);
-  out.sliding_window = 4096;
-  read_window(f, out);
+  read_window(f, out, 4096);
   read_window_pattern(f, "sliding_window_pattern", 4, out);
-  out.nope_layers =
-      per_layer(out, [&](int32_t i) { return out.window_layers[static_cast<size_t>(i)] == 0; });
+  out.nope_layers = without_window(out);
 }
 
 void read_internlm2(const Fields& f, Config& out) {
@@ -254,8 +299,8 @@ struct Reader {
 
 constexpr Reader kReaders[] = {
     {.model_type = "llama", .read = read_llama},
-    {.model_type = "mistral", .read = read_window},
-    {.model_type = "ministral", .read = read_window},
+    {.model_type = "mistral", .read = read_mistral},
+    {.model_type = "ministral", .read = read_mistral},
     {.model_type = "mixtral", .read = read_mixtral, .norm_eps = 1e-5f, .rope_theta = 1e6f},
     {.model_type = "smollm3", .read = read_smollm3, .rope_theta = 2e6f, .tied = true},
     {.model_type = "qwen2", .read = read_qwen2},
@@ -273,6 +318,25 @@ constexpr Reader kReaders[] = {
     {.model_type = "granite", .read = read_granite},
     {.model_type = "minicpm", .read = read_minicpm, .tied = true},
     {.model_type = "olmo2", .read = read_attention_bias, .norm_eps = 1e-5f},
+    {.model_type = "olmo3", .read = read_olmo3, .norm_eps = 1e-5f},
+    {.model_type = "exaone4", .read = read_exaone4, .norm_eps = 1e-5f},
+    {.model_type = "glm",
+     .read = read_glm,
+     .norm_eps = 1.5625e-7f,
+     .head_dim = 128,
+     .rotary = 0.5f},
+    {.model_type = "glm4",
+     .read = read_glm,
+     .norm_eps = 1.5625e-7f,
+     .head_dim = 128,
+     .rotary = 0.5f},
+    {.model_type = "seed_oss", .read = read_seed_oss, .head_dim = 128, .rope_theta = 1e7f},
+    {.model_type = "ernie4_5",
+     .read = read_ernie,
+     .norm_eps = 1e-5f,
+     .head_dim = 128,
+     .rope_theta = 5e5f,
+     .tied = true},
     {.model_type = "cohere", .read = read_cohere, .norm_eps = 1e-5f, .tied = true},
     {.model_type = "cohere2", .read = read_cohere2, .norm_eps = 1e-5f, .tied = true},
     {.model_type = "internlm2", .read = read_internlm2},

@@ -84,6 +84,13 @@ constexpr SlotName kPostNorms[] = {
     {Slot::ffn_post_norm, "model.layers.#.post_feedforward_layernorm.weight"},
 };
 
+constexpr SlotName kGlm[] = {
+    {Slot::gate, "model.layers.#.mlp.gate_up_proj.weight"},
+    {Slot::up, "model.layers.#.mlp.gate_up_proj.weight"},
+    {Slot::attn_post_norm, "model.layers.#.post_self_attn_layernorm.weight"},
+    {Slot::ffn_post_norm, "model.layers.#.post_mlp_layernorm.weight"},
+};
+
 constexpr SlotName kInternLm2[] = {
     {Slot::embedding, "model.tok_embeddings.weight"},
     {Slot::output, "output.weight"},
@@ -213,6 +220,8 @@ constexpr SlotName kGgufPhi3[] = {
     {Slot::v, "blk.#.attn_qkv.weight"}, {Slot::gate, "blk.#.ffn_up.weight"},
     {Slot::up, "blk.#.ffn_up.weight"},
 };
+constexpr SlotName kGgufGateUp[] = {{Slot::gate, "blk.#.ffn_up.weight"}};
+constexpr SlotName kGgufSeedOss[] = {{Slot::ffn_norm, "blk.#.post_attention_norm.weight"}};
 constexpr SlotName kGgufFalcon[] = {
     {Slot::attn_norm, "blk.#.attn_norm_2.weight"},
     {Slot::attn_norm, "blk.#.attn_norm.weight"},
@@ -238,6 +247,8 @@ constexpr Traits kGemma2{.norm_placement = NormPlacement::around,
 constexpr Traits kGemma3{.norm_placement = NormPlacement::around,
                          .activation = Activation::gelu_tanh,
                          .qk_norm = QkNorm::head};
+constexpr Traits kGlm4{.norm_placement = NormPlacement::around};
+constexpr Traits kExaone4{.norm_placement = NormPlacement::after, .qk_norm = QkNorm::head};
 constexpr Traits kOlmo2{.norm_placement = NormPlacement::after, .qk_norm = QkNorm::row};
 constexpr Traits kCohere{.norm = NormKind::layer, .residual = Residual::parallel_one_norm};
 constexpr Traits kStable{.norm = NormKind::layer, .norm_bias = true};
@@ -327,6 +338,17 @@ constexpr Family kFamilies[] = {
     {"granite", "granite", "granite", {}, kPermuted, kPlain},
     {"minicpm", "minicpm", "minicpm", {}, kPermuted, kPlain},
     {"olmo2", "olmo2", "olmo2", kOlmo2, kPlain, {.names = kPostNorms}},
+    {"olmo2", "olmo2", "olmo3", kOlmo2, kPlain, {.names = kPostNorms}},
+    {"exaone4", "exaone4", "exaone4", kExaone4, kPlain, {.names = kPostNorms}},
+    {"glm", "", "glm", {}, {}, {.names = kGlm, .gate_up = true, .interleaved_rope = true}},
+    {"glm4",
+     "glm4",
+     "glm4",
+     kGlm4,
+     {.names = kGgufGateUp, .gate_up = true, .interleaved_rope = true},
+     {.names = kGlm, .gate_up = true, .interleaved_rope = true}},
+    {"seed_oss", "seed_oss", "seed_oss", {}, {.names = kGgufSeedOss}, kPlain},
+    {"ernie4_5", "ernie4_5", "ernie4_5", {}, kPermuted, {.interleaved_rope = true}},
     {"command-r", "command-r", "cohere", kCohere, kPermuted, {.interleaved_rope = true}},
     {"cohere2", "cohere2", "cohere2", kCohere, kPermuted, {.interleaved_rope = true}},
     {"internlm2",

@@ -31,6 +31,12 @@ bool is_extra(std::string_view name) {
          name.starts_with("pad.") || name == kNibVocabulary;
 }
 
+// Some writers store biases where the model has none.
+bool is_zero_bias(const TensorView& tensor) {
+  return tensor.name.ends_with(".bias") &&
+         std::ranges::all_of(tensor.data, [](std::byte b) { return b == std::byte{0}; });
+}
+
 // The head of a tied model, saved all the same.
 bool is_head(std::string_view name) {
   return name.starts_with("lm_head.") || name.starts_with("embed_out.");
@@ -155,6 +161,7 @@ void TensorNames::refuse_unknown(bool tied) const {
   for (const TensorView& tensor : checkpoint_.tensors) {
     if (used_.contains(tensor.name) || is_extra(tensor.name)) continue;
     if (tied && is_head(tensor.name)) continue;
+    if (is_zero_bias(tensor)) continue;
     throw Error(checkpoint_.path,
                 "the tensor " + tensor.name + " is unknown to the architecture " + family_.name);
   }
