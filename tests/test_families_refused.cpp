@@ -70,6 +70,125 @@ const Change kRefused[] = {
     {"starcoder2", R"({"norm_type":"rmsnorm"})", "norm_type"},
     {"gpt2", R"({"add_cross_attention":true})", "add_cross_attention"},
     {"gpt2", R"({"activation_function":"softplus"})", "softplus"},
+    {"llama", R"({"sliding_window":9})", "sliding_window"},
+    {"llama", R"({"layer_types":["chunked_attention","full_attention","full_attention"]})",
+     "chunked_attention"},
+    {"llama", R"({"layer_types":["full_attention"]})", "layer_types"},
+    {"llama", R"({"layer_types":["sliding_attention","full_attention","full_attention"]})",
+     "sliding_window"},
+    {"llama", R"({"final_logit_softcapping":30.0})", "final_logit_softcapping"},
+    {"llama", R"({"attn_logit_softcapping":50.0})", "attn_logit_softcapping"},
+    {"llama", R"({"query_pre_attn_scalar":24})", "query_pre_attn_scalar"},
+    {"llama", R"({"use_qk_norm":true})", "use_qk_norm"},
+    {"llama", R"({"qk_layernorm":true})", "qk_layernorm"},
+    {"llama", R"({"no_rope_layers":[1,0,1]})", "no_rope_layers"},
+    {"llama", R"({"num_local_experts":8})", "num_local_experts"},
+    {"llama", R"({"attention_chunk_size":64})", "attention_chunk_size"},
+    {"llama", R"({"position_embedding_type":"nope"})", "position_embedding_type"},
+    {"llama", R"({"embedding_multiplier":12.0})", "embedding_multiplier"},
+    {"llama", R"({"logits_scaling":8.0})", "logits_scaling"},
+    {"llama", R"({"kv_lora_rank":512})", "kv_lora_rank"},
+    {"llama", R"({"is_encoder_decoder":true})", "is_encoder_decoder"},
+    {"llama", R"({"rope_scaling":{"type":"dynamic","factor":2.0,"alpha":1000.0}})", "alpha"},
+    {"llama", R"({"rope_scaling":{"rope_type":"yarn","factor":4.0,
+       "original_max_position_embeddings":32,"llama_4_scaling_beta":0.1}})",
+     "llama_4_scaling_beta"},
+    {"llama", R"({"rope_scaling":{"rope_type":"yarn","factor":4.0,"truncate":false,
+       "original_max_position_embeddings":32}})",
+     "truncate"},
+    {"llama", R"({"rope_parameters":{"rope_type":"proportional","rope_theta":10000.0}})",
+     "proportional"},
+    {"llama", R"({"rope_parameters":{"chunked_attention":{"rope_type":"default",
+       "rope_theta":10000.0},"full_attention":{"rope_type":"default","rope_theta":10000.0}}})",
+     "chunked_attention"},
+    {"gemma3", R"({"rope_parameters":{"sliding_attention":{"rope_type":"linear","factor":2.0,
+       "rope_theta":10000.0},"full_attention":{"rope_type":"default","rope_theta":1e6}}})",
+     "rope_type"},
+    {"mistral", R"({"attention_bias":true})", "attention_bias"},
+    {"mistral", R"({"mlp_bias":true})", "mlp_bias"},
+    {"mistral", R"({"num_experts":8})", "num_experts"},
+    {"ministral", R"({"sliding_window":null})", "sliding_window"},
+    {"mixtral", R"({"attention_bias":true})", "attention_bias"},
+    {"mixtral", R"({"scoring_func":"sigmoid"})", "scoring_func"},
+    {"qwen2", R"({"attention_bias":true})", "attention_bias"},
+    {"qwen2", R"({"use_mrope":true})", "use_mrope"},
+    {"qwen2", R"({"use_logn_attn":true})", "use_logn_attn"},
+    {"qwen3_moe", R"({"shared_expert_intermediate_size":64})", "shared_expert_intermediate_size"},
+    {"qwen3_moe", R"({"routed_scaling_factor":2.5})", "routed_scaling_factor"},
+    {"qwen3_moe", R"({"n_group":4})", "n_group"},
+    {"olmoe", R"({"sliding_window":9})", "sliding_window"},
+    {"smollm3", R"({"no_rope_layers":[1,0]})", "no_rope_layers"},
+    {"phi3", R"({"attention_bias":true})", "attention_bias"},
+    {"phi3", R"({"mlp_bias":true})", "mlp_bias"},
+    {"phi4 mini", R"({"lm_head_bias":true})", "lm_head_bias"},
+    {"phi4 mini", R"({"interpolate_factor":4})", "interpolate_factor"},
+    {"phi3, longrope beyond it", R"({"rope_scaling":{"type":"longrope","long_mscale":1.2,
+       "long_factor":[1,1,1,1,1,1,1,1],"short_factor":[1,1,1,1,1,1,1,1]}})",
+     "long_mscale"},
+    {"gemma2", R"({"sliding_window":null})", "sliding_window"},
+    {"gemma2", R"({"use_bidirectional_attention":true})", "use_bidirectional_attention"},
+    {"gemma3", R"({"attention_multiplier":0.5})", "attention_multiplier"},
+    {"granite", R"({"shared_intermediate_size":64})", "shared_intermediate_size"},
+    {"granite", R"({"position_embedding_type":"nope"})", "position_embedding_type"},
+    {"minicpm", R"({"sparse_config":{"kernel_size":32}})", "sparse_config"},
+    {"minicpm", R"({"num_experts":8})", "num_experts"},
+    {"olmo2", R"({"clip_qkv":8.0})", "clip_qkv"},
+    {"olmo2", R"({"sliding_window":9})", "sliding_window"},
+    {"exaone4", R"({"layer_types":null,"sliding_window_pattern":"LXG"})", "LXG"},
+    {"cohere2", R"({"use_gated_activation":false})", "use_gated_activation"},
+    {"cohere2", R"({"use_parallel_block":false})", "use_parallel_block"},
+    {"cohere2", R"({"use_qk_norm":true})", "use_qk_norm"},
+    {"cohere2", R"({"position_embedding_type":"alibi"})", "position_embedding_type"},
+    {"cohere2", R"({"order_of_interleaved_layers":"global_attn_first"})",
+     "order_of_interleaved_layers"},
+    {"internlm2", R"({"qkv_bias":true})", "qkv_bias"},
+    {"stablelm", R"({"attention_bias":true})", "attention_bias"},
+    {"ernie4_5", R"({"moe_num_experts":64})", "moe_num_experts"},
+    {"ernie4_5", R"({"compression_ratio":2.0})", "compression_ratio"},
+    {"glm4", R"({"n_routed_experts":128})", "n_routed_experts"},
+    {"gpt_neox", R"({"rope_scaling":{"type":"ntk","factor":2.0}})", "ntk"},
+    {"falcon", R"({"apply_residual_connection_post_layernorm":true})",
+     "apply_residual_connection_post_layernorm"},
+    {"falcon", R"({"activation":"softplus"})", "softplus"},
+    {"mpt", R"({"attn_config":{"alibi":true,"attn_type":"grouped_query_attention"}})", "attn_type"},
+    {"mpt", R"({"attn_config":{"alibi":true,"sliding_window_size":64}})", "sliding_window_size"},
+    {"mpt", R"({"attn_config":{"alibi":true,"rope":true}})", "rope"},
+    {"mpt", R"({"ffn_config":{"ffn_type":"mptglu"}})", "ffn_type"},
+    {"mpt", R"({"ffn_config":{"ffn_type":"mptmlp","ffn_act_fn":{"name":"relu"}}})", "ffn_act_fn"},
+    {"opt", R"({"attention_bias":true})", "attention_bias"},
+    {"gpt2", R"({"alibi":true})", "alibi"},
+};
+
+// What config.json files say that has no say in the logits.
+struct Harmless {
+  const char* family;
+  const char* config;
+};
+const Harmless kHarmless[] = {
+    {"llama", R"({"pretraining_tp":2,"use_cache":false,"attention_dropout":0.3,"dtype":"float16",
+       "initializer_range":0.5,"output_attentions":true,"_attn_implementation":"eager",
+       "num_logits_to_keep":1,"is_decoder":true,"tokenizer_class":"X","rope_ratio":1,
+       "unsloth_version":"2025.1","head_dim":null,"num_experts":0,"position_embedding_type":"rope",
+       "rope_parameters":null,"layer_types":["full_attention","full_attention","full_attention"],
+       "auto_map":{"AutoModel":"x.Y"},"sliding_window":null,"logit_scale":1.0,"clip_qkv":null})"},
+    {"llama, linear RoPE", R"({"rope_scaling":{"factor":4.0,"type":"linear","rope_type":"linear",
+       "finetuned":true}})"},
+    {"qwen2", R"({"rope_scaling":{"type":"default","rope_type":"default","mrope_section":[2,3,3]},
+       "sliding_window":null,"dual_chunk_attention_config":null,"use_mrope":false})"},
+    {"mixtral", R"({"output_router_logits":true,"router_aux_loss_coef":0.5,
+       "router_jitter_noise":0.1})"},
+    {"qwen3_moe", R"({"scoring_func":"softmax","n_group":1,"routed_scaling_factor":1.0})"},
+    {"gemma2", R"({"hidden_act":"gelu","cache_implementation":null})"},
+    {"phi3", R"({"embd_pdrop":0.5,"resid_pdrop":0.5,"use_cache":false})"},
+    {"falcon", R"({"hidden_dropout":0.5,"attention_dropout":0.5})"},
+    {"mpt", R"({"embedding_fraction":0.5,"emb_pdrop":0.3,"ffn_config":{"ffn_type":"mptmlp",
+       "fc_type":{"name":"torch"}},"use_pad_tok_in_ffn":true})"},
+    {"opt", R"({"layerdrop":0.5,"activation_dropout":0.5})"},
+    {"gpt2", R"({"reorder_and_upcast_attn":true,"summary_type":"mean","n_ctx":16})"},
+    {"starcoder", R"({"attention_softmax_in_fp32":false})"},
+    {"bloom", R"({"slow_but_exact":true,"skip_bias_add_qkv":true,"n_inner":7})"},
+    {"cohere2", R"({"layer_switch":3,"use_embedding_sharing":true})"},
+    {"minicpm", R"({"mup_denominator":32})"},
 };
 
 // Flags that an engine may compute or refuse.
@@ -148,6 +267,24 @@ void right_or_refused() {
   if (!skipped.empty()) skip(skipped + " is not implemented");
 }
 
+void harmless() {
+  for (const Harmless& change : kHarmless) {
+    const FamilyCase& c = case_named(change.family);
+    TensorMaker maker(1);
+    c.make(maker, c.config);
+    std::vector<float> logits[2];
+    for (const bool changed : {false, true}) {
+      const TempDir dir;
+      write_hugging_face(dir / "hf", changed ? c.config.with(change.config) : c.config,
+                         maker.tensors);
+      Session session(Model(dir / "hf", exact()));
+      const auto found = session.eval(std::vector<int>{1, 5, 9, 2, 80, 33}, Logits::all);
+      logits[changed].assign(found.begin(), found.end());
+    }
+    check(logits[0] == logits[1], c.name + " " + change.config + " changes the logits");
+  }
+}
+
 // Of a GGUF file by words of equal length.
 void gguf() {
   const auto refused = [](const char* name, const std::string& from, const std::string& to) {
@@ -165,11 +302,79 @@ void gguf() {
   refused("llama, linear RoPE", "linear", "spiral");
 }
 
+// A file with one more key, and one that fills up what alignment asks for.
+std::string with_key(const std::string& gguf, const std::string& name, GgufValue type,
+                     const std::string& value) {
+  constexpr size_t kHeader = 24;  // magic, version, number of tensors, number of keys
+  constexpr size_t kAlignment = 32;
+  const auto key = [](const std::string& n, GgufValue t, const std::string& v) {
+    return GgufBuilder::text(n) + raw(static_cast<uint32_t>(t)) + v;
+  };
+  std::string added = key(name, type, value) + key("x", GgufValue::string, GgufBuilder::text(""));
+  const size_t fill = (kAlignment - added.size() % kAlignment) % kAlignment;
+  added = key(name, type, value) +
+          key("x", GgufValue::string, GgufBuilder::text(std::string(fill, '-')));
+  uint64_t n_keys = 0;
+  std::memcpy(&n_keys, gguf.data() + kHeader - sizeof n_keys, sizeof n_keys);
+  return gguf.substr(0, kHeader - sizeof n_keys) + raw(n_keys + 2) + added + gguf.substr(kHeader);
+}
+
+void gguf_keys() {
+  struct Key {
+    const char* family;
+    const char* key;
+    GgufValue type;
+    std::string value;
+    bool refused;
+  };
+  const auto number = [](float x) { return raw(x); };
+  const auto count = [](uint32_t n) { return raw(n); };
+  const auto yes = raw(uint8_t{1}), no = raw(uint8_t{0});
+  using enum GgufValue;
+  const Key keys[] = {
+      {"llama", "llama.attention.causal", boolean, no, true},
+      {"llama", "llama.attention.causal", boolean, yes, false},
+      {"llama", "llama.attention.temperature_scale", f32, number(0.1f), true},
+      {"llama", "llama.logit_scale", f32, number(0.5f), true},
+      {"llama", "llama.logit_scale", f32, number(1), false},
+      {"llama", "llama.final_logit_softcapping", f32, number(30), true},
+      {"llama", "llama.attention.scale", f32, number(0.5f), true},
+      {"llama", "llama.expert_used_count", u32, count(2), false},
+      {"llama", "llama.interleave_moe_layer_step", u32, count(2), true},
+      {"llama", "llama.rope.freq_base_swa", f32, number(500), true},
+      {"qwen3_moe", "qwen3moe.expert_gating_func", u32, count(2), true},
+      {"qwen3_moe", "qwen3moe.expert_gating_func", u32, count(1), false},
+      {"qwen3_moe", "qwen3moe.expert_weights_scale", f32, number(2.5f), true},
+      {"qwen3_moe", "qwen3moe.expert_shared_count", u32, count(1), true},
+      {"qwen3_moe", "qwen3moe.leading_dense_block_count", u32, count(1), true},
+      {"qwen3", "qwen3.attention.sliding_window_pattern", u32, count(4), true},
+      {"gemma2", "gemma2.rope.freq_base_swa", f32, number(10000), false},
+      {"cohere2", "cohere2.rope.freq_base_swa", f32, number(10000), true},
+      {"glm4", "glm4.nextn_predict_layers", u32, count(1), true},
+      {"bloom", "bloom.attention.max_alibi_bias", f32, number(16), true},
+      {"llama, yarn RoPE", "llama.rope.scaling.yarn_log_multiplier", f32, number(0.1f), true},
+  };
+  for (const Key& k : keys) {
+    const FamilyCase& c = case_named(k.family);
+    TensorMaker maker(1);
+    c.make(maker, c.config);
+    TempDir dir;
+    write_file(dir / "model.gguf",
+               with_key(c.gguf(c.config, maker.tensors), k.key, k.type, k.value));
+    if (k.refused)
+      check_error([&] { Model(dir / "model.gguf", exact()); }, k.key);
+    else
+      Model(dir / "model.gguf", exact());
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   return run(argc, argv,
              {{"flags of config.json", hugging_face},
               {"flags that are computed or refused", right_or_refused},
+              {"members without a say", harmless},
+              {"keys of GGUF files", gguf_keys},
               {"words of GGUF files", gguf}});
 }

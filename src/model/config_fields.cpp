@@ -8,77 +8,6 @@
 namespace nibble {
 namespace {
 
-// Settings of published config.json files that change the arithmetic, and the number besides 0 at
-// which they do not. What a family knows of them it asks for.
-struct Arithmetic {
-  const char* key;
-  double neutral = 0;
-};
-constexpr Arithmetic kArithmetic[] = {
-    {"add_cross_attention"},
-    {"alibi"},
-    {"apply_residual_connection_post_layernorm"},
-    {"attention_bias"},
-    {"attention_chunk_size"},
-    {"attention_multiplier", 1},
-    {"attn_logit_softcapping"},
-    {"attn_temperature_tuning"},
-    {"bias"},
-    {"clip_qkv"},
-    {"embedding_multiplier", 1},
-    {"final_logit_softcapping"},
-    {"kv_lora_rank"},
-    {"layer_types"},
-    {"logit_scale", 1},
-    {"logits_scaling", 1},
-    {"mlp_bias"},
-    {"mlp_only_layers"},
-    {"moe_layers"},
-    {"n_routed_experts"},
-    {"n_shared_experts"},
-    {"no_rope_layers"},
-    {"num_experts"},
-    {"num_local_experts"},
-    {"parallel_attn"},
-    {"partial_rotary_factor", 1},
-    {"q_lora_rank"},
-    {"qk_layernorm"},
-    {"qk_norm"},
-    {"qkv_bias"},
-    {"query_pre_attn_scalar"},
-    {"residual_multiplier", 1},
-    {"rope_local_base_freq"},
-    {"rope_parameters"},
-    {"rope_pct", 1},
-    {"rope_scaling"},
-    {"rotary_pct", 1},
-    {"scale_attn_by_inverse_layer_idx"},
-    {"scale_depth"},
-    {"scale_emb", 1},
-    {"shared_expert_intermediate_size"},
-    {"shared_intermediate_size"},
-    {"sliding_window"},
-    {"ssm_cfg"},
-    {"use_bias"},
-    {"use_bidirectional_attention"},
-    {"use_logn_attn"},
-    {"use_parallel_residual"},
-    {"use_qk_norm"},
-    {"use_qkv_bias"},
-    {"word_embed_proj_dim"},
-};
-
-bool says_nothing(const Json& value, double neutral) {
-  if (value.is_number()) {
-    const double n = value.as_number("");
-    return n == 0 || n == neutral;
-  }
-  if (value.is_bool()) return !value.as_bool("");
-  if (value.is_string()) return value.as_string("").empty();
-  if (value.is_array()) return value.as_array("").empty();
-  return value.is_null() || value.as_object("").empty();
-}
-
 // Fields of a Config by the names of .nib files: the one list of them, for writing and reading.
 template <class C, class Visitor>
 void visit(C& c, Visitor&& f) {
@@ -330,17 +259,6 @@ void Fields::only(const std::string& key, int64_t known) const {
 void Fields::only(const std::string& key, const char* known) const {
   const std::string value = string_or(key, known);
   if (value != known) refuse(key, "\"" + value + "\"", std::string("\"") + known + "\"");
-}
-
-void Fields::refuse_unread(const std::string& architecture) const {
-  for (const Arithmetic& a : kArithmetic) {
-    const Json* value = object_.find(a.key);
-    if (!value || read_.contains(a.key) || says_nothing(*value, a.neutral)) continue;
-    throw Error(where(a.key), "is " + write_json(*value) +
-                                  ", which is not implemented for the "
-                                  "architecture " +
-                                  architecture);
-  }
 }
 
 void refuse_rope(const std::string& where, const std::string& type) {

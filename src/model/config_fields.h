@@ -53,12 +53,19 @@ class Fields {
   void only(const std::string& key, int64_t known) const;
   void only(const std::string& key, const char* known) const;
 
-  /// Refuses settings that change the arithmetic and that nobody asked for.
+  /// Refuses settings that change the arithmetic and that nobody asked for: those of published
+  /// config.json files, or of GGUF files, whose keys begin with `prefix`.
   void refuse_unread(const std::string& architecture) const;
+  void refuse_unread_gguf(const std::string& prefix) const;
+
+  /// Refuses members that nobody asked for and that are not in `harmless`.
+  void refuse_others(Names harmless) const;
 
  private:
   const Json* first_of(Names names, const char*& name) const;
   int32_t bounded(const Json& value, const std::string& key, int64_t low, int64_t high) const;
+  void refuse_if_set(const std::string& key, double neutral, std::string_view word,
+                     const std::string& architecture) const;
   [[noreturn]] void refuse(const std::string& key, const std::string& value,
                            const std::string& expected) const;
 

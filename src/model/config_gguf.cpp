@@ -86,9 +86,9 @@ void read_rope_scaling(const Gguf& g, Config& out) {
 // The layers that have the window: a list of them or, if the file has none, all but each
 // `period`th.
 void read_window_pattern(const Gguf& g, int32_t period, Config& out) {
-  if (out.sliding_window == 0) return;
   const std::string key = g.key("attention.sliding_window_pattern");
   const Json* list = g.fields.find(key);
+  if (out.sliding_window == 0) return;
   if (list && list->is_array()) {
     for (const Json& layer : list->as_array(key))
       out.window_layers.push_back(layer.is_bool() ? layer.as_bool(key) : layer.as_int(key) != 0);
@@ -156,7 +156,12 @@ void read_family(const Gguf& g, Config& out) {
   if (name == "cohere2" || name == "exaone4") stop_rotating_without_window(out);
   // OLMo 3 scales RoPE in the layers that see everything.
   if (name == "olmo2" && out.sliding_window > 0 && out.rope_scaling != RopeScaling::none)
-    out.rope_local_theta = out.rope_theta;
+    out.rope_local_theta = g.number_or("rope.freq_base_swa", out.rope_theta);
+  // Newer files have it though it is the same.
+  const std::string local_theta = g.key("rope.freq_base_swa");
+  if (out.rope_local_theta == 0.0f &&
+      g.fields.number_or(local_theta, out.rope_theta) != out.rope_theta)
+    throw Error(g.fields.where(local_theta), "is not implemented for the architecture " + name);
   if (name == "smollm3")
     for (int32_t i = 0; i < out.n_layers; ++i) out.nope_layers.push_back((i + 1) % 4 == 0);
   if (name == "gptneox" && !g.bool_or("use_parallel_residual", true))
@@ -208,6 +213,9 @@ Config config_from_gguf(const Checkpoint& checkpoint) {
   read_tensors(g, out);
   read_experts(g, out);
   read_family(g, out);
+  if (!fields.bool_or(g.key("attention.causal"), true))
+    throw Error(fields.where(g.key("attention.causal")), "is false, which is not implemented");
+  fields.refuse_unread_gguf(g.prefix);
   // The vocabulary is as large as the embedding: the count in the metadata is optional.
   const TensorView& embedding = checkpoint.get("token_embd.weight");
   if (embedding.shape.size() != 2)

@@ -46,12 +46,35 @@ void read_longrope(const Fields& f, const Fields& config, Config& out) {
     if (f.find(key)) throw Error(f.where(key), "is not implemented");
 }
 
+// Where layers differ there is an object for each kind; that of the layers with a window is read
+// here, and the other one returned.
+const Json* global_rope(const Json& scaling, const std::string& where, Config& out) {
+  scaling.as_object(where);
+  const Fields kinds(scaling, where);
+  const Json* global = kinds.find("full_attention");
+  const Json* local = kinds.find("sliding_attention");
+  if (!global && !local) return &scaling;
+  kinds.refuse_others({});
+  if (local) {
+    const Fields f(*local, where + ": sliding_attention");
+    f.only("rope_type", "default");
+    out.rope_local_theta = f.number("rope_theta");
+    f.refuse_others({});
+  }
+  return global ? global : local;
+}
+
 void read_scaling(const Fields& f, const Fields& config, Config& out) {
   const std::string type = f.string_or({"rope_type", "type"}, "default");
-  if (type == "default") return;
+  f.find("type");
+  if (type == "default") {  // whose other members the model code does not read
+    for (const char* key : {"factor", "original_max_position_embeddings"}) f.find(key);
+    return;
+  }
   if (type == "linear") {
     out.rope_scaling = RopeScaling::linear;
     out.rope_factor = f.number("factor");
+    f.find("original_max_position_embeddings");  // has no say
   } else if (type == "llama3") {
     out.rope_scaling = RopeScaling::llama3;
     out.rope_factor = f.number("factor");
@@ -78,23 +101,17 @@ void read_scaling(const Fields& f, const Fields& config, Config& out) {
 void read_rope(const Fields& f, float rotary, Config& out) {
   out.rope_theta = f.number_or({"rope_theta", "rotary_emb_base"}, out.rope_theta);
   float partial = f.number_or({"partial_rotary_factor", "rotary_pct", "rope_pct"}, rotary);
-  // "rope_scaling" of older configs; "rope_parameters" of newer ones has the theta inside, and
-  // where layers differ one object for each kind.
+  // "rope_scaling" of older configs; "rope_parameters" of newer ones has the theta inside.
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const Json* scaling = f.find(key);
     if (!scaling) continue;
-    const std::string where = f.where(key);
-    scaling->as_object(where);
-    if (const Json* local = scaling->find("sliding_attention")) {
-      const Fields of_local(*local, where + ": sliding_attention");
-      of_local.only("rope_type", "default");
-      out.rope_local_theta = of_local.number("rope_theta");
-    }
-    if (const Json* global = scaling->find("full_attention")) scaling = global;
-    const Fields of_scaling(*scaling, where);
+    const Fields of_scaling(*global_rope(*scaling, f.where(key), out), f.where(key));
     out.rope_theta = of_scaling.number_or("rope_theta", out.rope_theta);
     partial = of_scaling.number_or("partial_rotary_factor", partial);
     read_scaling(of_scaling, f, out);
+    // Sections of positions of images are all alike for text.
+    of_scaling.refuse_others(
+        {"finetuned", "mrope_section", "mrope_interleaved", "max_position_embeddings"});
   }
   if (!(partial > 0.0f && partial <= 1.0f))
     throw Error(f.where("partial_rotary_factor"),

@@ -185,6 +185,10 @@ void read_cohere(const Fields& f, Config& out) {
 
 // Every fourth layer sees everything, without positions.
 void read_cohere2(const Fields& f, Config& out) {
+  f.only("use_gated_activation", true);
+  f.only("use_parallel_block", true);
+  f.only("order_of_interleaved_layers", "local_attn_first");
+  f.only("position_embedding_type", "rope_gptj");
   read_attention_bias(f, out);
   out.logit_scale = f.number_or("logit_scale", 0.0625f);
   read_window(f, out, 4096);
@@ -244,6 +248,12 @@ void read_mpt(const Fields& f, Config& out) {
   a.only("qk_ln", false);
   a.only("prefix_lm", false);
   a.only("attn_uses_sequence_id", false);
+  a.only("rope", false);
+  a.only("sliding_window_size", int64_t{-1});
+  const Json* ffn = f.find("ffn_config");
+  const Fields b(ffn ? *ffn : none, f.where("ffn_config"));
+  b.only("ffn_type", "mptmlp");
+  b.refuse_others({"fc_type"});
   out.alibi_max_bias = a.number_or("alibi_bias_max", 8.0f);
   out.qkv_clip = a.number_or("clip_qkv", 0.0f);
   out.attention_scale = a.number_or("softmax_scale", 0.0f);
