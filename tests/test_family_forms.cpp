@@ -256,6 +256,49 @@ void quantized(const Form& form) {
   check(n_grids > 1000, "only " + std::to_string(n_grids) + " matrices are on grids");
 }
 
+// ---- transformers 5
+// -------------------------------------------------------------------------------
+
+// The same config as transformers 5 writes it: all of RoPE in "rope_parameters", "dtype" for
+// "torch_dtype", and for Gemma 3 an object for each kind of layer.
+FamilyConfig in_new_style(const FamilyConfig& c) {
+  const char* const theta_key = c.has("rotary_emb_base") ? "rotary_emb_base" : "rope_theta";
+  const auto text = [](double x) { return write_json(Json(x)); };
+  FamilyConfig rope = c.has("rope_scaling") ? c.object("rope_scaling") : FamilyConfig("{}");
+  rope = rope.with("{\"rope_type\":\"" + rope.string("rope_type", rope.string("type", "default")) +
+                   "\",\"rope_theta\":" + text(c.number(theta_key, 10000)) + "}")
+             .without("type");
+  FamilyConfig out = c.with(R"({"dtype":"bfloat16","transformers_version":"5.0.0"})");
+  for (const char* key : {"partial_rotary_factor", "rotary_pct"})
+    if (c.has(key)) rope = rope.with("{\"partial_rotary_factor\":" + text(c.number(key)) + "}");
+  if (c.has("rope_scaling") && c.has("original_max_position_embeddings"))
+    rope = rope.with("{\"original_max_position_embeddings\":" +
+                     text(c.number("original_max_position_embeddings")) + "}");
+  std::string parameters = rope.text();
+  if (c.has("rope_local_base_freq"))
+    parameters = "{\"full_attention\":" + parameters +
+                 R"(,"sliding_attention":{"rope_type":"default","rope_theta":)" +
+                 text(c.number("rope_local_base_freq")) + "}}";
+  for (const char* key :
+       {"rope_theta", "rotary_emb_base", "rope_scaling", "partial_rotary_factor", "rotary_pct",
+        "rope_local_base_freq", "torch_dtype", "original_max_position_embeddings"})
+    out = out.without(key);
+  return out.with("{\"rope_parameters\":" + parameters + "}");
+}
+
+void new_style() {
+  int n_cases = 0;
+  for (const FamilyCase& c : all_cases()) {
+    if (!c.config.has("rope_theta") && !c.config.has("rotary_emb_base")) continue;
+    const Tensors tensors = tensors_of(c);
+    const TempDir dir;
+    write_hugging_face(dir / "hf", in_new_style(c.config), tensors);
+    check_logits(c, tensors, dir / "hf", "rope_parameters");
+    ++n_cases;
+  }
+  check(n_cases > 50, "only " + std::to_string(n_cases) + " configs have a theta");
+}
+
 // ---- What checkpoints carry along
 // ---------------------------------------------------------------
 
@@ -364,6 +407,7 @@ int main(int argc, char** argv) {
   std::vector<Case> cases = {{"bf16 in two files", [] { sixteen_bits(DType::bf16); }},
                              {"fp16 in two files", [] { sixteen_bits(DType::f16); }}};
   for (const Form& form : kForms) cases.push_back({form.name, [&form] { quantized(form); }});
+  cases.push_back({"rope_parameters of transformers 5", new_style});
   cases.push_back({"buffers and heads that follow from the rest", accepted});
   cases.push_back({"tensors that nobody asks for", unknown_tensors});
   cases.push_back({"activation scales that are no divisors", bad_activation_scales});
