@@ -13,11 +13,11 @@ namespace {
 constexpr size_t kFetchCodes = 1536;
 constexpr size_t kFetchScales = 256;
 
-/// What to fetch while the byte at `offset` of each of P panels is read: the distance from that
-/// byte to the one `ahead` bytes later in the panel, or in the panel that follows by P.
-template <size_t P>
-[[gnu::always_inline]] inline size_t fetch_distance(size_t offset, size_t ahead, size_t stride) {
-  return offset + ahead < stride ? ahead : ahead + (P - 1) * stride;
+/// What to fetch while the byte at `offset` of each of n panels is read: the distance from that
+/// byte to the one `ahead` bytes later in the panel, or in the panel that follows by n.
+[[gnu::always_inline]] inline size_t fetch_distance(size_t offset, size_t ahead, size_t stride,
+                                                    size_t n_panels) {
+  return offset + ahead < stride ? ahead : ahead + (n_panels - 1) * stride;
 }
 
 /// y of T rows of activations from row t0 and P panels. The unpacked codes of a line serve all T
@@ -42,9 +42,9 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
     typename V::I dot[P][T];
     const size_t offset = g * lines * kLineBytes, scale_offset = g * scale_step;
     V::template dot_lines<C>(codes + offset, w.code_stride, lines, xq + g * group, x.stride,
-                             fetch_distance<P>(offset, kFetchCodes, w.code_stride), dot);
+                             fetch_distance(offset, kFetchCodes, w.code_stride, P), dot);
     const size_t scale_fetch =
-        scale_offset + fetch_distance<P>(scale_offset, kFetchScales, w.scale_stride);
+        scale_offset + fetch_distance(scale_offset, kFetchScales, w.scale_stride, P);
     for (size_t p = 0; p < P; ++p) {
       __builtin_prefetch(scales + p * w.scale_stride + scale_fetch);
       const GroupScale<V> scale = Grid(w, panel + p).at(g);
