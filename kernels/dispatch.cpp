@@ -59,12 +59,13 @@ bool has_avx512() {
          has(cpuid(7).c, bit_AVX512VNNI) && os_saves(kZmmState);
 }
 
+/// amx.cpp: tiles of bf16 besides what avx512.cpp needs.
+bool has_amx() { return has_avx512() && amx_usable(); }
+
 // Best first.
 constexpr KernelSet kSets[] = {
-    {&kAvx512Kernels, has_avx512},
-    {&kAvxVnniKernels, has_avxvnni},
-    {&kAvx2Kernels, has_avx2},
-    {&kScalarKernels, always},
+    {&kAmxKernels, has_amx},   {&kAvx512Kernels, has_avx512}, {&kAvxVnniKernels, has_avxvnni},
+    {&kAvx2Kernels, has_avx2}, {&kScalarKernels, always},
 };
 
 #elif defined(__aarch64__)

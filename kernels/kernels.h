@@ -17,14 +17,20 @@
 
 namespace nibble {
 
-/// Quantized activations: int8 per row and group, symmetric, x ~= scale * code, code in -127..127.
+/// What activations become for products with quantized weights. int8: symmetric per row and group,
+/// x ~= scale * code, code in -127..127. bf16: x rounded to it; scales and sums are not used.
+enum class ActivationCode : uint8_t { int8, bf16 };
+constexpr size_t code_bytes(ActivationCode code) { return code == ActivationCode::bf16 ? 2 : 1; }
+
+/// Quantized activations, as Kernels::activations of the same table says.
 struct QuantizedRows {
   int8_t* codes = nullptr;  // [n_rows, stride], columns beyond cols are 0; 64-byte aligned rows
   float* scales = nullptr;  // [n_rows, n_groups]
   int32_t* sums = nullptr;  // [n_rows, n_groups]: sum of the codes of each group
   size_t n_rows = 0;
-  size_t stride = 0;    // bytes between rows, >= cols_padded of every matrix that reads it; rows a
-                        // multiple of 4 KB apart share cache sets: add 64 to such a stride
+  size_t stride = 0;    // bytes between rows: those of cols_padded codes of every matrix that reads
+                        // it, or more, rounded up to 64; rows a multiple of 4 KB apart share cache
+                        // sets: add 64 to such a stride
   size_t n_groups = 0;  // stride between rows of scales and sums; >= cols_padded / group
   size_t group = 0;     // equals the group of every matrix that reads it
 };
@@ -62,17 +68,23 @@ struct SoftmaxState {
 struct Kernels {
   const char* name;  // "scalar", "avx2", ... as NIBBLE_ISA spells it
 
+  ActivationCode activations = ActivationCode::int8;
+  size_t row_unit =
+      12;  // matmul_q computes so many rows together: a batch is best cut at multiples
+
   /// Quantizes x [n_rows, cols] (row stride x_stride) into `out`, whose buffers and sizes are set
-  /// by the caller. scale = absmax / 127 of the group, or 0, and all codes 0, where that is
+  /// by the caller. int8: scale = absmax / 127 of the group, or 0, and all codes 0, where that is
   /// below the normal floats; code = x / scale rounded to nearest even. Writes zero codes for
-  /// cols..stride, and zero scales and sums for groups that lie beyond cols. Input must be finite.
+  /// cols..stride, and zero scales and sums for groups that lie beyond cols. bf16: codes alone, to
+  /// nearest even. Input must be finite.
   void (*quantize_rows)(const float* x, size_t x_stride, size_t cols, const QuantizedRows& out);
 
   /// y[t][n] = sum_k W[n][k] x[t][k] for the 16 * (panel_end - panel_begin) rows n of the panels,
   /// by integer dot products: per group, y += s * xs * (dot - z * xsum) or y += xs * (s * dot + m *
-  /// xsum), groups in ascending order. W is q4 or q8. y [x.n_rows, y_stride] is overwritten at
-  /// columns 16 * panel_begin .. 16 * panel_end - 1, the padding rows of the last panel included
-  /// (zeros).
+  /// xsum), groups in ascending order. bf16: by sums of float products, of weights that have been
+  /// rounded to bf16 as well, by less than 0.005 of each. W is q4 or q8. y [x.n_rows, y_stride] is
+  /// overwritten at columns 16 * panel_begin .. 16 * panel_end - 1, the padding rows of the last
+  /// panel included (zeros).
   void (*matmul_q)(const PackedView& w, size_t panel_begin, size_t panel_end,
                    const QuantizedRows& x, float* y, size_t y_stride);
 

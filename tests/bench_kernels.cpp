@@ -149,16 +149,13 @@ struct Activations {
   std::vector<float> scales;
   std::vector<int32_t> sums;
   Activations(const Kernels& kernels, size_t n_rows, size_t group)
-      : codes(n_rows * (kCols + 64)), scales(n_rows * kCols / group), sums(n_rows * kCols / group) {
+      : codes(n_rows * (kCols * code_bytes(kernels.activations) + 64)),
+        scales(n_rows * kCols / group),
+        sums(n_rows * kCols / group) {
     std::vector<float> x(n_rows * kCols);
     for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 251) / 100 - 1.25f;
-    rows = {reinterpret_cast<int8_t*>(codes.data()),
-            scales.data(),
-            sums.data(),
-            n_rows,
-            kCols + 64,
-            kCols / group,
-            group};
+    rows = {reinterpret_cast<int8_t*>(codes.data()),      scales.data(), sums.data(), n_rows,
+            kCols * code_bytes(kernels.activations) + 64, kCols / group, group};
     kernels.quantize_rows(x.data(), kCols, kCols, rows);
   }
 };

@@ -282,4 +282,39 @@ inline Activations random_activations(Random& random, const PackedView& w, size_
   return a;
 }
 
+/// To nearest even, by comparing distances.
+inline uint16_t nearest_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const auto down = static_cast<uint16_t>(bits >> 16);  // towards zero
+  const auto up = static_cast<uint16_t>(down + 1);
+  const auto value = [](uint16_t b) {
+    const uint8_t bytes[2] = {static_cast<uint8_t>(b), static_cast<uint8_t>(b >> 8)};
+    return bf16_at(bytes);
+  };
+  const double from_down = std::abs(static_cast<double>(x) - value(down));
+  const double from_up = std::abs(static_cast<double>(x) - value(up));
+  if (from_down == from_up) return down % 2 == 0 ? down : up;
+  return from_down < from_up ? down : up;
+}
+
+/// The same activations rounded to bf16.
+inline Activations as_bf16(const Activations& a) {
+  Activations out;
+  out.rows = a.rows;
+  out.rows.scales = nullptr;
+  out.rows.sums = nullptr;
+  out.rows.stride = 2 * a.rows.stride;
+  out.codes = Buffer(out.rows.n_rows * out.rows.stride);
+  out.rows.codes = out.codes.at<int8_t>();
+  for (size_t t = 0; t < a.rows.n_rows; ++t)
+    for (size_t k = 0; k < a.rows.stride; ++k) {
+      const size_t g = std::min(k / a.rows.group, a.rows.n_groups - 1);  // codes behind it are 0
+      const uint16_t x = nearest_bf16(a.scales[t * a.rows.n_groups + g] *
+                                      static_cast<float>(a.rows.codes[t * a.rows.stride + k]));
+      std::memcpy(out.rows.codes + t * out.rows.stride + 2 * k, &x, sizeof x);
+    }
+  return out;
+}
+
 }  // namespace nibble::test

@@ -35,7 +35,8 @@ void tests_the_forced_set() {
 /// Codes, scales and sums are defined exactly: no tolerance.
 void quantizes_rows() {
   Random random(6);
-  for (const Kernels* kernels : sets_under_test())
+  for (const Kernels* kernels : sets_under_test()) {
+    if (kernels->activations != ActivationCode::int8) continue;
     for (const size_t group : {size_t{16}, size_t{32}, size_t{64}, size_t{128}})
       for (const size_t cols : {size_t{1}, size_t{16}, size_t{172}, size_t{300}, size_t{512}}) {
         constexpr size_t kRows = 3;
@@ -66,12 +67,46 @@ void quantizes_rows() {
               check_eq(a.sums[t * n_groups + k / group], static_cast<int32_t>(sum), what + " sum");
           }
       }
+  }
+}
+
+/// Where activations are bf16: rounded values, zeros behind them, nothing else.
+void rounds_rows() {
+  Random random(18);
+  size_t found = 0;
+  for (const Kernels* kernels : sets_under_test()) {
+    if (kernels->activations != ActivationCode::bf16) continue;
+    ++found;
+    for (const size_t cols : {size_t{1}, size_t{16}, size_t{172}, size_t{300}, size_t{512}}) {
+      constexpr size_t kRows = 3;
+      const size_t x_stride = cols + 2, stride = (2 * cols + 63) / 64 * 64 + 64;
+      std::vector<float> x = random_floats(random, kRows * x_stride);
+      x[0] = 0x1.01p0f;                                // a tie: to even, down
+      if (cols > 2) x[1] = -0x1.03p0f, x[2] = 1e-20f;  // a tie: to even, up
+      for (size_t i = 0; i < x.size(); ++i)
+        if (i % x_stride >= cols) x[i] = kNan;
+      Buffer codes(kRows * stride + 64);
+      kernels->quantize_rows(x.data(), x_stride, cols,
+                             {codes.at<int8_t>(), nullptr, nullptr, kRows, stride, 4, 32});
+      for (size_t t = 0; t < kRows; ++t)
+        for (size_t k = 0; k < stride / 2; ++k) {
+          const uint16_t expected = k < cols ? nearest_bf16(x[t * x_stride + k]) : uint16_t{0};
+          const uint8_t* code = codes.at(t * stride + 2 * k);
+          check_eq(code[0] | code[1] << 8, static_cast<int>(expected), kernels->name);
+        }
+      check_eq(static_cast<int>(*codes.at(kRows * stride)), 0xff, "wrote too far");
+    }
+    check_eq(static_cast<int>(nearest_bf16(0x1.01p0f)), 0x3f80);
+    check_eq(static_cast<int>(nearest_bf16(-0x1.03p0f)), 0xbf82);
+  }
+  if (found == 0) test::skip("no set multiplies in bf16");
 }
 
 void rounds_ties_to_even() {
   const std::vector<float> x = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, -127, 3.5f, 126.5f};
   const std::vector<int> codes = {127, 0, 2, 2, 0, -2, -2, -127, 4, 126};
   for (const Kernels* kernels : sets_under_test()) {
+    if (kernels->activations != ActivationCode::int8) continue;
     Activations a = empty_activations(1, 1, 16);
     kernels->quantize_rows(x.data(), x.size(), x.size(), a.rows);
     for (size_t i = 0; i < x.size(); ++i)
@@ -264,6 +299,7 @@ int main(int argc, char** argv) {
                                {"tests the forced set", tests_the_forced_set},
                                {"quantizes rows", quantizes_rows},
                                {"rounds ties to even", rounds_ties_to_even},
+                               {"rounds rows to bf16", rounds_rows},
                                {"rms_norm", rms_norms},
                                {"layer_norm", layer_norms},
                                {"one operation for each element", elementwise},

@@ -149,18 +149,24 @@ void all_isas_agree() {
   TempDir dir;
   write_hugging_face(m, dir / "hf");
   const std::vector<Token> tokens = some_tokens(64, m.vocab);
-  const auto with = [&](const char* isa) {
+  const auto with = [&](const char* isa, Activations activations) {
     ModelOptions o;
     o.isa = isa;
+    o.activations = activations;
     return logits_of(Model(dir / "hf", o), tokens);
   };
-  const std::vector<float> expected = with("scalar");
   size_t count = 0;
   const KernelSet* sets = kernel_sets(count);
-  for (size_t i = 0; i < count; ++i)
-    if (sets[i].supported())
-      check(relative_error(with(sets[i].kernels->name), expected) < 1e-2,
-            std::string(sets[i].kernels->name) + " differs from scalar");
+  for (size_t i = 0; i < count; ++i) {
+    if (!sets[i].supported()) continue;
+    // int8 sums are exact, so that sets differ by roundings of floats; bf16 is compared with what
+    // it rounds. (Scalar int8 differs from that by 0.033 here.)
+    const bool bf16 = sets[i].kernels->activations == ActivationCode::bf16;
+    const auto expected = with("scalar", bf16 ? Activations::f32 : Activations::int8);
+    const auto found = with(sets[i].kernels->name, Activations::int8);
+    check(relative_error(found, expected) < (bf16 ? 2.5e-2 : 1e-2),
+          std::string(sets[i].kernels->name) + " differs from scalar");
+  }
 }
 
 void sliding_window() {

@@ -7,6 +7,7 @@
 #include <set>
 #include <span>
 
+#include "kernels.h"
 #include "model/model_loader.h"
 
 namespace nibble::tools {
@@ -97,10 +98,14 @@ BenchGuard::BenchGuard(const Model& model)
 BenchCheck BenchGuard::check(const ModelOptions& options) {
   const size_t vocab = static_cast<size_t>(model_.config().vocab_size);
   const std::span<const Token> tokens(tokens_);
-  if (reference_.empty()) {
+  const Kernels* kernels = find_kernels(options.isa.c_str());
+  const bool bf16 = kernels && kernels->activations == ActivationCode::bf16;
+  std::vector<float>& reference = bf16 ? exact_ : reference_;
+  if (reference.empty()) {
     ModelOptions scalar = options;
     scalar.isa = "scalar";
-    reference_ = logits_at_once(model_with(model_, scalar, n_layers_), tokens.first(kScalarTokens));
+    if (bf16) scalar.activations = Activations::f32;  // far nearer to it than to int8
+    reference = logits_at_once(model_with(model_, scalar, n_layers_), tokens.first(kScalarTokens));
   }
   const Model model = model_with(model_, options, n_layers_);
   const bool is_scalar = model.info().kernels == "scalar";
@@ -108,8 +113,8 @@ BenchCheck BenchGuard::check(const ModelOptions& options) {
   const std::vector<float> alone = logits_one_by_one(model, checked);
   const std::vector<float> together = logits_at_once(model, checked);
   BenchCheck result;
-  result.hash = hash_of(std::span(alone).first(reference_.size()));
-  result.error = distance(std::span(alone).first(reference_.size()), reference_);
+  result.hash = hash_of(std::span(alone).first(reference.size()));
+  result.error = distance(std::span(alone).first(reference.size()), reference);
   // Row by row: what is wrong in one of many rows must not drown. Written so that NaN is wrong.
   bool right = result.error < kTolerance;
   for (size_t at = 0; at < alone.size(); at += vocab) {

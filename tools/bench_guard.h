@@ -25,7 +25,8 @@ class BenchGuard {
   Model model_;
   int n_layers_;
   std::vector<Token> tokens_;
-  std::vector<float> reference_;  // [kScalarTokens, vocab]: the scalar kernels' logits, once known
+  // [kScalarTokens, vocab]: the scalar kernels' logits, once known; with int8 and f32 activations.
+  std::vector<float> reference_, exact_;
 };
 
 }  // namespace nibble::tools

@@ -18,8 +18,8 @@ namespace nibble {
 /// automatic: linear layers q4, embeddings and output head q8.
 enum class WeightType : uint8_t { automatic, q4, q8, f16, f32 };
 
-/// What a quantized matrix multiplies: int8 (fast) or f32 (exact, slow, for checking; the KV cache
-/// is then f32 too). automatic: int8.
+/// What a quantized matrix multiplies: int8 (fast; bf16 where the CPU has AMX) or f32 (exact, slow,
+/// for checking; the KV cache is then f32 too). automatic: int8.
 enum class Activations : uint8_t { automatic, int8, f32 };
 
 /// Called with the share done (0..1); returning false cancels, and the operation throws Error.

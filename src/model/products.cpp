@@ -4,9 +4,8 @@ namespace nibble {
 namespace {
 
 // Rows of a piece of work of a matrix product: enough to share the cost of unpacking weights, few
-// enough that a block of their columns stays in the L2 cache. Kernels like multiples of 12.
+// enough that a block of their columns stays in the L2 cache.
 constexpr size_t kRowBlock = 256;
-constexpr size_t kRowBlockUnit = 12;
 
 }  // namespace
 
@@ -16,7 +15,8 @@ QuantizedRows Products::quantized_rows(const PackedMatrix& w, size_t cols) const
   for (const Workspace::Quantized& q8 : ws_.quantized) {
     if (q8.group != group || q8.input_form != w.input_form) continue;
     QuantizedRows rows = q8.rows;
-    rows.stride = round_up(cols, kSuperCols) + kLineBytes;  // no power of two
+    rows.stride = round_up(cols, kSuperCols) * code_bytes(kernels_.activations) +
+                  kLineBytes;  // no power of two
     rows.n_groups = round_up(cols, kSuperCols) / group;
     rows.group = group;
     return rows;
@@ -63,7 +63,7 @@ void Products::multiply(std::span<const Product> products, const float* x, size_
   const size_t piece_bytes =
       std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10, 256 << 10);
   const size_t row_block =
-      round_up(ceil_div(n, std::max<size_t>(1, ceil_div(n, kRowBlock))), kRowBlockUnit);
+      round_up(ceil_div(n, std::max<size_t>(1, ceil_div(n, kRowBlock))), kernels_.row_unit);
   const auto rows_of = [&](const Product& p) { return p.n_rows > 0 ? p.n_rows : n; };
   const auto row_blocks_of = [&](const Product& p) { return ceil_div(rows_of(p), row_block); };
   const auto panels_per_piece = [&](const Product& p) {
