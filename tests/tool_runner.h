@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "check.h"
+#include "files.h"
 
 namespace nibble::test {
 
@@ -19,18 +20,6 @@ struct Run {
   int status = -1;
   std::string out, err;
 };
-
-inline std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail("cannot read " + path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void write_file(const std::string& path, const std::string& bytes) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (!out.flush()) fail("cannot write " + path);
-}
 
 inline std::string quoted(const std::string& text) {
   std::string result = "'";

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "bandwidth.h"
+#include "model/config_reader.h"
 #include "model/model_impl.h"
 
 namespace nibble::tools {
@@ -34,21 +35,29 @@ double kv_bytes(const Config& c, KvType type, double position) {
   const double element = type == KvType::f16   ? 2.0
                          : type == KvType::f32 ? 4.0
                                                : 1.0 + 4.0 / c.head_dim;
-  const double seen = c.sliding_window > 0 ? std::min(position, 1.0 * c.sliding_window) : position;
-  return 2.0 * c.n_layers * c.n_kv_heads * c.head_dim * element * seen;
+  double seen = 0;
+  for (int layer = 0; layer < c.n_layers; ++layer)
+    seen += has_window(c, layer) ? std::min(position, 1.0 * c.sliding_window) : position;
+  return 2.0 * c.n_kv_heads * c.head_dim * element * seen;
 }
 
-double params_of(const PackedMatrix& m) { return 1.0 * m.view.shape.rows * m.view.shape.cols; }
+double params_of(const PackedMatrix& m) {
+  return m.empty() ? 0 : 1.0 * m.view.shape.rows * m.view.shape.cols;
+}
 
-/// Multiplications and additions of matrices: the layers' for each token, the head's for each row
-/// of logits.
+/// Multiplications and additions of matrices: the layers' for each token, of experts those that it
+/// uses, the head's for each row of logits.
 double operations(const Model& model, int n_tokens, int n_rows) {
   const Weights& w = model.impl()->weights;
-  double layers = 0;
-  for (const ModelInfo::Tensor& t : model.info().tensors) layers += 1.0 * t.rows * t.cols;
-  layers -= params_of(w.embedding);
-  if (!w.output.empty()) layers -= params_of(w.output);
-  return 2 * (layers * n_tokens + params_of(w.head()) * n_rows);
+  const Config& c = model.config();
+  double layers = params_of(w.project_in), experts = 0;
+  for (const LayerWeights& layer : w.layers) {
+    for_each_matrix(layer, [&](const PackedMatrix& m) { layers += params_of(m); });
+    for (const ExpertWeights& e : layer.experts)
+      experts += params_of(e.gate) + params_of(e.up) + params_of(e.down);
+  }
+  if (c.n_experts > 0) layers -= experts * (c.n_experts - c.n_experts_used) / c.n_experts;
+  return 2 * (layers * n_tokens + (params_of(w.project_out) + params_of(w.head())) * n_rows);
 }
 
 class TestRun {

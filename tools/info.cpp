@@ -41,21 +41,25 @@ std::string understood(const Config& config, std::string_view key) {
 /// What the other rows do not say: how the arithmetic differs from LLaMA's.
 std::string differences_text(const Config& config) {
   constexpr std::string_view kElsewhere[] = {
-      "architecture", "name",           "n_layers",       "dim",
-      "n_heads",      "n_kv_heads",     "head_dim",       "ffn_dim",
-      "vocab_size",   "context_length", "norm_eps",       "rope_theta",
-      "rope_scaling", "sliding_window", "tied_embeddings"};
+      "architecture",   "name",           "n_layers",        "dim",
+      "n_heads",        "n_kv_heads",     "head_dim",        "ffn_dim",
+      "vocab_size",     "context_length", "norm_eps",        "rope_theta",
+      "rope_scaling",   "sliding_window", "tied_embeddings", "n_experts",
+      "n_experts_used", "window_layers"};
   std::string text;
   for (const auto& [key, value] : config_to_object(config)) {
     if (std::find(std::begin(kElsewhere), std::end(kElsewhere), key) != std::end(kElsewhere))
       continue;
     if (key == "rope_dim" && config.rope_dim == config.head_dim) continue;
-    std::string part = key + " " + (value.is_string() ? value.as_string(key) : write_json(value));
+    std::string part = key + " ";
+    if (value.is_string()) part += value.as_string(key);
+    if (value.is_number()) part += format("%g", value.as_number(key));
     if (value.is_bool()) part = (value.as_bool(key) ? "" : "no ") + key;
     if (value.is_array()) {
-      size_t set = 0;
-      for (const Json& v : value.as_array(key)) set += v.as_number(key) != 0 ? 1 : 0;
-      part = key + " " + std::to_string(set) + " of " + std::to_string(value.as_array(key).size());
+      const Json::Array& layers = value.as_array(key);
+      const auto set = std::count_if(layers.begin(), layers.end(),
+                                     [&](const Json& v) { return v.as_number(key) != 0; });
+      part += std::to_string(set) + " of " + std::to_string(layers.size());
     }
     text += (text.empty() ? "" : ", ") + part;
   }
@@ -142,7 +146,12 @@ std::string shape_text(const Config& c) {
                      " heads of " + n(c.head_dim) + ", " + n(c.n_kv_heads) + " KV heads, FFN " +
                      n(c.ffn_dim) + ", " + n(c.vocab_size) + " tokens, context " +
                      n(c.context_length);
+  if (c.n_experts > 0)
+    text += ", " + n(c.n_experts) + " experts, " + n(c.n_experts_used) + " of them a token";
   if (c.sliding_window > 0) text += ", sliding window " + n(c.sliding_window);
+  if (c.sliding_window > 0 && !c.window_layers.empty())
+    text += " in " + std::to_string(std::count(c.window_layers.begin(), c.window_layers.end(), 1)) +
+            " layers";
   if (c.tied_embeddings) text += ", tied head";
   return text;
 }
