@@ -46,15 +46,16 @@ void sentencepiece_falls_back_to_bytes() {
   check_eq(ids(unknowns, "xyl\xff"), "3 0 6 0", "a run of unknown characters is one token");
 }
 
-void sentencepiece_prefix_follows_its_flags() {
+void sentencepiece_prefix_follows_its_steps() {
   Vocabulary v = hello_vocabulary();
   check_eq(ids(make_tokenizer(v), "l</s>l", Special::parse), "259 262 2 259 262");
-  v.prefix_first_only = true;
+  v.normalizers.clear();
+  v.splits = {{.type = SplitStep::Type::metaspace}};
+  check_eq(ids(make_tokenizer(v), " l</s>l", Special::parse), "259 262 2 259 262");
+  v.splits[0].first_only = true;
   check_eq(ids(make_tokenizer(v), "l</s>l", Special::parse), "259 262 2 262");
-  v.prefix_unless_space = true;
-  check_eq(ids(make_tokenizer(v), " l"), "259 262");
-  v.add_space_prefix = false;
-  check_eq(ids(make_tokenizer(v), "l"), "262");
+  v.splits[0] = {.type = SplitStep::Type::metaspace, .never = true};
+  check_eq(ids(make_tokenizer(v), "l l"), "262 259 262");
 }
 
 void sentencepiece_merges_by_rank() {
@@ -330,7 +331,9 @@ void published_ids_llama3() {
 }
 void published_ids_qwen2() {
   const std::string path = shared("data/hf/qwen2.5");
-  check_published_ids(make_tokenizer(read_vocabulary_from_directory(path)), "qwen2");
+  const Tokenizer t = make_tokenizer(read_vocabulary_from_directory(path));
+  check_published_ids(t, "qwen2");
+  check_eq(ids(t, "h\u00e9llo e\u0301"), "71 18503 385 3958", "composed first");
 }
 
 }  // namespace
@@ -339,7 +342,7 @@ int main(int argc, char** argv) {
   return run(argc, argv,
              {{"sentencepiece merges the best score first", sentencepiece_merges_best_score_first},
               {"sentencepiece falls back to bytes", sentencepiece_falls_back_to_bytes},
-              {"sentencepiece prefix follows its flags", sentencepiece_prefix_follows_its_flags},
+              {"sentencepiece prefix follows its steps", sentencepiece_prefix_follows_its_steps},
               {"sentencepiece merges by rank", sentencepiece_merges_by_rank},
               {"byte-level BPE merges by rank", byte_bpe_merges_by_rank},
               {"rules cut words", rules_cut_words},

@@ -2,29 +2,13 @@
 
 #include <limits>
 
-#include "check.h"
 #include "files.h"
-#include "vocabularies.h"
+#include "vocabulary_checks.h"
 
 namespace {
 
 using namespace nibble;
 using namespace nibble::test;
-
-Vocabulary read(FileFormat format, const std::string& metadata) {
-  Checkpoint checkpoint;
-  checkpoint.format = format;
-  checkpoint.path = "model";
-  checkpoint.metadata = parse_json(metadata, "metadata");
-  return read_vocabulary(checkpoint);
-}
-
-std::string replaced(const std::string& text, const std::string& from, const std::string& to) {
-  check(text.find(from) != std::string::npos, "the test replaces " + from);
-  return replace_all(text, from, to);
-}
-
-std::string_view rule_of(const Vocabulary& v) { return split_rule_name(v.splits); }
 
 // A GGUF's metadata, as the loader gives it.
 const std::string kGgufSpm = R"({
@@ -46,15 +30,16 @@ Vocabulary gguf(const std::string& metadata) { return read(FileFormat::gguf, met
 void reads_gguf_sentencepiece() {
   const Vocabulary v = gguf(kGgufSpm);
   check(v.kind == TokenizerKind::sentencepiece_bpe && v.tokens.size() == 7);
-  check(v.unk == 0 && v.bos == 1 && v.eos == 2 && v.add_bos && v.add_space_prefix);
+  check(v.unk == 0 && v.bos == 1 && v.eos == 2 && v.add_bos && !v.add_eos && adds_prefix(v));
   check_eq(v.scores[4], -1.5f);
   check(v.kinds[3] == TokenKind::byte && v.kinds[6] == TokenKind::user_defined);
   check(v.kinds[5] == TokenKind::control, "what ends a reply is no text");
   check_eq(joined(v.end_tokens), "2 4 5");
   const Vocabulary w = gguf(replaced(kGgufSpm, "\"tokenizer.ggml.eot_token_id\": 4",
                                      "\"tokenizer.ggml.add_bos_token\": false, "
+                                     "\"tokenizer.ggml.add_eos_token\": true, "
                                      "\"tokenizer.ggml.add_space_prefix\": false"));
-  check(!w.add_bos && !w.add_space_prefix);
+  check(!w.add_bos && w.add_eos && !adds_prefix(w));
 }
 
 void reads_gguf_byte_level() {
@@ -104,136 +89,6 @@ void takes_odd_vocabularies() {
   check_eq(t.piece(4), "");
 }
 
-const std::string kByteLevelJson = R"({
-  "tokenizer": {
-    "added_tokens": [
-      {"id": 3, "content": "<|bos|>", "special": true},
-      {"id": 5, "content": "<|im_end|>", "special": false},
-      {"id": 6, "content": "[x]", "special": false, "lstrip": true, "rstrip": true,
-       "single_word": true}],
-    "normalizer": null,
-    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-      {"type": "Split", "pattern": {"Regex": "REGEX"}, "behavior": "Isolated", "invert": false},
-      {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]},
-    "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"},
-      {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|bos|>", "type_id": 0}},
-                                                {"Sequence": {"id": "A", "type_id": 0}}]}]},
-    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"],
-              "ignore_merges": true}},
-  "tokenizer_config": {"bos_token": {"content": "<|bos|>"}, "eos_token": null,
-    "chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}]},
-  "config": {"vocab_size": 8, "bos_token_id": 1, "eos_token_id": 1},
-  "generation_config": {"eos_token_id": [5, 2]}})";
-const std::string kLlama3Regex =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)";
-
-std::string byte_level_json(const std::string& regex = kLlama3Regex) {
-  return replaced(kByteLevelJson, "REGEX", regex);
-}
-Vocabulary hugging_face(const std::string& metadata) {
-  return read(FileFormat::hugging_face, metadata);
-}
-
-void reads_hugging_face_byte_level() {
-  const Vocabulary v = hugging_face(byte_level_json());
-  check(v.kind == TokenizerKind::byte_bpe && rule_of(v) == "llama3" && v.ignore_merges);
-  check_eq(v.tokens.size(), size_t{8}, "one for each row of the model");
-  check(v.kinds[4] == TokenKind::unused && v.kinds[7] == TokenKind::unused && v.tokens[7].empty());
-  check(v.kinds[5] == TokenKind::control && v.kinds[6] == TokenKind::user_defined);
-  check(v.bos == 3 && v.eos == -1 && v.add_bos);
-  check_eq(joined(v.end_tokens), "1 2 5");
-  check_eq(joined(v.strip_left) + "," + joined(v.strip_right) + "," + joined(v.single_word),
-           "6,6,6");
-  check_eq(v.chat_template, "D");
-
-  const Vocabulary pairs = hugging_face(replaced(byte_level_json(), "\"a b\"", "[\"a\", \"b\"]"));
-  check(pairs.merges == v.merges, "merges as pairs");
-  check(hugging_face(byte_level_json(replaced(kLlama3Regex, "{1,3}", ""))).splits ==
-        split_rule("qwen2"));
-  const Vocabulary few =
-      hugging_face(replaced(byte_level_json(), "\"vocab_size\": 8", "\"vocab_size\": 6"));
-  check_eq(few.tokens.size(), size_t{6}, "a token without a row in the model is left out");
-  const Vocabulary no_bos =
-      hugging_face(replaced(byte_level_json(), "\"eos_token\": null", "\"add_bos_token\": false"));
-  check(!no_bos.add_bos && no_bos.eos == 1, "eos from config.json when no other file names it");
-}
-
-void reads_simple_pre_tokenizers() {
-  const std::string json = byte_level_json();
-  const size_t begin = json.find("{\"type\": \"Sequence\", \"pretokenizers\"");
-  const size_t end = json.find("\"post_processor\"");
-  const auto rule = [&](const std::string& pre) {
-    return hugging_face(json.substr(0, begin) + pre + ", " + json.substr(end)).splits;
-  };
-  const std::string byte_level = R"({"type": "ByteLevel", "add_prefix_space": false})";
-  check(rule(byte_level) == split_rule("gpt2"));
-  check(rule(R"({"type": "Sequence", "pretokenizers": [{"type": "Digits",
-              "individual_digits": true}, )" +
-             byte_level + "]}") == split_rule("starcoder"));
-  check(rule(R"({"type": "ByteLevel", "add_prefix_space": true})").size() == 2);
-  check_error([&] { rule("null"); }, "pre-tokenizer is not known: none");
-  check_error([&] { rule("[1]"); }, "is not known");
-}
-
-const std::string kSpmJson = R"({"tokenizer": {
-    "added_tokens": [{"id": 0, "content": "<unk>", "special": true},
-                     {"id": 1, "content": "<s>", "special": true}],
-    "normalizer": {"type": "Sequence", "normalizers": [
-      {"type": "Prepend", "prepend": "\u2581"},
-      {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
-    "pre_tokenizer": null,
-    "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "fuse_unk": true,
-      "vocab": {"<unk>": 0, "<s>": 1, "<0x41>": 2, "a": 3, "\u2581": 4, "\u2581a": 5},
-      "merges": ["\u2581 a"]}},
-  "tokenizer_config": {"bos_token": "<s>", "add_bos_token": true}})";
-
-void reads_hugging_face_sentencepiece() {
-  const Vocabulary v = hugging_face(kSpmJson);
-  check(v.kind == TokenizerKind::sentencepiece_bpe && v.scores.empty() && v.merges.size() == 1);
-  check(v.unk == 0 && v.kinds[0] == TokenKind::unknown && v.kinds[1] == TokenKind::control);
-  check(v.kinds[2] == TokenKind::byte && v.bos == 1 && v.add_bos);
-  check(v.add_space_prefix && !v.prefix_first_only && !v.prefix_unless_space);
-  const Tokenizer t = make_tokenizer(v);
-  check_eq(joined(t.encode("a aA")), "5 5 2");
-
-  const size_t begin = kSpmJson.find("\"normalizer\""), end = kSpmJson.find("\"model\"");
-  const auto with = [&](const std::string& middle) {
-    return hugging_face(kSpmJson.substr(0, begin) + middle + ", " + kSpmJson.substr(end));
-  };
-  const std::string metaspace = R"("normalizer": null, "pre_tokenizer": {"type": "Metaspace",
-      "replacement": "\u2581", "prepend_scheme": "first", "split": false})";
-  const Vocabulary first = with(metaspace);
-  check(first.add_space_prefix && first.prefix_first_only && first.prefix_unless_space);
-  check(!with(replaced(metaspace, "first", "never")).add_space_prefix);
-  check(!with(replaced(metaspace, "first", "always")).prefix_first_only);
-  check_error([&] { with(replaced(metaspace, "false", "true")); }, "pre-tokenizer is not known");
-  check_error([&] { with("\"normalizer\": {\"type\": \"NFKC\"}"); }, "normalizer is not known");
-  const Vocabulary gemma = with(R"("normalizer": {"type": "Replace", "pattern": {"String": " "},
-      "content": "\u2581"}, "pre_tokenizer": {"type": "Split", "pattern": {"String": " "},
-      "behavior": "MergedWithPrevious", "invert": false})");
-  check(!gemma.add_space_prefix);
-}
-
-void refuses_bad_hugging_face() {
-  const auto refuse = [](const std::string& base, const char* from, const char* to,
-                         const char* why) {
-    check_error([&] { make_tokenizer(hugging_face(replaced(base, from, to))); }, why);
-  };
-  const std::string json = byte_level_json();
-  check_error([] { make_tokenizer(hugging_face(byte_level_json("(a"))); }, "does not end");
-  refuse(json, "\"type\": \"BPE\"", "\"type\": \"Unigram\"", "\"Unigram\"");
-  refuse(json, "\"ab\": 2", "\"ab\": 1", "have the same id");
-  refuse(json, "\"ab\": 2", "\"ab\": -1", "the id of a token is -1");
-  refuse(json, "\"ab\": 2", "\"ab\": 99999999999", "the id of a token is 99999999999");
-  refuse(json, "[\"a b\"]", "[[\"a\"]]", "texts of a merge is 1, expected 2");
-  refuse(json, "[\"a b\"]", "[7]", "tokenizer.json");
-  refuse(json, "[\"a b\"]", "[\"b b\"]", "is not in the vocabulary");
-  refuse(json, "[5, 2]", "[5, 9]", "generation_config.json: eos_token_id");
-  refuse(json, "\"id\": 3", "\"idx\": 3", "an added token has no id");
-  refuse(json, "\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}", "Lowercase");
-  check_error([] { hugging_face("{}"); }, "put tokenizer.json");
-}
-
 // A protobuf field: a varint, or bytes.
 std::string field(int number, uint64_t value) {
   std::string out(1, '\0');
@@ -265,10 +120,9 @@ void reads_sentencepiece_model() {
   check_eq(v.tokens.size(), size_t{6});
   check_eq(v.scores[4], -1.25f);
   check_eq(v.tokens[5], "  ", "user-defined tokens are plain text");
-  check(v.unk == 0 && v.bos == 1 && v.eos == 2 && v.add_bos && v.add_space_prefix);
+  check(v.unk == 0 && v.bos == 1 && v.eos == 2 && v.add_bos && adds_prefix(v));
   check(v.kinds[3] == TokenKind::byte && v.kinds[5] == TokenKind::user_defined);
-  check(!read_sentencepiece_model(sentencepiece_model(2, field(3, uint64_t{0})), "m")
-             .add_space_prefix);
+  check(!adds_prefix(read_sentencepiece_model(sentencepiece_model(2, field(3, uint64_t{0})), "m")));
   TempDir dir;
   write_file(dir / "tokenizer.model", sentencepiece_model());
   write_file(dir / "tokenizer_config.json", R"({"add_bos_token": false, "chat_template": "T"})");
@@ -286,13 +140,29 @@ void reads_sentencepiece_model() {
   check_error([&] { read_vocabulary_from_directory(dir.path()); }, "is no tokenizer");
 }
 
+void reads_sentencepiece_unigram() {
+  const std::string settings = field(4, uint64_t{1}) + field(2, std::string("\0\0\0\0x", 5));
+  const Vocabulary v = read_sentencepiece_model(sentencepiece_model(1, settings), "m");
+  check(v.kind == TokenizerKind::unigram && v.scores.size() == 6);
+  using Type = NormalizeStep::Type;
+  const std::vector<NormalizeStep> expected = {
+      {.type = Type::charsmap, .content = std::string("\0\0\0\0x", 5)},
+      {.type = Type::squeeze, .joins = true},
+      {.type = Type::prepend, .content = std::string(kSpaceMark), .joins = true},
+      {.type = Type::replace, .pattern = " ", .content = std::string(kSpaceMark)}};
+  check(v.normalizers == expected);
+  // User-defined tokens are spaces here: what stands beside one is neither squeezed nor prefixed.
+  const Tokenizer t = make_tokenizer(v);
+  check_eq(joined(t.encode(" a  a")), "0 4 5 4");
+  const Vocabulary plain = read_sentencepiece_model(
+      sentencepiece_model(1, field(3, uint64_t{0}) + field(5, uint64_t{0})), "m");
+  check(plain.normalizers.empty());
+}
+
 void refuses_bad_sentencepiece_model() {
   const auto read_model = [](const std::string& bytes) { read_sentencepiece_model(bytes, "m"); };
-  check_error([&] { read_model(sentencepiece_model(1)); }, "unigram");
+  check_error([&] { read_model(sentencepiece_model(3)); }, "the type word");
   check_error([&] { read_model(sentencepiece_model(9)); }, "number 9");
-  check_error([&] { read_model(sentencepiece_model(2, field(2, std::string("x")))); },
-              "normalizes");
-  check_error([&] { read_model(sentencepiece_model(2, field(4, uint64_t{1}))); }, "normalizes");
   check_error(
       [&] {
         read_model(piece("<0x-1>", 0, 6) + field(2, field(3, uint64_t{2})) +
@@ -301,9 +171,12 @@ void refuses_bad_sentencepiece_model() {
       "<0x-1>");
   check_error([&] { read_model("IQ== 0\nIg== 1\n"); }, "is not a SentencePiece model");
   check_error([&] { read_model(std::string(11, '\xff')); }, "protobuf");
-  const std::string whole = sentencepiece_model();
+  // Cut short anywhere but at the end of a field: of one piece, or of the settings.
+  const std::string first = piece("a", 0, 1), rest = field(2, field(3, uint64_t{2}));
+  const std::string whole = first + rest;
   for (size_t n = 0; n < whole.size(); ++n)
-    check_error([&] { read_model(whole.substr(0, n)); }, "m: ");
+    if (n != first.size()) check_error([&] { read_model(whole.substr(0, n)); }, "m: ");
+  read_model(whole);
 }
 
 void reads_llama2c() {
@@ -322,20 +195,20 @@ void reads_llama2c() {
         v.tokens[259] ==
             "\xe2\x96\x81"
             "a");
-  check(v.bos == 1 && v.eos == 2 && v.add_bos && v.add_space_prefix && v.scores[259] == -2);
+  check(v.bos == 1 && v.eos == 2 && v.add_bos && adds_prefix(v) && v.scores[259] == -2);
   check_error([&] { read(FileFormat::llama2c, metadata("")); }, "scores is 260, expected 259");
   check_error([&] { read(FileFormat::llama2c, R"({"tokenizer": {"tokens": [], "scores": []}})"); },
               "259 at least");
 }
 
 bool equal(const Vocabulary& a, const Vocabulary& b) {
-  return a.kind == b.kind && a.splits == b.splits && a.tokens == b.tokens && a.kinds == b.kinds &&
+  return a.kind == b.kind && a.normalizers == b.normalizers && a.splits == b.splits &&
+         a.decoders == b.decoders && a.tokens == b.tokens && a.kinds == b.kinds &&
          a.scores == b.scores && a.merges == b.merges && a.bos == b.bos && a.eos == b.eos &&
          a.unk == b.unk && a.end_tokens == b.end_tokens && a.strip_left == b.strip_left &&
          a.strip_right == b.strip_right && a.single_word == b.single_word &&
-         a.add_bos == b.add_bos && a.add_space_prefix == b.add_space_prefix &&
-         a.prefix_first_only == b.prefix_first_only &&
-         a.prefix_unless_space == b.prefix_unless_space && a.ignore_merges == b.ignore_merges &&
+         a.normalized == b.normalized && a.add_bos == b.add_bos && a.add_eos == b.add_eos &&
+         a.fuse_unk == b.fuse_unk && a.ignore_merges == b.ignore_merges &&
          a.chat_template == b.chat_template;
 }
 
@@ -348,11 +221,21 @@ void survives_json() {
   v.strip_left = {1};
   v.strip_right = {1, 2};
   v.single_word = {0};
-  v.prefix_first_only = v.prefix_unless_space = v.ignore_merges = true;
+  v.normalized = {2};
+  v.fuse_unk = false;
+  v.add_eos = v.ignore_merges = true;
+  v.normalizers.push_back({.type = NormalizeStep::Type::charsmap, .content = "\xff\x01"});
+  v.normalizers.push_back({.type = NormalizeStep::Type::squeeze, .left = false, .joins = true});
+  v.decoders.push_back({.type = DecodeStep::Type::replace,
+                        .pattern = "a",
+                        .content = "b",
+                        .stop = 3,
+                        .first = true});
+  v.splits.push_back({.type = SplitStep::Type::metaspace, .never = true, .first_only = true});
   check(equal(vocabulary_from_json(vocabulary_to_json(v), "json"), v), "SentencePiece by scores");
 
   v.scores.clear();
-  v.add_bos = v.add_space_prefix = false;
+  v.add_bos = false;
   v.bos = -1;
   v.merges = {{"a", "a"}, {"\xff", "b"}, {"a b", ""}};
   check(equal(vocabulary_from_json(vocabulary_to_json(v), "json"), v), "SentencePiece by merges");
@@ -414,11 +297,8 @@ int main(int argc, char** argv) {
               {"reads GGUF: byte-level", reads_gguf_byte_level},
               {"refuses bad GGUF", refuses_bad_gguf},
               {"takes odd vocabularies", takes_odd_vocabularies},
-              {"reads tokenizer.json: byte-level", reads_hugging_face_byte_level},
-              {"reads tokenizer.json: simple pre-tokenizers", reads_simple_pre_tokenizers},
-              {"reads tokenizer.json: SentencePiece", reads_hugging_face_sentencepiece},
-              {"refuses bad tokenizer.json", refuses_bad_hugging_face},
               {"reads tokenizer.model", reads_sentencepiece_model},
+              {"reads tokenizer.model: unigram", reads_sentencepiece_unigram},
               {"refuses bad tokenizer.model", refuses_bad_sentencepiece_model},
               {"reads llama2.c", reads_llama2c},
               {"survives JSON", survives_json},

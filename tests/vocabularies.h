@@ -36,7 +36,7 @@ inline Vocabulary sentencepiece_vocabulary(const std::vector<std::string>& piece
   v.eos = 2;
   v.end_tokens = {2};
   v.add_bos = true;
-  v.add_space_prefix = true;
+  set_sentencepiece_steps(v, {});
   return v;
 }
 

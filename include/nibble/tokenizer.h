@@ -36,6 +36,7 @@ class NIBBLE_API Tokenizer {
   Token bos() const;               // -1: none
   Token eos() const;               // -1: none
   bool add_bos() const;            // whether a text of this model starts with bos()
+  bool add_eos() const;            // whether a whole text of this model ends with eos()
   bool is_end(Token token) const;  // any end-of-generation token
   bool is_special(Token token) const;
   /// The id of a token with exactly this text (special tokens included), or -1.

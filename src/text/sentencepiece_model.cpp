@@ -91,7 +91,8 @@ class SentencePieceReader {
     v_.unk = 0;  // what the format means when it does not say
     v_.bos = 1;
     v_.eos = 2;
-    v_.add_space_prefix = true;
+    rules_.squeeze = true;
+    rules_.joins = true;
   }
 
   Vocabulary read(std::string_view bytes) {
@@ -101,10 +102,11 @@ class SentencePieceReader {
       if (field.number == 2) read_trainer(field.bytes);
       if (field.number == 3) read_normalizer(field.bytes);
     }
-    check_kind();
+    read_kind();
     for (Token* id : {&v_.unk, &v_.bos, &v_.eos})
       if (*id >= 0 && static_cast<size_t>(*id) >= v_.tokens.size()) *id = -1;
     v_.add_bos = v_.bos >= 0;
+    set_sentencepiece_steps(v_, rules_);
     finish_vocabulary(v_, where_);
     return std::move(v_);
   }
@@ -141,31 +143,33 @@ class SentencePieceReader {
   void read_normalizer(std::string_view bytes) {
     MessageReader normalizer(bytes, where_);
     for (Field field; normalizer.next(field);) {
-      if (field.number == 2) changes_text_ = !field.bytes.empty();
-      if (field.number == 3) v_.add_space_prefix = field.value != 0;
-      if (field.number == 4) squeezes_spaces_ = field.value != 0;
-      if (field.number == 5) escapes_spaces_ = field.value != 0;
+      if (field.number == 2) rules_.charsmap = field.bytes;
+      if (field.number == 3) rules_.prefix = field.value != 0;
+      if (field.number == 4) rules_.squeeze = field.value != 0;
+      if (field.number == 5) rules_.escape = field.value != 0;
     }
   }
 
-  void check_kind() const {
+  void read_kind() {
     if (v_.tokens.empty()) throw Error(where_, "is not a SentencePiece model: it has no pieces");
-    constexpr std::string_view kNames[] = {"", "unigram", "BPE", "word", "char"};
-    if (model_type_ != 2)
-      throw Error(where_, "is a SentencePiece model of the type " +
-                              std::string(model_type_ >= 1 && model_type_ <= 4
-                                              ? kNames[model_type_]
-                                              : "number " + std::to_string(model_type_)) +
-                              ", of which only BPE is supported");
-    if (changes_text_ || squeezes_spaces_ || !escapes_spaces_ || suffix_)
-      throw Error(where_, "is a SentencePiece model that normalizes text, which is not supported",
+    if (model_type_ != 1 && model_type_ != 2) {
+      const std::string name = model_type_ == 3   ? "word"
+                               : model_type_ == 4 ? "char"
+                                                  : "number " + std::to_string(model_type_);
+      throw Error(where_, "is a SentencePiece model of the type " + name +
+                              ", of which only BPE and unigram are supported");
+    }
+    v_.kind = model_type_ == 1 ? TokenizerKind::unigram : TokenizerKind::sentencepiece_bpe;
+    if (suffix_)
+      throw Error(where_, "is a SentencePiece model with white space behind words",
                   "a tokenizer.json of the same model may load");
   }
 
   const std::string& where_;
   Vocabulary v_;
+  SentencePieceRules rules_;
   uint64_t model_type_ = 1;
-  bool changes_text_ = false, squeezes_spaces_ = true, escapes_spaces_ = true, suffix_ = false;
+  bool suffix_ = false;
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What is done to a text before its tokens are looked for, as data: the steps of a normalizer and
-// of a pre-tokenizer. The names and meanings are those of Hugging Face's tokenizer.json.
+// What is done to a text before its tokens are looked for, and to tokens to make a text of them, as
+// data. The names and meanings are those of Hugging Face's tokenizer.json.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,31 @@
 #include <vector>
 
 namespace nibble {
+
+/// Changes the text, before it is cut into words.
+struct NormalizeStep {
+  enum class Type : uint8_t {
+    nfc,
+    nfd,
+    nfkc,
+    nfkd,
+    lowercase,
+    strip_accents,    // drops all marks
+    strip,            // white space at the ends: `left`, `right`
+    prepend,          // `content`, unless there is no text
+    replace,          // each `pattern`, plain text, by `content`
+    replace_matches,  // the same; `pattern` is a regular expression
+    charsmap,         // by the SentencePiece map `content`, see text/charsmap.h
+    squeeze           // of spaces one remains, at the ends of the text none
+  };
+  Type type = Type::nfc;
+  std::string pattern = {}, content = {};
+  bool left = true, right = true;
+  /// prepend, squeeze: an end of the text where a user-defined token stands is none.
+  bool joins = false;
+
+  bool operator==(const NormalizeStep&) const = default;
+};
 
 /// What becomes of the matches of a split: words of their own, dropped, joined to the word before
 /// or behind, or joined with matches next to them.
@@ -28,6 +53,22 @@ struct SplitStep {
   bool on_bytes = false;    // split: the pattern sees each byte as a character of GPT-2's alphabet
 
   bool operator==(const SplitStep&) const = default;
+};
+
+/// Makes text of the texts of tokens: of each by itself, from `fuse` on of all together.
+struct DecodeStep {
+  enum class Type : uint8_t {
+    replace,    // each `pattern`, plain text, by `content`
+    metaspace,  // U+2581 becomes a space, in the first token nothing if `first`
+    strip,      // up to `start` times `content`, one character, at the beginning, `stop` at the end
+    fuse
+  };
+  Type type = Type::fuse;
+  std::string pattern = {}, content = {};
+  uint32_t start = 0, stop = 0;
+  bool first = false;
+
+  bool operator==(const DecodeStep&) const = default;
 };
 
 /// A regular expression that matches `text` and nothing else.

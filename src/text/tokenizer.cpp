@@ -30,6 +30,7 @@ int32_t Tokenizer::vocab_size() const {
 Token Tokenizer::bos() const { return impl_->vocabulary.bos; }
 Token Tokenizer::eos() const { return impl_->vocabulary.eos; }
 bool Tokenizer::add_bos() const { return impl_->vocabulary.add_bos; }
+bool Tokenizer::add_eos() const { return impl_->vocabulary.add_eos; }
 bool Tokenizer::is_end(Token token) const { return impl_->is_end(token); }
 
 bool Tokenizer::is_special(Token token) const {
@@ -42,6 +43,7 @@ Token Tokenizer::find(std::string_view text) const { return impl_->find(text); }
 std::string Tokenizer::description() const {
   const Vocabulary& vocabulary = impl_->vocabulary;
   if (vocabulary.kind == TokenizerKind::sentencepiece_bpe) return "SentencePiece BPE";
+  if (vocabulary.kind == TokenizerKind::unigram) return "SentencePiece unigram";
   return "byte-level BPE, " + std::string(split_rule_name(vocabulary.splits)) + " rule";
 }
 

@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
+#include "text/token_text.h"
 #include "text/unicode.h"
 #include "text/vocabulary_readers.h"
 
@@ -34,34 +35,44 @@ bool merges_make(TokenKind kind) {
   return kind == TokenKind::normal || kind == TokenKind::user_defined;
 }
 
-std::vector<SpecialMatcher::Entry> special_entries(const Vocabulary& v) {
-  std::vector<bool> single_word = flags(v.single_word, v.tokens.size());
+// Those that are looked for in the text as it is, or those that are looked for in the normalized
+// one.
+std::vector<SpecialMatcher::Entry> special_entries(const Vocabulary& v,
+                                                   const Normalizer& normalizer,
+                                                   bool in_normalized) {
+  const std::vector<bool> single_word = flags(v.single_word, v.tokens.size());
+  const std::vector<bool> normalized = flags(v.normalized, v.tokens.size());
   std::vector<SpecialMatcher::Entry> entries;
+  NormalizerScratch scratch;
   for (size_t i = 0; i < v.tokens.size(); ++i) {
     const TokenKind kind = v.kinds[i];
     const bool user_defined = kind == TokenKind::user_defined;
-    if (user_defined || kind == TokenKind::control || kind == TokenKind::unknown)
-      entries.push_back({v.tokens[i], static_cast<Token>(i), user_defined, single_word[i]});
+    if (!user_defined && kind != TokenKind::control && kind != TokenKind::unknown) continue;
+    if ((user_defined && normalized[i]) != in_normalized) continue;
+    SpecialMatcher::Entry entry = {v.tokens[i], static_cast<Token>(i), user_defined,
+                                   single_word[i]};
+    if (in_normalized) entry.text = normalizer.run({.text = v.tokens[i]}, scratch);
+    entries.push_back(std::move(entry));
   }
   return entries;
 }
 
-// `text` without the white space at its end, or at its beginning.
-std::string_view strip_right(std::string_view text) {
-  while (!text.empty()) {
-    const size_t length = last_char_length(text);
-    if (!is_space(decode_utf8(text, text.size() - length).code_point)) break;
-    text.remove_suffix(length);
+// Whether U+2581 begins every token that has it: no merge joins what stands on both sides of one.
+bool marks_begin_tokens(const Vocabulary& v) {
+  for (size_t i = 0; i < v.tokens.size(); ++i) {
+    if (!merges_make(v.kinds[i])) continue;
+    std::string_view text = v.tokens[i];
+    while (text.starts_with(kSpaceMark)) text.remove_prefix(kSpaceMark.size());
+    if (text.find(kSpaceMark) != std::string_view::npos) return false;
   }
-  return text;
+  return true;
 }
-std::string_view strip_left(std::string_view text) {
-  while (!text.empty()) {
-    const DecodedChar c = decode_utf8(text, 0);
-    if (!is_space(c.code_point)) break;
-    text.remove_prefix(c.length);
-  }
-  return text;
+
+// The end of the word at `begin`: the next U+2581 behind another character.
+size_t end_of_marked_word(std::string_view text, size_t begin) {
+  size_t pos = begin;
+  while (text.substr(pos).starts_with(kSpaceMark)) pos += kSpaceMark.size();
+  return std::min(text.find(kSpaceMark, pos), text.size());
 }
 
 }  // namespace
@@ -87,15 +98,18 @@ struct TokenizerImpl::Run {
 struct TokenizerImpl::Scratch {
   BpeMerger merger;
   std::vector<Symbol> symbols;
-  std::string normalized;
-  std::vector<SpecialMatcher::Match> specials;
+  UnigramModel::Scratch unigram;
+  NormalizerScratch normalizer;
+  std::vector<SpecialMatcher::Match> specials, normalized_specials;
   WordScratch words;
 };
 
 TokenizerImpl::TokenizerImpl(Vocabulary v)
     : vocabulary(checked(std::move(v))),
+      normalizer_(vocabulary.normalizers, kWhere),
       pre_tokenizer_(vocabulary.splits, kWhere),
-      specials_(special_entries(vocabulary)),
+      specials_(special_entries(vocabulary, normalizer_, false)),
+      normalized_specials_(special_entries(vocabulary, normalizer_, true)),
       by_text_(vocabulary.tokens) {
   const size_t n = vocabulary.tokens.size();
   is_end_ = flags(vocabulary.end_tokens, n);
@@ -117,7 +131,10 @@ TokenizerImpl::TokenizerImpl(Vocabulary v)
     for (int b = 0; b < 256; ++b)
       byte_ids_[static_cast<size_t>(b)] =
           by_text_.find(byte_alphabet().text(static_cast<uint8_t>(b)));
-  if (vocabulary.kind == TokenizerKind::byte_bpe || !vocabulary.merges.empty())
+  cuts_at_marks_ = marks_begin_tokens(vocabulary);
+  if (vocabulary.kind == TokenizerKind::unigram)
+    unigram_ = UnigramModel(vocabulary, kWhere);
+  else if (vocabulary.kind == TokenizerKind::byte_bpe || !vocabulary.merges.empty())
     pairs_ = PairTable(read_merges(), n);
   else
     rank_scores();
@@ -182,51 +199,81 @@ std::vector<Token> TokenizerImpl::encode(std::span<const PromptSpan> spans) cons
   return out;
 }
 
-void TokenizerImpl::encode_run(const Run& run, Scratch& scratch, std::vector<Token>& out) const {
-  const std::string_view text = run.text;
-  size_t begin = 0;  // of the text since the last special token
-  bool first = run.first;
-  specials_.find_all(text, run.special, scratch.specials);
-  for (const SpecialMatcher::Match& found : scratch.specials) {
-    if (found.begin < begin) continue;  // begins in white space that the last one swallowed
-    std::string_view before = text.substr(begin, found.begin - begin);
-    if (strip_left_[index(found.id)]) before = strip_right(before);
-    encode_fragment(before, first, scratch, out);
-    out.push_back(found.id);
-    first = false;
-    begin = found.end;
-    if (strip_right_[index(found.id)]) begin = text.size() - strip_left(text.substr(begin)).size();
+// Puts out the tokens that were found in `text`, and gives what lies between them to `between`:
+// with the tokens on both sides, -1 at the ends.
+template <class Fn>
+void TokenizerImpl::cut_out(const std::vector<SpecialMatcher::Match>& found, std::string_view text,
+                            std::vector<Token>& out, const Fn& between) const {
+  size_t begin = 0;
+  Token before = -1;
+  for (const SpecialMatcher::Match& match : found) {
+    if (match.begin < begin) continue;  // begins in white space that the last one swallowed
+    std::string_view fragment = text.substr(begin, match.begin - begin);
+    if (strip_left_[index(match.id)]) fragment = strip_right(fragment);
+    between(fragment, before, match.id);
+    out.push_back(match.id);
+    before = match.id;
+    begin = match.end;
+    if (strip_right_[index(match.id)]) begin = text.size() - strip_left(text.substr(begin)).size();
   }
-  encode_fragment(text.substr(begin), first, scratch, out);
+  between(text.substr(begin), before, Token{-1});
 }
 
-void TokenizerImpl::encode_fragment(std::string_view text, bool first, Scratch& scratch,
+void TokenizerImpl::encode_run(const Run& run, Scratch& scratch, std::vector<Token>& out) const {
+  const auto is_user_defined = [&](Token token) {
+    return token >= 0 && vocabulary.kinds[index(token)] == TokenKind::user_defined;
+  };
+  specials_.find_all(run.text, run.special, scratch.specials);
+  cut_out(scratch.specials, run.text, out, [&](std::string_view text, Token before, Token behind) {
+    const Normalizer::Input input = {text, is_user_defined(before), is_user_defined(behind)};
+    encode_fragment(input, run.first && before < 0, scratch, out);
+  });
+}
+
+void TokenizerImpl::encode_fragment(const Normalizer::Input& input, bool first, Scratch& scratch,
                                     std::vector<Token>& out) const {
-  if (text.empty()) return;
-  if (vocabulary.kind == TokenizerKind::sentencepiece_bpe)
-    return encode_sentencepiece(text, first, scratch, out);
-  for (const std::string_view word : pre_tokenizer_.words(text, first, scratch.words))
-    encode_word(word, scratch, out);
+  if (input.text.empty()) return;
+  const std::string_view text = normalizer_.run(input, scratch.normalizer);
+  normalized_specials_.find_all(text, {}, scratch.normalized_specials);
+  cut_out(scratch.normalized_specials, text, out, [&](std::string_view part, Token before, Token) {
+    for (const std::string_view word :
+         pre_tokenizer_.words(part, first && before < 0, scratch.words))
+      encode_word(word, scratch, out);
+  });
 }
 
-void TokenizerImpl::encode_sentencepiece(std::string_view text, bool first, Scratch& scratch,
-                                         std::vector<Token>& out) const {
-  const bool has_space =
-      vocabulary.prefix_unless_space && (text.starts_with(' ') || text.starts_with(kSpaceMark));
-  const bool prefix =
-      vocabulary.add_space_prefix && (first || !vocabulary.prefix_first_only) && !has_space;
-  std::string& normalized = scratch.normalized;
-  normalized.assign(prefix ? kSpaceMark : std::string_view());
-  normalized += replace_all(text, " ", kSpaceMark);
-  const std::string_view all = normalized;
+void TokenizerImpl::encode_word(std::string_view word, Scratch& scratch,
+                                std::vector<Token>& out) const {
+  bool after_unknown = false;
+  switch (vocabulary.kind) {
+    case TokenizerKind::byte_bpe:
+      return merge_bytes(word, scratch, out);
+    case TokenizerKind::unigram:
+      unigram_.cut(word, scratch.unigram);
+      for (const UnigramModel::Piece& piece : scratch.unigram.pieces)
+        put(piece.id, word.substr(piece.begin, piece.length), after_unknown, out);
+      return;
+    case TokenizerKind::sentencepiece_bpe:
+      break;
+  }
+  if (vocabulary.ignore_merges) {
+    const Token whole = by_text_.find(word);
+    if (whole >= 0) return out.push_back(whole);
+  }
+  for (size_t begin = 0; begin < word.size();) {
+    const size_t end = cuts_at_marks_ ? end_of_marked_word(word, begin) : word.size();
+    merge_chars(word.substr(begin, end - begin), after_unknown, scratch, out);
+    begin = end;
+  }
+}
 
+void TokenizerImpl::merge_chars(std::string_view word, bool& after_unknown, Scratch& scratch,
+                                std::vector<Token>& out) const {
   std::vector<Symbol>& symbols = scratch.symbols;
   symbols.clear();
-  const Token whole = vocabulary.ignore_merges ? by_text_.find(all) : -1;
-  if (whole >= 0) return out.push_back(whole);
-  for (size_t pos = 0; pos < all.size();) {
-    const size_t length = decode_utf8(all, pos).length;
-    append_symbol(symbols, by_text_.find(all.substr(pos, length)), static_cast<uint32_t>(pos),
+  for (size_t pos = 0; pos < word.size();) {
+    const size_t length = decode_utf8(word, pos).length;
+    append_symbol(symbols, by_text_.find(word.substr(pos, length)), static_cast<uint32_t>(pos),
                   static_cast<uint32_t>(length));
     pos += length;
   }
@@ -235,38 +282,31 @@ void TokenizerImpl::encode_sentencepiece(std::string_view text, bool first, Scra
                        [&](const Symbol& a, const Symbol& b) { return pairs_.find(a.id, b.id); });
   } else {
     scratch.merger.run(symbols, [&](const Symbol& a, const Symbol& b) -> std::optional<Merge> {
-      const Token id = by_text_.find(all.substr(a.begin, a.length + b.length));
+      const Token id = by_text_.find(word.substr(a.begin, a.length + b.length));
       if (id < 0) return std::nullopt;
       return Merge{score_ranks_[index(id)], id};
     });
   }
-  bool after_unknown = false;
-  for (const Symbol& symbol : symbols) {
-    if (symbol.length == 0) continue;
-    if (symbol.id < 0) {
-      put_bytes(all.substr(symbol.begin, symbol.length), after_unknown, out);
-    } else {
-      out.push_back(symbol.id);
-      after_unknown = false;
-    }
-  }
+  for (const Symbol& symbol : symbols)
+    if (symbol.length > 0)
+      put(symbol.id, word.substr(symbol.begin, symbol.length), after_unknown, out);
 }
 
-// A character that is no token: its bytes if all of them are tokens, else "unknown", one for a run
-// of such characters.
-void TokenizerImpl::put_bytes(std::string_view bytes, bool& after_unknown,
-                              std::vector<Token>& out) const {
+// A character that is no token becomes its bytes if all of them are tokens, else "unknown".
+void TokenizerImpl::put(Token id, std::string_view bytes, bool& after_unknown,
+                        std::vector<Token>& out) const {
   const auto id_of = [&](char byte) { return byte_ids_[static_cast<uint8_t>(byte)]; };
-  if (std::ranges::all_of(bytes, [&](char byte) { return id_of(byte) >= 0; })) {
+  const bool known = id >= 0 || std::ranges::all_of(bytes, [&](char b) { return id_of(b) >= 0; });
+  if (id >= 0)
+    out.push_back(id);
+  else if (known)
     for (const char byte : bytes) out.push_back(id_of(byte));
-    after_unknown = false;
-  } else {
-    if (vocabulary.unk >= 0 && !after_unknown) out.push_back(vocabulary.unk);
-    after_unknown = true;
-  }
+  else if (vocabulary.unk >= 0 && !(after_unknown && vocabulary.fuse_unk))
+    out.push_back(vocabulary.unk);
+  after_unknown = !known;
 }
 
-void TokenizerImpl::encode_word(std::string_view word, Scratch& scratch,
+void TokenizerImpl::merge_bytes(std::string_view word, Scratch& scratch,
                                 std::vector<Token>& out) const {
   if (vocabulary.ignore_merges) {
     const Token whole = by_text_.find(byte_alphabet().encode(word));
@@ -278,10 +318,13 @@ void TokenizerImpl::encode_word(std::string_view word, Scratch& scratch,
     append_symbol(symbols, byte_ids_[static_cast<uint8_t>(word[i])], static_cast<uint32_t>(i), 1);
   scratch.merger.run(symbols,
                      [&](const Symbol& a, const Symbol& b) { return pairs_.find(a.id, b.id); });
+  bool after_unknown = false;
   for (const Symbol& symbol : symbols) {
     if (symbol.length == 0) continue;
-    const Token id = symbol.id >= 0 ? symbol.id : vocabulary.unk;
-    if (id >= 0) out.push_back(id);
+    const bool unknown = symbol.id < 0;
+    const Token id = unknown ? vocabulary.unk : symbol.id;
+    if (id >= 0 && !(unknown && after_unknown && vocabulary.fuse_unk)) out.push_back(id);
+    after_unknown = unknown;
   }
 }
 
@@ -297,11 +340,17 @@ std::string TokenizerImpl::piece(Token token, bool with_special) const {
   const std::string& text = vocabulary.tokens[index(token)];
   if (of == TokenKind::control || of == TokenKind::unknown)
     return with_special ? text : std::string();
-  if (of == TokenKind::user_defined) return text;
+  return plain_text(token, false);
+}
+
+// Of a token that is no special one. `first`: no other one stands before it.
+std::string TokenizerImpl::plain_text(Token token, bool first) const {
+  const std::string& text = vocabulary.tokens[index(token)];
+  const TokenKind of = vocabulary.kinds[index(token)];
   if (of == TokenKind::byte) return std::string(1, static_cast<char>(*parse_byte_token(text)));
-  if (vocabulary.kind == TokenizerKind::sentencepiece_bpe)
-    return replace_all(text, kSpaceMark, " ");
-  return bytes_of(text);
+  if (vocabulary.kind != TokenizerKind::byte_bpe)
+    return decode_token(vocabulary.decoders, text, first);
+  return of == TokenKind::user_defined ? text : bytes_of(text);
 }
 
 // A text with characters outside the alphabet stands for itself.
@@ -319,15 +368,15 @@ std::string TokenizerImpl::bytes_of(const std::string& alphabet_text) const {
 
 std::string TokenizerImpl::decode(std::span<const Token> tokens, bool with_special) const {
   std::string out;
-  bool at_start =
-      vocabulary.kind == TokenizerKind::sentencepiece_bpe && vocabulary.add_space_prefix;
+  bool first = true;
   for (const Token token : tokens) {
-    const std::string text = piece(token, with_special);
-    const bool strip = at_start && kind(token) == TokenKind::normal && text.starts_with(' ');
-    out.append(text, strip ? 1 : 0);
-    at_start = at_start && text.empty();
+    const TokenKind of = kind(token);
+    const bool special = of == TokenKind::control || of == TokenKind::unknown;
+    if (special && !with_special) continue;
+    out += special ? vocabulary.tokens[index(token)] : plain_text(token, first);
+    first = false;
   }
-  return out;
+  return decode_whole(vocabulary.decoders, std::move(out));
 }
 
 Token TokenizerImpl::find(std::string_view text) const {

@@ -9,9 +9,11 @@
 
 #include "text/bpe.h"
 #include "text/byte_alphabet.h"
+#include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 #include "text/special_matcher.h"
 #include "text/text_index.h"
+#include "text/unigram.h"
 #include "text/vocabulary.h"
 
 namespace nibble {
@@ -51,20 +53,28 @@ struct TokenizerImpl {
   std::vector<PairTable::Entry> read_merges() const;
   void rank_scores();
   void encode_run(const Run& run, Scratch& scratch, std::vector<Token>& out) const;
-  void encode_fragment(std::string_view text, bool first, Scratch& scratch,
+  void encode_fragment(const Normalizer::Input& input, bool first, Scratch& scratch,
                        std::vector<Token>& out) const;
-  void encode_sentencepiece(std::string_view text, bool first, Scratch& scratch,
-                            std::vector<Token>& out) const;
   void encode_word(std::string_view word, Scratch& scratch, std::vector<Token>& out) const;
-  void put_bytes(std::string_view bytes, bool& after_unknown, std::vector<Token>& out) const;
+  void merge_bytes(std::string_view word, Scratch& scratch, std::vector<Token>& out) const;
+  void merge_chars(std::string_view word, bool& after_unknown, Scratch& scratch,
+                   std::vector<Token>& out) const;
+  void put(Token id, std::string_view bytes, bool& after_unknown, std::vector<Token>& out) const;
+  template <class Fn>
+  void cut_out(const std::vector<SpecialMatcher::Match>& found, std::string_view text,
+               std::vector<Token>& out, const Fn& between) const;
+  std::string plain_text(Token token, bool first) const;
   std::string bytes_of(const std::string& alphabet_text) const;
 
+  Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
-  SpecialMatcher specials_;
+  SpecialMatcher specials_, normalized_specials_;
+  UnigramModel unigram_;
   TextIndex by_text_;                  // the tokens that merging can make
   std::array<Token, 256> byte_ids_;    // of single bytes; -1: none
   PairTable pairs_;                    // if the vocabulary has merges
   std::vector<uint32_t> score_ranks_;  // [vocab_size] if not: 0 for the highest score
+  bool cuts_at_marks_ = false;         // no merge crosses the beginning of a word
   std::vector<bool> is_end_, strip_left_, strip_right_;  // [vocab_size]
 };
 

@@ -1,4 +1,5 @@
-// What a tokenizer.json does to a text before merging: its normalizer and pre-tokenizer.
+// What a tokenizer.json does to a text before tokens are looked for, and to tokens to make text of
+// them: its normalizer, pre-tokenizer and decoder.
 #pragma once
 
 #include <string>
@@ -7,8 +8,8 @@
 
 namespace nibble {
 
-/// Sets kind, pre and the space prefix of `out`. Throws Error(where, ...) that shows the part of
-/// `tokenizer` (the whole file) that is not known.
+/// Sets kind and steps of `out`. Throws Error(where, ...) that shows the step of `tokenizer` (the
+/// whole file) that is not known.
 void read_layout(const Json& tokenizer, const std::string& where, Vocabulary& out);
 
 /// The member `key`; null if there is none, if it is null, or if `object` is null.

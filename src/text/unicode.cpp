@@ -180,6 +180,24 @@ size_t last_char_length(std::string_view text) {
   return std::min<size_t>(1, text.size());
 }
 
+std::string_view strip_left(std::string_view text) {
+  while (!text.empty()) {
+    const DecodedChar c = decode_utf8(text, 0);
+    if (!is_space(c.code_point)) break;
+    text.remove_prefix(c.length);
+  }
+  return text;
+}
+
+std::string_view strip_right(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = last_char_length(text);
+    if (!is_space(decode_utf8(text, text.size() - length).code_point)) break;
+    text.remove_suffix(length);
+  }
+  return text;
+}
+
 std::string_view strip(std::string_view text) {
   while (!text.empty()) {
     const DecodedChar c = decode_utf8(text, 0);

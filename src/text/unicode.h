@@ -59,6 +59,10 @@ class TableReader {
 /// Bytes of the last character of `text`: 1 for what is no UTF-8, 0 for no text.
 size_t last_char_length(std::string_view text);
 
+/// `text` without White_Space at its beginning, or at its end.
+std::string_view strip_left(std::string_view text);
+std::string_view strip_right(std::string_view text);
+
 /// `text` without white space at both ends, as Python's str.strip() does it.
 std::string_view strip(std::string_view text);
 

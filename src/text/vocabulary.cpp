@@ -41,6 +41,16 @@ void check_length(size_t found, size_t expected, const std::string& where, const
     throw Error::mismatch(where, what, std::to_string(expected), std::to_string(found));
 }
 
+// Replacements are short, so that no chain of them makes a token's text explode.
+void check_decoder(const DecodeStep& step, const std::string& where) {
+  constexpr size_t kMaxContent = 64;
+  const bool empty = (step.type == DecodeStep::Type::replace && step.pattern.empty()) ||
+                     (step.type == DecodeStep::Type::strip && step.content.empty());
+  if (empty || step.content.size() > kMaxContent)
+    throw Error(where, "its decoder replaces " + printable(step.pattern) + " by " +
+                           printable(step.content) + ", which is not supported");
+}
+
 }  // namespace
 
 TokenKind token_kind(uint64_t number) {
@@ -96,7 +106,8 @@ void check_vocabulary(const Vocabulary& v, const std::string& where) {
     throw Error::mismatch(where, "the number of tokens", "1 to " + std::to_string(kMaxVocabulary),
                           std::to_string(n));
   check_length(v.kinds.size(), n, where, "the number of token types");
-  const bool scored = v.kind == TokenizerKind::sentencepiece_bpe && v.merges.empty();
+  const bool scored = v.kind == TokenizerKind::unigram ||
+                      (v.kind == TokenizerKind::sentencepiece_bpe && v.merges.empty());
   check_length(v.scores.size(), scored ? n : 0, where, "the number of token scores");
   for (const float score : v.scores)
     if (!std::isfinite(score)) throw Error(where, "the score of a token is not a finite number");
@@ -105,12 +116,31 @@ void check_vocabulary(const Vocabulary& v, const std::string& where) {
       throw Error::mismatch(where, "the byte token " + std::to_string(i),
                             "\"<0x00>\" to \"<0xFF>\"", printable(v.tokens[i]));
   for (const Token id : v.end_tokens) check_id(id, v, where, "the id of an end token");
-  for (const std::vector<Token>* ids : {&v.strip_left, &v.strip_right, &v.single_word})
+  for (const std::vector<Token>* ids :
+       {&v.strip_left, &v.strip_right, &v.single_word, &v.normalized})
     for (const Token id : *ids) check_id(id, v, where, "the id of a special token");
   if (v.bos != -1) check_id(v.bos, v, where, "the id of the BOS token");
   if (v.eos != -1) check_id(v.eos, v, where, "the id of the EOS token");
   if (v.unk != -1) check_id(v.unk, v, where, "the id of the unknown token");
   if (v.add_bos && v.bos < 0) throw Error(where, "texts start with a BOS token, but there is none");
+  if (v.add_eos && v.eos < 0) throw Error(where, "texts end with an EOS token, but there is none");
+  for (const DecodeStep& step : v.decoders) check_decoder(step, where);
+}
+
+void set_sentencepiece_steps(Vocabulary& v, const SentencePieceRules& rules) {
+  const std::string mark(rules.escape ? kSpaceMark : std::string_view(" "));
+  const auto normalize = [&](NormalizeStep step) { v.normalizers.push_back(std::move(step)); };
+  v.normalizers.clear();
+  if (!rules.charsmap.empty())
+    normalize({.type = NormalizeStep::Type::charsmap, .content = rules.charsmap});
+  if (rules.squeeze) normalize({.type = NormalizeStep::Type::squeeze, .joins = rules.joins});
+  if (rules.prefix)
+    normalize({.type = NormalizeStep::Type::prepend, .content = mark, .joins = rules.joins});
+  if (rules.escape)
+    normalize({.type = NormalizeStep::Type::replace, .pattern = " ", .content = mark});
+  v.decoders = {{.type = DecodeStep::Type::metaspace}, {.type = DecodeStep::Type::fuse}};
+  if (rules.prefix || rules.squeeze)
+    v.decoders.push_back({.type = DecodeStep::Type::strip, .content = " ", .start = 1});
 }
 
 void finish_vocabulary(Vocabulary& v, const std::string& where) {
@@ -122,11 +152,13 @@ void finish_vocabulary(Vocabulary& v, const std::string& where) {
     kind = TokenKind::control;  // as plain text it must not end a reply
     v.end_tokens.push_back(static_cast<Token>(i));
   }
-  for (std::vector<Token>* ids : {&v.end_tokens, &v.strip_left, &v.strip_right, &v.single_word}) {
+  for (std::vector<Token>* ids :
+       {&v.end_tokens, &v.strip_left, &v.strip_right, &v.single_word, &v.normalized}) {
     std::ranges::sort(*ids);
     ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
   }
   if (v.bos < 0) v.add_bos = false;
+  if (v.eos < 0) v.add_eos = false;
   check_vocabulary(v, where);
 }
 
@@ -160,7 +192,7 @@ Vocabulary read_llama2c_vocabulary(const Json& tokenizer, const std::string& whe
   v.bos = 1;
   v.eos = 2;
   v.add_bos = true;
-  v.add_space_prefix = true;
+  set_sentencepiece_steps(v, {});
   finish_vocabulary(v, where);
   return v;
 }

@@ -14,7 +14,7 @@
 
 namespace nibble {
 
-enum class TokenizerKind : uint8_t { sentencepiece_bpe, byte_bpe };
+enum class TokenizerKind : uint8_t { sentencepiece_bpe, byte_bpe, unigram };
 
 enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused, byte };
 
@@ -22,11 +22,13 @@ enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused,
 /// byte-to-character alphabet of GPT-2 (byte_bpe); control and user-defined tokens are plain text.
 struct Vocabulary {
   TokenizerKind kind = TokenizerKind::sentencepiece_bpe;
-  std::vector<SplitStep> splits;    // cut a text into words before anything is merged
-  std::vector<std::string> tokens;  // [vocab_size]
-  std::vector<TokenKind> kinds;     // [vocab_size]
-  /// [vocab_size] for sentencepiece_bpe without merges, else empty: the pair whose concatenation
-  /// has the highest score is merged first.
+  std::vector<NormalizeStep> normalizers;  // change a text
+  std::vector<SplitStep> splits;           // cut it into words before anything is merged
+  std::vector<DecodeStep> decoders;        // make text of tokens (not of byte_bpe)
+  std::vector<std::string> tokens;         // [vocab_size]
+  std::vector<TokenKind> kinds;            // [vocab_size]
+  /// [vocab_size] for sentencepiece_bpe without merges (the pair whose concatenation has the
+  /// highest score is merged first) and for unigram (logarithms of probabilities), else empty.
   std::vector<float> scores;
   /// By rank: the pair of lowest rank is merged first. byte_bpe, and sentencepiece_bpe as a
   /// tokenizer.json writes it: kept as they are, because ranks of pairs say more than scores.
@@ -36,14 +38,12 @@ struct Vocabulary {
   /// Special tokens that swallow the white space before and after them.
   std::vector<Token> strip_left, strip_right;
   std::vector<Token> single_word;  // special tokens that are none beside a letter or digit
-  bool add_bos = false;
-  /// sentencepiece_bpe: a text starts with U+2581, and so does what follows a special token, unless
-  /// `prefix_first_only`; not what starts with a space already if `prefix_unless_space`.
-  bool add_space_prefix = false;
-  bool prefix_first_only = false;
-  bool prefix_unless_space = false;
-  bool ignore_merges = false;  // a word that is a token is not merged (Llama 3)
-  std::string chat_template;   // Jinja text, or empty
+  /// User-defined tokens that are looked for in the normalized text, with their text normalized.
+  std::vector<Token> normalized;
+  bool add_bos = false, add_eos = false;  // whether a text of this model starts, or ends, with it
+  bool fuse_unk = true;                   // unknown characters side by side are one unknown token
+  bool ignore_merges = false;             // a word that is a token is not merged (Llama 3)
+  std::string chat_template;              // Jinja text, or empty
 };
 
 /// From any checkpoint; Error if it holds no tokenizer (see has_vocabulary) or one that is unknown:

@@ -20,14 +20,17 @@ class GgufReader {
     const std::string& model = require("model").as_string(at("model"));
     if (model == "llama") {
       read_sentencepiece();
+    } else if (model == "t5") {
+      read_unigram();
     } else if (model == "gpt2") {
       read_byte_level();
     } else {
       throw Error(at("model"), "is " + printable(model) + ", which is not supported",
-                  "\"llama\" and \"gpt2\" are");
+                  "\"llama\", \"gpt2\" and \"t5\" are");
     }
     read_ids();
     read_flag("add_bos_token", v_.add_bos);
+    read_flag("add_eos_token", v_.add_eos);
     if (const Json* text = metadata_.find("tokenizer.chat_template"); text && text->is_string())
       v_.chat_template = text->as_string(where_);
     finish_vocabulary(v_, where_);
@@ -59,8 +62,7 @@ class GgufReader {
 
   void read_sentencepiece() {
     v_.kind = TokenizerKind::sentencepiece_bpe;
-    for (const Json& score : require("scores").as_array(at("scores")))
-      v_.scores.push_back(static_cast<float>(score.as_number(at("scores"))));
+    read_scores();
     const auto none_beyond = [&](Token id) {
       return static_cast<size_t>(id) < v_.tokens.size() ? id : -1;
     };
@@ -68,9 +70,32 @@ class GgufReader {
     v_.bos = none_beyond(1);
     v_.eos = none_beyond(2);
     v_.add_bos = v_.bos >= 0;
-    v_.add_space_prefix = true;
-    read_flag("add_space_prefix", v_.add_space_prefix);
+    read_steps({});
     if (is_phi3()) set_phi3_strips();
+  }
+
+  void read_unigram() {
+    v_.kind = TokenizerKind::unigram;
+    read_scores();
+    const auto n = static_cast<Token>(std::min<size_t>(v_.tokens.size(), kMaxVocabulary));
+    v_.eos = n > 1 ? 1 : -1;
+    v_.unk = n > 2 ? 2 : -1;
+    v_.add_eos = v_.eos >= 0;
+    read_steps({.prefix = false});
+  }
+
+  void read_scores() {
+    for (const Json& score : require("scores").as_array(at("scores")))
+      v_.scores.push_back(static_cast<float>(score.as_number(at("scores"))));
+  }
+
+  void read_steps(SentencePieceRules rules) {
+    read_flag("add_space_prefix", rules.prefix);
+    read_flag("remove_extra_whitespaces", rules.squeeze);
+    if (const Json* map = find("precompiled_charsmap"))
+      for (const Json& byte : map->as_array(at("precompiled_charsmap")))
+        rules.charsmap += static_cast<char>(byte.as_int(at("precompiled_charsmap")));
+    set_sentencepiece_steps(v_, rules);
   }
 
   // The file does not say which tokens swallow white space: in Phi-3 most special tokens swallow
@@ -90,6 +115,7 @@ class GgufReader {
 
   void read_byte_level() {
     v_.kind = TokenizerKind::byte_bpe;
+    v_.fuse_unk = false;
     std::string name = "default";
     if (const Json* pre = find("pre")) name = pre->as_string(at("pre"));
     const GgufRule* known = find_gguf_rule(name);

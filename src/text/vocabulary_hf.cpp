@@ -30,7 +30,7 @@ class HuggingFaceReader {
     else
       throw Error(where_, "is no tokenizer", "expected a JSON object");
     read_special_ids();
-    read_add_bos();
+    read_add_flags();
     read_chat_template();
     finish_vocabulary(v_, directory_);
     return std::move(v_);
@@ -40,20 +40,48 @@ class HuggingFaceReader {
   void read_tokenizer(const Json& tokenizer) {
     const Json* model = member(&tokenizer, "model");
     const std::string type = text_member(model, "type");
-    if (!model || (!type.empty() && type != "BPE"))
+    if (!model || (!type.empty() && type != "BPE" && type != "Unigram"))
       throw Error(where_, "its model is of the type " + printable(type) +
-                              ", of which only \"BPE\" is supported");
+                              ", of which only \"BPE\" and \"Unigram\" are supported");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (!text_member(model, key).empty())
         throw Error(where_, std::string("its model has a ") + key + ", which is not supported");
     read_layout(tokenizer, where_, v_);
-    v_.ignore_merges = flag_member(model, "ignore_merges", false);
-    read_tokens(*model);
-    read_merges(*model);
-    const std::string unknown = text_member(model, "unk_token");
-    if (!unknown.empty()) v_.unk = find(unknown);
+    if (v_.kind == TokenizerKind::unigram)
+      read_unigram(*model);
+    else
+      read_bpe(*model);
     if (v_.unk >= 0) v_.kinds[static_cast<size_t>(v_.unk)] = TokenKind::unknown;
     read_added_tokens(tokenizer);
+    read_processor(member(&tokenizer, "post_processor"));
+  }
+
+  void read_bpe(const Json& model) {
+    v_.ignore_merges = flag_member(&model, "ignore_merges", false);
+    v_.fuse_unk = flag_member(&model, "fuse_unk", false);
+    read_tokens(model);
+    read_merges(model);
+    const std::string unknown = text_member(&model, "unk_token");
+    if (!unknown.empty()) v_.unk = find(unknown);
+  }
+
+  // A list of [text, score].
+  void read_unigram(const Json& model) {
+    const Json* vocab = member(&model, "vocab");
+    if (!vocab) throw Error(where_, "its vocabulary is missing");
+    const bool byte_tokens = flag_member(&model, "byte_fallback", false);
+    for (const Json& entry : vocab->as_array(where_)) {
+      const Json::Array& pair = entry.as_array(where_);
+      if (pair.size() != 2)
+        throw Error::mismatch(where_, "the length of an entry of its vocabulary", "2",
+                              std::to_string(pair.size()));
+      const std::string& text = pair[0].as_string(where_);
+      const bool byte = byte_tokens && parse_byte_token(text);
+      place(static_cast<int64_t>(v_.tokens.size()), byte ? TokenKind::byte : TokenKind::normal) =
+          text;
+      v_.scores.push_back(static_cast<float>(pair[1].as_number(where_)));
+    }
+    if (const Json* unknown = member(&model, "unk_id")) v_.unk = checked_id(*unknown, where_);
   }
 
   // The place of a token. Ids leave gaps, and a model may have more rows than the file has tokens:
@@ -111,6 +139,7 @@ class HuggingFaceReader {
                         static_cast<int64_t>(v_.tokens.size()));
     if (const Json* added = member(&tokenizer, "added_tokens"))
       for (const Json& token : added->as_array(where_)) read_added_token(token, n_rows);
+    if (v_.kind == TokenizerKind::unigram) v_.scores.resize(v_.tokens.size());
     if (n_rows < static_cast<int64_t>(kMaxVocabulary) && n_rows > 0)
       pad_vocabulary(v_, static_cast<size_t>(n_rows));
   }
@@ -129,6 +158,8 @@ class HuggingFaceReader {
     if (flag_member(&token, "lstrip", false)) v_.strip_left.push_back(static_cast<Token>(id));
     if (flag_member(&token, "rstrip", false)) v_.strip_right.push_back(static_cast<Token>(id));
     if (flag_member(&token, "single_word", false)) v_.single_word.push_back(static_cast<Token>(id));
+    if (!special && flag_member(&token, "normalized", true))
+      v_.normalized.push_back(static_cast<Token>(id));
   }
 
   Token find(std::string_view text) const {
@@ -178,22 +209,34 @@ class HuggingFaceReader {
     }
   }
 
-  // Whether a template processor starts a text with a special token.
-  static bool begins_with_special(const Json* processor) {
+  // What a post-processor puts before and behind a text. A token that no other file names is what
+  // it says.
+  void read_processor(const Json* processor) {
+    const std::string type = text_member(processor, "type");
     if (const Json* inner = member(processor, "processors"); inner && inner->is_array())
-      return std::ranges::any_of(inner->as_array({}), [](const Json& p) {
-        return text_member(&p, "type") == "TemplateProcessing" && begins_with_special(&p);
-      });
-    const Json* single = member(processor, "single");
-    if (!single || !single->is_array() || single->as_array({}).empty()) return false;
-    return member(&single->as_array({})[0], "SpecialToken") != nullptr;
+      for (const Json& each : inner->as_array(where_)) read_processor(&each);
+    if (type == "TemplateProcessing") {
+      const Json* single = member(processor, "single");
+      if (!single || !single->is_array() || single->as_array(where_).empty()) return;
+      const Json::Array& parts = single->as_array(where_);
+      v_.add_bos = read_processor_token(member(&parts.front(), "SpecialToken"), template_bos_);
+      v_.add_eos = parts.size() > 1 &&
+                   read_processor_token(member(&parts.back(), "SpecialToken"), template_eos_);
+    } else if (type == "RobertaProcessing" || type == "BertProcessing") {
+      v_.add_bos = v_.add_eos = true;
+    }
   }
 
-  void read_add_bos() {
-    const Json* tokenizer = member(&metadata_, "tokenizer");
-    const bool otherwise =
-        tokenizer ? begins_with_special(member(tokenizer, "post_processor")) : v_.add_bos;
-    v_.add_bos = flag_member(tokenizer_config_, "add_bos_token", otherwise);
+  bool read_processor_token(const Json* part, Token& id) const {
+    if (part) id = find(text_member(part, "id"));
+    return part != nullptr;
+  }
+
+  void read_add_flags() {
+    if (v_.bos < 0 && v_.add_bos) v_.bos = template_bos_;
+    if (v_.eos < 0 && v_.add_eos) v_.eos = template_eos_;
+    v_.add_bos = flag_member(tokenizer_config_, "add_bos_token", v_.add_bos);
+    v_.add_eos = flag_member(tokenizer_config_, "add_eos_token", v_.add_eos);
   }
 
   /// A file of its own (chat_template.jinja, or chat_template.json that holds the same member), or
@@ -222,6 +265,7 @@ class HuggingFaceReader {
   const Json* config_;
   const Json* tokenizer_config_;
   Vocabulary v_;
+  Token template_bos_ = -1, template_eos_ = -1;
 };
 
 std::string read_file(const std::filesystem::path& path) {

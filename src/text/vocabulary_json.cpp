@@ -1,15 +1,17 @@
 // The form in which a .nib file stores a vocabulary.
 //
-// {"kind": "sentencepiece_bpe" | "byte_bpe", "pre": the name of a rule, or "own" with "splits":
-//    [{"type", "pattern", "behavior", "invert", "never", "first_only",
-//    "on_bytes"}],
+// {"kind": "sentencepiece_bpe" | "byte_bpe" | "unigram", "pre": the name of a rule, or "own" with
+//    "splits": [{"type", "pattern", "behavior", "invert", "never", "first_only", "on_bytes"}],
+//  "normalizers": [{"type", "pattern", "content", "left", "right", "joins"}],
+//  "decoders": [{"type", "pattern", "content", "start", "stop", "first"}],
 //  "tokens": [text],
 //  "kinds": a digit of enum TokenKind for each token, "scores": [number], "merges": [text],
-//  "bos", "eos", "unk": ids, "end_tokens", "strip_left", "strip_right", "single_word": [ids],
-//  "add_bos", "add_space_prefix", "prefix_first_only", "prefix_unless_space", "ignore_merges",
-//  "chat_template": text}
+//  "bos", "eos", "unk": ids, "end_tokens", "strip_left", "strip_right", "single_word",
+//  "normalized": [ids], "add_bos", "add_eos", "fuse_unk", "ignore_merges", "chat_template": text}
 // A text that is no UTF-8 is {"bytes": hexadecimal digits}; a merge is "a b", or [a, b] if one of
 // the two texts has a space or is no UTF-8. What is left out has the value of a new Vocabulary.
+// Files of SentencePiece tokenizers that have no "normalizers" are older: their flags
+// "add_space_prefix", "prefix_first_only" and "prefix_unless_space" say what those do.
 #include <algorithm>
 #include <array>
 
@@ -25,20 +27,22 @@ namespace {
 constexpr std::array<std::string_view, 3> kSplitTypes = {"split", "space_prefix", "metaspace"};
 constexpr std::array<std::string_view, 5> kBehaviors = {"isolated", "removed", "previous", "next",
                                                         "contiguous"};
+constexpr std::array<std::string_view, 12> kNormalizeTypes = {
+    "nfc",           "nfd",    "nfkc",    "nfkd",    "lowercase",
+    "strip_accents", "strip",  "prepend", "replace", "replace_matches",
+    "charsmap",      "squeeze"};
+constexpr std::array<std::string_view, 4> kDecodeTypes = {"replace", "metaspace", "strip", "fuse"};
+constexpr std::array<std::string_view, 3> kTokenizerKinds = {"sentencepiece_bpe", "byte_bpe",
+                                                             "unigram"};
 constexpr char kLastKind = '0' + static_cast<char>(TokenKind::byte);
 constexpr std::string_view kDigits = "0123456789abcdef";
-
-const char* kind_name(TokenizerKind kind) {
-  return kind == TokenizerKind::byte_bpe ? "byte_bpe" : "sentencepiece_bpe";
-}
 
 // The members that are plain values: one list for both directions.
 template <class V, class Fn>
 void for_each_flag(V& v, const Fn& fn) {
   fn("add_bos", v.add_bos);
-  fn("add_space_prefix", v.add_space_prefix);
-  fn("prefix_first_only", v.prefix_first_only);
-  fn("prefix_unless_space", v.prefix_unless_space);
+  fn("add_eos", v.add_eos);
+  fn("fuse_unk", v.fuse_unk);
   fn("ignore_merges", v.ignore_merges);
 }
 template <class Fn>
@@ -47,6 +51,16 @@ void for_each_flag(SplitStep& step, const Fn& fn) {
   fn("never", step.never);
   fn("first_only", step.first_only);
   fn("on_bytes", step.on_bytes);
+}
+template <class Fn>
+void for_each_flag(NormalizeStep& step, const Fn& fn) {
+  fn("left", step.left);
+  fn("right", step.right);
+  fn("joins", step.joins);
+}
+template <class Fn>
+void for_each_flag(DecodeStep& step, const Fn& fn) {
+  fn("first", step.first);
 }
 template <class V, class Fn>
 void for_each_id(V& v, const Fn& fn) {
@@ -60,6 +74,7 @@ void for_each_id_list(V& v, const Fn& fn) {
   fn("strip_left", v.strip_left);
   fn("strip_right", v.strip_right);
   fn("single_word", v.single_word);
+  fn("normalized", v.normalized);
 }
 
 Json text_to_json(const std::string& text) {
@@ -88,14 +103,47 @@ std::string text_from_json(const Json& json, const std::string& where) {
   return text;
 }
 
+template <class Step>
+void flags_to_json(Step step, Json::Object& members) {
+  for_each_flag(step, [&](const char* key, bool flag) { members.emplace_back(key, flag); });
+}
+
 Json splits_to_json(const std::vector<SplitStep>& steps) {
   Json::Array out;
-  for (SplitStep step : steps) {
+  for (const SplitStep& step : steps) {
     Json::Object members;
     members.emplace_back("type", std::string(kSplitTypes[static_cast<size_t>(step.type)]));
     members.emplace_back("pattern", step.pattern);
     members.emplace_back("behavior", std::string(kBehaviors[static_cast<size_t>(step.behavior)]));
-    for_each_flag(step, [&](const char* key, bool flag) { members.emplace_back(key, flag); });
+    flags_to_json(step, members);
+    out.emplace_back(std::move(members));
+  }
+  return out;
+}
+
+Json normalizers_to_json(const std::vector<NormalizeStep>& steps) {
+  Json::Array out;
+  for (const NormalizeStep& step : steps) {
+    Json::Object members;
+    members.emplace_back("type", std::string(kNormalizeTypes[static_cast<size_t>(step.type)]));
+    members.emplace_back("pattern", text_to_json(step.pattern));
+    members.emplace_back("content", text_to_json(step.content));
+    flags_to_json(step, members);
+    out.emplace_back(std::move(members));
+  }
+  return out;
+}
+
+Json decoders_to_json(const std::vector<DecodeStep>& steps) {
+  Json::Array out;
+  for (const DecodeStep& step : steps) {
+    Json::Object members;
+    members.emplace_back("type", std::string(kDecodeTypes[static_cast<size_t>(step.type)]));
+    members.emplace_back("pattern", text_to_json(step.pattern));
+    members.emplace_back("content", text_to_json(step.content));
+    members.emplace_back("start", int64_t{step.start});
+    members.emplace_back("stop", int64_t{step.stop});
+    flags_to_json(step, members);
     out.emplace_back(std::move(members));
   }
   return out;
@@ -159,16 +207,66 @@ class JsonReader {
   Token read_id(const Json& json) const { return checked_cast<Token>(json.as_int(where_), where_); }
 
   void read_names() {
-    const std::string& kind = require("kind").as_string(where_);
-    if (kind == kind_name(TokenizerKind::byte_bpe))
-      v_.kind = TokenizerKind::byte_bpe;
-    else if (kind != kind_name(TokenizerKind::sentencepiece_bpe))
-      throw Error(where_, "the kind of tokenizer " + printable(kind) + " is not known");
+    require("kind");
+    v_.kind = static_cast<TokenizerKind>(number_of(json_, "kind", kTokenizerKinds));
+    if (!json_.find("fuse_unk")) v_.fuse_unk = v_.kind != TokenizerKind::byte_bpe;
     const std::string& pre = require("pre").as_string(where_);
     if (pre != kOwnRule && !has_split_rule(pre))
       throw Error(where_, "the pre-tokenizer " + printable(pre) + " is not known");
     v_.splits = split_rule(pre);
     for (const Json& step : list("splits")) v_.splits.push_back(read_split(step));
+    for (const Json& step : list("normalizers")) v_.normalizers.push_back(read_normalizer(step));
+    for (const Json& step : list("decoders")) v_.decoders.push_back(read_decoder(step));
+    if (v_.kind == TokenizerKind::sentencepiece_bpe && !json_.find("normalizers")) read_old_flags();
+  }
+
+  void read_old_flags() {
+    const auto flag = [&](const char* key) {
+      const Json* found = json_.find(key);
+      return found && found->as_bool(where_);
+    };
+    const bool prefix = flag("add_space_prefix"), metaspace = flag("prefix_unless_space");
+    set_sentencepiece_steps(v_, {.prefix = prefix && !metaspace});
+    if (!metaspace) return;
+    v_.splits = {{.type = SplitStep::Type::metaspace,
+                  .never = !prefix,
+                  .first_only = flag("prefix_first_only")}};
+    v_.decoders = {{.type = DecodeStep::Type::metaspace, .first = prefix}};
+  }
+
+  template <class Step>
+  void read_flags(const Json& json, Step& step) const {
+    for_each_flag(step, [&](const char* key, bool& flag) {
+      if (const Json* found = json.find(key)) flag = found->as_bool(where_);
+    });
+  }
+  std::string text_of(const Json& json, const char* key) const {
+    const Json* found = json.find(key);
+    return found ? text_from_json(*found, where_) : std::string();
+  }
+  uint32_t count_of(const Json& json, const char* key) const {
+    const Json* found = json.find(key);
+    return found ? checked_cast<uint32_t>(found->as_int(where_), where_) : 0;
+  }
+
+  NormalizeStep read_normalizer(const Json& json) const {
+    NormalizeStep step;
+    step.type = static_cast<NormalizeStep::Type>(number_of(json, "type", kNormalizeTypes));
+    step.pattern = text_of(json, "pattern");
+    step.content = text_of(json, "content");
+    read_flags(json, step);
+    return step;
+  }
+
+  DecodeStep read_decoder(const Json& json) const {
+    DecodeStep step;
+    step.type = static_cast<DecodeStep::Type>(number_of(json, "type", kDecodeTypes));
+    step.pattern = text_of(json, "pattern");
+    step.content = text_of(json, "content");
+    step.start = count_of(json, "start");
+    step.stop = count_of(json, "stop");
+    read_flags(json, step);
+    return step;
   }
 
   SplitStep read_split(const Json& json) const {
@@ -176,9 +274,7 @@ class JsonReader {
     step.type = static_cast<SplitStep::Type>(number_of(json, "type", kSplitTypes));
     step.behavior = static_cast<SplitBehavior>(number_of(json, "behavior", kBehaviors));
     if (const Json* pattern = json.find("pattern")) step.pattern = pattern->as_string(where_);
-    for_each_flag(step, [&](const char* key, bool& flag) {
-      if (const Json* found = json.find(key)) flag = found->as_bool(where_);
-    });
+    read_flags(json, step);
     return step;
   }
 
@@ -220,10 +316,12 @@ std::string vocabulary_to_json(const Vocabulary& v) {
   for (const TokenKind kind : v.kinds) kinds += static_cast<char>('0' + static_cast<char>(kind));
 
   Json::Object out;
-  out.emplace_back("kind", kind_name(v.kind));
+  out.emplace_back("kind", std::string(kTokenizerKinds[static_cast<size_t>(v.kind)]));
   const std::string_view rule = split_rule_name(v.splits);
   out.emplace_back("pre", std::string(rule));
   if (rule == kOwnRule) out.emplace_back("splits", splits_to_json(v.splits));
+  out.emplace_back("normalizers", normalizers_to_json(v.normalizers));
+  out.emplace_back("decoders", decoders_to_json(v.decoders));
   for_each_id(v, [&](const char* key, Token id) { out.emplace_back(key, int64_t{id}); });
   for_each_id_list(v, [&](const char* key, const std::vector<Token>& ids) {
     Json::Array list;

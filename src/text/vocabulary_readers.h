@@ -21,6 +21,17 @@ Vocabulary read_hugging_face_vocabulary(const Json& metadata, const std::string&
 Vocabulary read_sentencepiece_model(std::string_view bytes, const std::string& where);
 Vocabulary read_llama2c_vocabulary(const Json& tokenizer, const std::string& where);
 
+/// What a SentencePiece model does with white space.
+struct SentencePieceRules {
+  bool prefix = true;         // a text starts with one more space
+  bool squeeze = false;       // spaces are one, and none at the ends
+  bool escape = true;         // a space is U+2581
+  bool joins = false;         // a text does not begin or end at a user-defined token
+  std::string charsmap = {};  // see text/charsmap.h; empty: none
+};
+/// Sets the normalizers and decoders that mean the same.
+void set_sentencepiece_steps(Vocabulary& vocabulary, const SentencePieceRules& rules);
+
 /// Makes control tokens of user-defined ones that end a reply, adds the end tokens, and checks.
 void finish_vocabulary(Vocabulary& vocabulary, const std::string& where);
 /// Throws Error(where, ...) if parts of the vocabulary contradict one another.

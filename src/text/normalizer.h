@@ -1,0 +1,50 @@
+// Changes a text before it is cut into words, as a list of steps says.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/charsmap.h"
+#include "text/regex.h"
+#include "text/text_steps.h"
+
+namespace nibble {
+
+/// Memory that calls share. Reuse an object; what a call returns lives until the next.
+struct NormalizerScratch {
+  RegexScratch regex;
+  std::string text, next;
+};
+
+class Normalizer {
+ public:
+  /// A stretch of text, and whether a user-defined token stands before or behind it.
+  struct Input {
+    std::string_view text;
+    bool joins_left = false, joins_right = false;
+  };
+
+  /// Throws Error(where, ...) for a pattern or map that is wrong or not supported.
+  Normalizer(const std::vector<NormalizeStep>& steps, const std::string& where);
+
+  bool empty() const { return steps_.empty(); }
+  /// The text after all steps. Throws Error if it grows beyond all reason. Bytes that are no UTF-8
+  /// are kept.
+  std::string_view run(const Input& input, NormalizerScratch& scratch) const;
+
+ private:
+  struct Step {
+    NormalizeStep step;
+    std::vector<Regex> regex;  // one for replace_matches
+    std::optional<Charsmap> map;
+  };
+  static void run_step(const Step& step, const Input& input, size_t limit,
+                       NormalizerScratch& scratch);
+  static void squeeze(std::string& out, const Input& input, bool joins);
+
+  std::vector<Step> steps_;
+};
+
+}  // namespace nibble
