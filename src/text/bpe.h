@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -11,79 +12,111 @@
 
 namespace nibble {
 
-/// A stretch of the text in a list linked by indices. A symbol that was merged into its left
-/// neighbour has length 0.
-struct Symbol {
-  Token id = -1;  // -1: no token has this text
-  uint32_t begin = 0, length = 0;
-  int32_t previous = -1, next = -1;
-};
-
 /// What two neighbours would become. Lower ranks go first; of equal ranks, the leftmost.
 struct Merge {
   uint32_t rank = 0;
   Token id = -1;
 };
 
+/// A stretch of the text in a list linked by indices. A symbol that was merged into its left
+/// neighbour has length 0.
+struct Symbol {
+  static constexpr uint32_t kNoMerge = UINT32_MAX;
+
+  Token id = -1;  // -1: no token has this text
+  uint32_t begin = 0, length = 0;
+  int32_t previous = -1, next = -1;
+  Merge merge = {kNoMerge, -1};  // with its right neighbour
+};
+
 /// Appends a symbol at the end of the list.
 inline void append_symbol(std::vector<Symbol>& symbols, Token id, uint32_t begin, uint32_t length) {
   const auto index = static_cast<int32_t>(symbols.size());
   if (index > 0) symbols.back().next = index;
-  symbols.push_back({id, begin, length, index - 1, -1});
+  symbols.push_back({id, begin, length, index - 1, -1, {}});
 }
 
-/// Merges in place. Lookup: std::optional<Merge> lookup(const Symbol& left, const Symbol& right).
-/// Time O(n log n), so that no word is too long. Reuse an object: it keeps its memory.
+/// Remembers what pairs of tokens become: texts ask for the same few pairs again and again.
+class PairCache {
+ public:
+  /// The merge of two tokens; compute() finds it when it is not remembered.
+  template <class Compute>
+  std::optional<Merge> find(Token left, Token right, const Compute& compute) {
+    const uint64_t pair =
+        uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+    Slot& slot = slots_[pair * 0x9e3779b97f4a7c15u >> kShift];
+    if (slot.pair != pair) {
+      const std::optional<Merge> found = compute();
+      slot = {pair, found.value_or(Merge{Symbol::kNoMerge, -1})};
+    }
+    if (slot.merge.rank == Symbol::kNoMerge) return std::nullopt;
+    return slot.merge;
+  }
+
+ private:
+  static constexpr int kShift = 64 - 12;
+  struct Slot {
+    uint64_t pair = UINT64_MAX;
+    Merge merge;
+  };
+  std::vector<Slot> slots_ = std::vector<Slot>(size_t{1} << (64 - kShift));
+};
+
+/// Merges in place. Lookup: std::optional<Merge> lookup(const Symbol& left, const Symbol& right),
+/// of ranks below Symbol::kNoMerge. Time O(n log n), so that no word is too long. Reuse an object:
+/// it keeps its memory.
 class BpeMerger {
  public:
   template <class Lookup>
   void run(std::span<Symbol> symbols, const Lookup& lookup) {
     queue_.clear();
     for (size_t i = 0; i + 1 < symbols.size(); ++i)
-      consider(symbols, static_cast<int32_t>(i), lookup);
+      if (find_merge(symbols, static_cast<int32_t>(i), lookup))
+        queue_.push_back(key(symbols, static_cast<int32_t>(i)));
+    std::ranges::make_heap(queue_, std::greater<>());
     while (!queue_.empty()) {
-      std::ranges::pop_heap(queue_, later);
-      const Candidate best = queue_.back();
+      std::ranges::pop_heap(queue_, std::greater<>());
+      const auto at = static_cast<int32_t>(queue_.back() & UINT32_MAX);
+      const auto rank = static_cast<uint32_t>(queue_.back() >> 32);
       queue_.pop_back();
-      Symbol& left = symbols[static_cast<size_t>(best.left)];
-      // Lengths only grow: equal sums mean that neither side has changed since.
-      if (left.length == 0 || left.next != best.right) continue;
-      Symbol& right = symbols[static_cast<size_t>(best.right)];
-      if (left.length + right.length != best.length) continue;
-      left.id = best.id;
-      left.length = best.length;
+      Symbol& left = symbols[static_cast<size_t>(at)];
+      if (left.merge.rank != rank) continue;  // its neighbour has changed since
+      Symbol& right = symbols[static_cast<size_t>(left.next)];
+      left.id = left.merge.id;
+      left.length += right.length;
       left.next = right.next;
       right.length = 0;
-      if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = best.left;
+      right.merge.rank = Symbol::kNoMerge;
+      if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = at;
       if (left.previous >= 0) consider(symbols, left.previous, lookup);
-      consider(symbols, best.left, lookup);
+      consider(symbols, at, lookup);
     }
   }
 
  private:
-  struct Candidate {
-    uint32_t rank = 0;
-    int32_t left = 0, right = 0;  // indices of symbols
-    uint32_t length = 0;          // of both together when it was found
-    Token id = -1;
-  };
-  static bool later(const Candidate& a, const Candidate& b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.left > b.left;
+  static uint64_t key(std::span<const Symbol> symbols, int32_t at) {
+    return uint64_t{symbols[static_cast<size_t>(at)].merge.rank} << 32 | static_cast<uint32_t>(at);
   }
 
-  // Queues the pair of a symbol and its right neighbour, if it can be merged.
+  // Looks up what a symbol and its right neighbour would become; false if nothing.
   template <class Lookup>
-  void consider(std::span<Symbol> symbols, int32_t left, const Lookup& lookup) {
-    const Symbol& a = symbols[static_cast<size_t>(left)];
-    if (a.next < 0) return;
-    const Symbol& b = symbols[static_cast<size_t>(a.next)];
-    const std::optional<Merge> merge = lookup(a, b);
-    if (!merge) return;
-    queue_.push_back({merge->rank, left, a.next, a.length + b.length, merge->id});
-    std::ranges::push_heap(queue_, later);
+  static bool find_merge(std::span<Symbol> symbols, int32_t at, const Lookup& lookup) {
+    Symbol& symbol = symbols[static_cast<size_t>(at)];
+    symbol.merge.rank = Symbol::kNoMerge;
+    if (symbol.next < 0) return false;
+    const std::optional<Merge> found = lookup(symbol, symbols[static_cast<size_t>(symbol.next)]);
+    if (found) symbol.merge = *found;
+    return found.has_value();
   }
 
-  std::vector<Candidate> queue_;  // a heap, the first merge on top
+  template <class Lookup>
+  void consider(std::span<Symbol> symbols, int32_t at, const Lookup& lookup) {
+    if (!find_merge(symbols, at, lookup)) return;
+    queue_.push_back(key(symbols, at));
+    std::ranges::push_heap(queue_, std::greater<>());
+  }
+
+  std::vector<uint64_t> queue_;  // a heap of ranks and places, the first merge on top
 };
 
 /// Merges by the ids of their halves, grouped by the left one: no choice of merges makes it slow.

@@ -97,6 +97,7 @@ struct TokenizerImpl::Run {
 // Memory that all fragments of an encode() share.
 struct TokenizerImpl::Scratch {
   BpeMerger merger;
+  PairCache pairs;
   std::vector<Symbol> symbols;
   UnigramModel::Scratch unigram;
   NormalizerScratch normalizer;
@@ -267,6 +268,12 @@ void TokenizerImpl::encode_word(std::string_view word, Scratch& scratch,
   }
 }
 
+void TokenizerImpl::run_merges(Scratch& scratch) const {
+  scratch.merger.run(scratch.symbols, [&](const Symbol& a, const Symbol& b) {
+    return scratch.pairs.find(a.id, b.id, [&] { return pairs_.find(a.id, b.id); });
+  });
+}
+
 void TokenizerImpl::merge_chars(std::string_view word, bool& after_unknown, Scratch& scratch,
                                 std::vector<Token>& out) const {
   std::vector<Symbol>& symbols = scratch.symbols;
@@ -277,16 +284,19 @@ void TokenizerImpl::merge_chars(std::string_view word, bool& after_unknown, Scra
                   static_cast<uint32_t>(length));
     pos += length;
   }
-  if (score_ranks_.empty()) {
-    scratch.merger.run(symbols,
-                       [&](const Symbol& a, const Symbol& b) { return pairs_.find(a.id, b.id); });
-  } else {
-    scratch.merger.run(symbols, [&](const Symbol& a, const Symbol& b) -> std::optional<Merge> {
-      const Token id = by_text_.find(word.substr(a.begin, a.length + b.length));
-      if (id < 0) return std::nullopt;
-      return Merge{score_ranks_[index(id)], id};
+  // By the text of both, as tokens or not, if there are no merges.
+  const auto by_score = [&](const Symbol& a, const Symbol& b) -> std::optional<Merge> {
+    const Token id = by_text_.find(word.substr(a.begin, a.length + b.length));
+    if (id < 0) return std::nullopt;
+    return Merge{score_ranks_[index(id)], id};
+  };
+  if (score_ranks_.empty())
+    run_merges(scratch);
+  else
+    scratch.merger.run(symbols, [&](const Symbol& a, const Symbol& b) {
+      if (a.id < 0 || b.id < 0) return by_score(a, b);
+      return scratch.pairs.find(a.id, b.id, [&] { return by_score(a, b); });
     });
-  }
   for (const Symbol& symbol : symbols)
     if (symbol.length > 0)
       put(symbol.id, word.substr(symbol.begin, symbol.length), after_unknown, out);
@@ -316,8 +326,7 @@ void TokenizerImpl::merge_bytes(std::string_view word, Scratch& scratch,
   symbols.clear();
   for (size_t i = 0; i < word.size(); ++i)
     append_symbol(symbols, byte_ids_[static_cast<uint8_t>(word[i])], static_cast<uint32_t>(i), 1);
-  scratch.merger.run(symbols,
-                     [&](const Symbol& a, const Symbol& b) { return pairs_.find(a.id, b.id); });
+  run_merges(scratch);
   bool after_unknown = false;
   for (const Symbol& symbol : symbols) {
     if (symbol.length == 0) continue;

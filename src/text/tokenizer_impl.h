@@ -56,6 +56,7 @@ struct TokenizerImpl {
   void encode_fragment(const Normalizer::Input& input, bool first, Scratch& scratch,
                        std::vector<Token>& out) const;
   void encode_word(std::string_view word, Scratch& scratch, std::vector<Token>& out) const;
+  void run_merges(Scratch& scratch) const;
   void merge_bytes(std::string_view word, Scratch& scratch, std::vector<Token>& out) const;
   void merge_chars(std::string_view word, bool& after_unknown, Scratch& scratch,
                    std::vector<Token>& out) const;
