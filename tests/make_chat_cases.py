@@ -8,6 +8,7 @@ Jinja's (see make_jinja_cases.py).
 import json
 
 import make_jinja_cases as jinja
+from chat_templates_recent import RECENT
 
 USER = {"role": "user", "content": " What is 2+2?\n"}
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -596,6 +597,19 @@ FAMILIES = [
 {% endfor %}
 {{- '<|im_start|>assistant\\n' if add_generation_prompt }}""", WITH_TOOLS),
 ]
+
+KINDS = {
+    "": PLAIN,
+    "no system": dict(WITHOUT_SYSTEM, system={"messages": TURNS}),
+    "tools": WITH_TOOLS,
+    "tools of a message": dict(PLAIN, tools={"messages": [dict(SYSTEM, tools='[{"name": "weather"}]'), USER]}),
+    "tools and thoughts": dict(WITH_TOOLS, **WITH_THOUGHTS, on={"messages": THOUGHTS, "enable_thinking": True},
+                               kept={"messages": THOUGHTS[:2], "skip_think": False, "add_generation_prompt": False}),
+    "documents": dict(PLAIN, documents={"messages": TURNS, "documents": [{"title": "a town", "text": "It is north of here."}]}),
+    "budget": dict(PLAIN, some={"messages": TURNS, "thinking_budget": 300}, none={"messages": [USER], "thinking_budget": 0},
+                   thoughts={"messages": [USER, {"role": "assistant", "content": "4 ", "reasoning_content": " Two twos."}, USER]}),
+}
+FAMILIES += [(name, source, KINDS[kind]) for name, source, kind in RECENT]
 
 
 def main():
