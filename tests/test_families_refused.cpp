@@ -160,11 +160,11 @@ const Change kRefused[] = {
 };
 
 // What config.json files say that has no say in the logits.
-struct Harmless {
+struct Variant {
   const char* family;
   const char* config;
 };
-const Harmless kHarmless[] = {
+const Variant kHarmless[] = {
     {"llama", R"({"pretraining_tp":2,"use_cache":false,"attention_dropout":0.3,"dtype":"float16",
        "initializer_range":0.5,"output_attentions":true,"_attn_implementation":"eager",
        "num_logits_to_keep":1,"is_decoder":true,"tokenizer_class":"X","rope_ratio":1,
@@ -267,8 +267,100 @@ void right_or_refused() {
   if (!skipped.empty()) skip(skipped + " is not implemented");
 }
 
+// Numbers that no model has: an error, whatever would be done with them.
+const Variant kAbsurd[] = {
+    {"llama", R"({"rope_theta":-1.0})"},
+    {"llama", R"({"rope_theta":0.0})"},
+    {"llama", R"({"rope_theta":1e39})"},
+    {"llama", R"({"head_dim":23})"},
+    {"llama", R"({"head_dim":0})"},
+    {"llama", R"({"head_dim":1000000000000})"},
+    {"llama", R"({"num_key_value_heads":3})"},
+    {"llama", R"({"num_key_value_heads":0})"},
+    {"llama", R"({"num_attention_heads":16777216,"num_key_value_heads":16777216,"head_dim":16})"},
+    {"llama", R"({"num_hidden_layers":0})"},
+    {"llama", R"({"num_hidden_layers":16777216})"},
+    {"llama", R"({"hidden_size":-64})"},
+    {"llama", R"({"intermediate_size":99999999999999999999})"},
+    {"llama", R"({"max_position_embeddings":0})"},
+    {"llama", R"({"rms_norm_eps":-1.0})"},
+    {"llama", R"({"rms_norm_eps":7.0})"},
+    {"llama", R"({"rope_scaling":{"type":"linear","factor":0.0}})"},
+    {"llama", R"({"rope_scaling":{"type":"linear","factor":"4"}})"},
+    {"llama", R"({"rope_scaling":{"type":"linear"}})"},
+    {"llama", R"({"rope_scaling":["linear",4.0]})"},
+    {"llama", R"({"rope_scaling":{"type":"dynamic","factor":0.5}})"},
+    {"llama", R"({"rope_scaling":{"type":"dynamic","factor":1e300}})"},
+    {"llama", R"({"rope_scaling":{"type":"yarn","factor":4.0,
+       "original_max_position_embeddings":0}})"},
+    {"llama", R"({"rope_scaling":{"type":"yarn","factor":4.0,"beta_fast":1,"beta_slow":32,
+       "original_max_position_embeddings":32}})"},
+    {"llama", R"({"rope_scaling":{"type":"yarn","factor":4.0,"attention_factor":-1.0,
+       "original_max_position_embeddings":32}})"},
+    {"llama", R"({"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":4.0,
+       "high_freq_factor":4.0,"original_max_position_embeddings":64}})"},
+    {"llama", R"({"rope_parameters":{"full_attention":[]}})"},
+    {"gemma3", R"({"rope_parameters":{"sliding_attention":{"rope_theta":-10.0},
+       "full_attention":{"rope_theta":1e6}}})"},
+    {"phi4 mini", R"({"partial_rotary_factor":0.0})"},
+    {"phi4 mini", R"({"partial_rotary_factor":1.5})"},
+    {"phi4 mini", R"({"original_max_position_embeddings":-1})"},
+    {"phi4 mini", R"({"original_max_position_embeddings":1})"},
+    {"phi4 mini", R"({"rope_scaling":{"type":"longrope","long_factor":[1,1,1,1,1,0],
+       "short_factor":[1,1,1,1,1,1]}})"},
+    {"phi4 mini", R"({"rope_scaling":{"type":"longrope","long_factor":[1,1],
+       "short_factor":[1,1,1,1,1,1]}})"},
+    {"phi4 mini", R"({"rope_scaling":{"type":"longrope","long_factor":["1"],
+       "short_factor":[1]}})"},
+    {"mistral", R"({"sliding_window":-9})"},
+    {"mistral", R"({"sliding_window":1e30})"},
+    {"ministral", R"({"layer_types":[1,2,3]})"},
+    {"ministral", R"({"layer_types":"sliding_attention"})"},
+    {"mixtral", R"({"num_experts_per_tok":0})"},
+    {"mixtral", R"({"num_experts_per_tok":6})"},
+    {"mixtral", R"({"num_local_experts":1000000})"},
+    {"qwen3_moe", R"({"moe_intermediate_size":0})"},
+    {"qwen2", R"({"use_sliding_window":true,"sliding_window":0})"},
+    {"qwen2", R"({"max_window_layers":-1,"use_sliding_window":true})"},
+    {"smollm3", R"({"no_rope_layers":null,"no_rope_layer_interval":0})"},
+    {"smollm3", R"({"no_rope_layers":["1","1","1","0","1"]})"},
+    {"gemma2", R"({"query_pre_attn_scalar":0})"},
+    {"gemma2", R"({"query_pre_attn_scalar":-24})"},
+    {"gemma2", R"({"attn_logit_softcapping":-5.0})"},
+    {"gemma2", R"({"final_logit_softcapping":1e300})"},
+    {"gemma2", R"({"sliding_window_pattern":0})"},
+    {"granite", R"({"logits_scaling":0.0})"},
+    {"granite", R"({"attention_multiplier":-1.0})"},
+    {"minicpm", R"({"dim_model_base":-256})"},
+    {"olmoe", R"({"clip_qkv":-1.0})"},
+    {"exaone4", R"({"layer_types":null,"sliding_window_pattern":""})"},
+    {"exaone4", R"({"layer_types":null,"sliding_window_pattern":-4})"},
+    {"mpt", R"({"expansion_ratio":65})"},
+    {"mpt", R"({"attn_config":{"alibi":true,"alibi_bias_max":-8}})"},
+    {"mpt", R"({"attn_config":[]})"},
+    {"falcon, 40B", R"({"num_kv_heads":3})"},
+    {"opt", R"({"word_embed_proj_dim":0})"},
+    {"gpt_neox", R"({"rotary_pct":-0.25})"},
+};
+
+void absurd() {
+  for (const Variant& change : kAbsurd) {
+    const FamilyCase& c = case_named(change.family);
+    TensorMaker maker(1);
+    c.make(maker, c.config);
+    const TempDir dir;
+    write_hugging_face(dir / "hf", c.config.with(change.config), maker.tensors);
+    try {
+      Model(dir / "hf", exact());
+    } catch (const Error&) {
+      continue;
+    }
+    fail(c.name + " " + change.config + " is not refused");
+  }
+}
+
 void harmless() {
-  for (const Harmless& change : kHarmless) {
+  for (const Variant& change : kHarmless) {
     const FamilyCase& c = case_named(change.family);
     TensorMaker maker(1);
     c.make(maker, c.config);
@@ -375,6 +467,7 @@ int main(int argc, char** argv) {
              {{"flags of config.json", hugging_face},
               {"flags that are computed or refused", right_or_refused},
               {"members without a say", harmless},
+              {"absurd numbers", absurd},
               {"keys of GGUF files", gguf_keys},
               {"words of GGUF files", gguf}});
 }

@@ -242,6 +242,7 @@ void read_mpt(const Fields& f, Config& out) {
   if (f.string_or("norm_type", "") != "layernorm") f.only("norm_type", "low_precision_layernorm");
   const Json none{Json::Object{}};
   const Json* attention = f.find("attn_config");
+  if (attention) attention->as_object(f.where("attn_config"));
   const Fields a(attention ? *attention : none, f.where("attn_config"));
   a.only("attn_type", "multihead_attention");
   a.only("alibi", true);

@@ -81,6 +81,7 @@ void validate_rope(const Config& c, const std::string& path) {
   positive(c.rope_theta, "rope_theta");
   if (c.rope_local_theta != 0.0f) positive(c.rope_local_theta, "rope_local_theta");
   positive(c.rope_factor, "the factor of the RoPE scaling");
+  require(c.rope_factor <= 1e6f, "the factor of the RoPE scaling is " + text(c.rope_factor));
   positive(c.rope_attention_factor, "the attention factor of the RoPE scaling");
   for (const auto* factors : {&c.rope_freq_factors, &c.rope_short_factors, &c.rope_long_factors}) {
     if (factors->empty()) continue;
