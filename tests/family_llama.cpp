@@ -32,6 +32,9 @@ struct Biases {
   bool qkv = false, output = false, mlp = false;
 };
 
+// Granite 4 has one matrix for gate and up, called what its experts share.
+bool is_granite4(const FamilyConfig& c) { return c.string("model_type") == "granitemoehybrid"; }
+
 bool has_head_norms(const FamilyConfig& c) { return c.string("model_type") == "qwen3"; }
 
 // Llama and Mistral keep embedding and head apart unless told; the others tie them.
@@ -46,7 +49,7 @@ struct Multipliers {
   explicit Multipliers(const FamilyConfig& c) {
     const Shapes s(c);
     attention = 1 / std::sqrt(s.head_dim);
-    if (c.string("model_type") == "granite") {
+    if (c.string("model_type") == "granite" || is_granite4(c)) {
       embedding = c.number("embedding_multiplier");
       residual = c.number("residual_multiplier");
       attention = c.number("attention_multiplier");
@@ -76,6 +79,12 @@ void make(TensorMaker& m, const FamilyConfig& c) {
       m.norm(attention + "k_norm.weight", s.head_dim);
     }
     m.norm(layer + "post_attention_layernorm.weight", s.dim);
+    if (is_granite4(c)) {
+      const int ffn = c.integer("shared_intermediate_size");
+      m.linear(layer + "shared_mlp.input_linear", 2 * ffn, s.dim);
+      m.linear(layer + "shared_mlp.output_linear", s.dim, ffn);
+      continue;
+    }
     m.linear(layer + "mlp.gate_proj", s.ffn, s.dim, b.mlp);
     m.linear(layer + "mlp.up_proj", s.ffn, s.dim, b.mlp);
     m.linear(layer + "mlp.down_proj", s.dim, s.ffn, b.mlp);
@@ -124,6 +133,17 @@ Matrix attention(const Net& net, const Matrix& x, int i, const Multipliers& by) 
   return net.linear(mixed, at + "o_proj");
 }
 
+Matrix feed_forward(const Net& net, const Matrix& x, const std::string& layer) {
+  if (is_granite4(net.config)) {
+    const int ffn = net.config.integer("shared_intermediate_size");
+    const Matrix both = net.linear(x, layer + "shared_mlp.input_linear");
+    return net.linear(map(columns(both, 0, ffn), silu) * columns(both, ffn, ffn),
+                      layer + "shared_mlp.output_linear");
+  }
+  const Matrix gate = map(net.linear(x, layer + "mlp.gate_proj"), silu);
+  return net.linear(gate * net.linear(x, layer + "mlp.up_proj"), layer + "mlp.down_proj");
+}
+
 Matrix reference(const Net& net, const std::vector<int>& tokens) {
   const FamilyConfig& c = net.config;
   const Multipliers by(c);
@@ -133,9 +153,7 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
     const std::string layer = layer_name(kLayer, i);
     x = x + attention(net, net.rms_norm(x, layer + "input_layernorm", eps), i, by) * by.residual;
     const Matrix h = net.rms_norm(x, layer + "post_attention_layernorm", eps);
-    const Matrix gate = map(net.linear(h, layer + "mlp.gate_proj"), silu);
-    const Matrix up = net.linear(h, layer + "mlp.up_proj");
-    x = x + net.linear(gate * up, layer + "mlp.down_proj") * by.residual;
+    x = x + feed_forward(net, h, layer) * by.residual;
   }
   x = net.rms_norm(x, "model.norm", eps) * by.logits;
   return net.linear(x, is_tied(c) ? "model.embed_tokens" : "lm_head");
@@ -144,15 +162,16 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
 // The families whose GGUF files rotate pairs: their q and k rows are permuted.
 bool permutes(const std::string& type) {
   return type == "llama" || type == "mistral" || type == "smollm3" || type == "granite" ||
-         type == "minicpm" || type == "internlm3";
+         type == "minicpm" || type == "internlm3" || type == "granitemoehybrid";
 }
 
 std::string gguf_architecture(const std::string& type) {
+  if (type == "granitemoehybrid") return "granite";
   return type == "mistral" || type == "internlm3" ? "llama" : type;
 }
 
 void write_multipliers(GgufWriter& gguf, const FamilyConfig& c) {
-  if (c.string("model_type") == "granite") {
+  if (c.string("model_type") == "granite" || is_granite4(c)) {
     gguf.f32("attention.scale", c.number("attention_multiplier"));
     gguf.f32("embedding_scale", c.number("embedding_multiplier"));
     gguf.f32("residual_scale", c.number("residual_multiplier"));
@@ -162,6 +181,24 @@ void write_multipliers(GgufWriter& gguf, const FamilyConfig& c) {
     gguf.f32("embedding_scale", c.number("scale_emb"));
     gguf.f32("residual_scale", c.number("scale_depth") / std::sqrt(s.layers));
     gguf.f32("logit_scale", s.dim / c.number("dim_model_base"));
+  }
+}
+
+void copy_feed_forward(GgufWriter& out, const FamilyConfig& c) {
+  const int layers = Shapes(c).layers;
+  if (!is_granite4(c)) {
+    out.copy_layers(layers, {{"blk.#.ffn_gate", kLayer + "mlp.gate_proj"},
+                             {"blk.#.ffn_up", kLayer + "mlp.up_proj"},
+                             {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
+    return;
+  }
+  const auto ffn = static_cast<uint64_t>(c.integer("shared_intermediate_size"));
+  for (int i = 0; i < layers; ++i) {
+    const std::string to = layer_name("blk.#.", i), from = layer_name(kLayer, i) + "shared_mlp.";
+    const Tensor& both = out.source(from + "input_linear.weight");
+    out.tensor(to + "ffn_gate.weight", take_rows(both, 0, ffn));
+    out.tensor(to + "ffn_up.weight", take_rows(both, ffn, ffn));
+    out.copy(to + "ffn_down", from + "output_linear");
   }
 }
 
@@ -184,10 +221,8 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
                              {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
                              {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
                              {type == "seed_oss" ? "blk.#.post_attention_norm" : "blk.#.ffn_norm",
-                              kLayer + "post_attention_layernorm"},
-                             {"blk.#.ffn_gate", kLayer + "mlp.gate_proj"},
-                             {"blk.#.ffn_up", kLayer + "mlp.up_proj"},
-                             {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
+                              kLayer + "post_attention_layernorm"}});
+  copy_feed_forward(out, c);
   if (has_head_norms(c))
     out.copy_layers(s.layers, {{"blk.#.attn_q_norm", kLayer + "self_attn.q_norm"},
                                {"blk.#.attn_k_norm", kLayer + "self_attn.k_norm"}});
@@ -282,6 +317,15 @@ const FamilyConfig kGranite(R"({"architectures":["GraniteForCausalLM"],"attentio
   "rms_norm_eps":1e-05,"rope_scaling":null,"rope_theta":10000.0,"tie_word_embeddings":true,
   "torch_dtype":"bfloat16","transformers_version":"4.46.0.dev0","use_cache":true,
   "vocab_size":91})");
+
+// The members of granite-4.0-micro that others of its kind need.
+constexpr const char* kGranite4 = R"({"architectures":["GraniteMoeHybridForCausalLM"],
+  "layer_types":["attention","attention","attention"],"mamba_chunk_size":256,
+  "mamba_conv_bias":true,"mamba_d_conv":4,"mamba_d_head":64,"mamba_d_state":256,"mamba_expand":2,
+  "mamba_n_groups":1,"mamba_n_heads":48,"mamba_proj_bias":false,"model_type":"granitemoehybrid",
+  "normalization_function":"rmsnorm","num_experts_per_tok":0,"num_local_experts":0,
+  "output_router_logits":false,"position_embedding_type":"rope","router_aux_loss_coef":0.01,
+  "shared_intermediate_size":112,"transformers_version":"4.56.0"})";
 
 const FamilyConfig kMiniCpm(R"({"_name_or_path":"openbmb/CPM-2B",
   "architectures":["MiniCPMForCausalLM"],
@@ -405,6 +449,7 @@ std::vector<FamilyCase> llama_cases() {
       {"qwen3, tied", with(kQwen3, R"({"tie_word_embeddings":true})"), make, reference, gguf},
       {"smollm3", kSmolLM3, make, reference, gguf},
       {"granite", kGranite, make, reference, gguf},
+      {"granite 4, dense", with(kGranite, kGranite4), make, reference, gguf},
       {"minicpm", kMiniCpm, make, reference, gguf},
       {"internlm3", kInternLm3, make, reference, gguf},
       {"internlm3, biases", with(kInternLm3, R"({"qkv_bias":true,"bias":true})"), make, reference,

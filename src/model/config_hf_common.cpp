@@ -132,7 +132,7 @@ void read_layer_types(const Fields& f, Config& out) {
   const std::string where = f.where("layer_types");
   for (const Json& type : types->as_array(where)) {
     const std::string& name = type.as_string(where);
-    if (name != "full_attention" && name != "sliding_attention")
+    if (name != "full_attention" && name != "attention" && name != "sliding_attention")
       throw Error(where, "\"" + name + "\" is not implemented",
                   "known: full_attention, sliding_attention");
     out.window_layers.push_back(name == "sliding_attention");

@@ -170,6 +170,15 @@ void read_granite(const Fields& f, Config& out) {
   out.logit_scale = 1.0f / f.number_or("logits_scaling", 1.0f);
 }
 
+void read_granite4(const Fields& f, Config& out) {
+  read_granite(f, out);
+  out.ffn_dim = f.size("shared_intermediate_size");
+  f.only("position_embedding_type", "rope");
+  f.only("normalization_function", "rmsnorm");
+  f.only("num_local_experts", int64_t{0});
+  f.find("mamba_d_state");  // of layers that layer_types would list
+}
+
 void read_minicpm(const Fields& f, Config& out) {
   out.embedding_scale = f.number_or("scale_emb", 1.0f);
   out.residual_scale =
@@ -327,6 +336,7 @@ constexpr Reader kReaders[] = {
      .rope_theta = 1e6f,
      .tied = true},
     {.model_type = "granite", .read = read_granite},
+    {.model_type = "granitemoehybrid", .read = read_granite4},
     {.model_type = "minicpm", .read = read_minicpm, .tied = true},
     {.model_type = "olmo2", .read = read_attention_bias, .norm_eps = 1e-5f},
     {.model_type = "olmo3", .read = read_olmo3, .norm_eps = 1e-5f},

@@ -91,6 +91,13 @@ constexpr SlotName kGlm[] = {
     {Slot::ffn_post_norm, "model.layers.#.post_mlp_layernorm.weight"},
 };
 
+// Granite 4 without experts: the network that its other models share is all there is.
+constexpr SlotName kGranite4[] = {
+    {Slot::gate, "model.layers.#.shared_mlp.input_linear.weight"},
+    {Slot::up, "model.layers.#.shared_mlp.input_linear.weight"},
+    {Slot::down, "model.layers.#.shared_mlp.output_linear.weight"},
+};
+
 constexpr SlotName kInternLm2[] = {
     {Slot::embedding, "model.tok_embeddings.weight"},
     {Slot::output, "output.weight"},
@@ -336,6 +343,12 @@ constexpr Family kFamilies[] = {
     {"gemma2", "gemma2", "gemma2", kGemma2, kPlain, {.names = kPostNorms, .unit_norms = true}},
     {"gemma3", "gemma3", "gemma3_text", kGemma3, kPlain, {.names = kPostNorms, .unit_norms = true}},
     {"granite", "granite", "granite", {}, kPermuted, kPlain},
+    {"granite",
+     "granite",
+     "granitemoehybrid",
+     {},
+     kPermuted,
+     {.names = kGranite4, .gate_up = true}},
     {"minicpm", "minicpm", "minicpm", {}, kPermuted, kPlain},
     {"olmo2", "olmo2", "olmo2", kOlmo2, kPlain, {.names = kPostNorms}},
     {"olmo2", "olmo2", "olmo3", kOlmo2, kPlain, {.names = kPostNorms}},
