@@ -27,6 +27,7 @@ std::vector<FamilyCase> gemma_cases();   // Gemma 1/2/3
 
 std::vector<FamilyCase> phi_cases();        // Phi-3, 3.5, 4 mini
 std::vector<FamilyCase> glm_cases();        // GLM 4
+std::vector<FamilyCase> exaone_cases();     // EXAONE 3
 std::vector<FamilyCase> reordered_cases();  // OLMo 2/3, EXAONE 4, Command-R, StableLM 2, ...
 std::vector<FamilyCase> gpt_cases();        // GPT-2, StarCoder, StarCoder 2, GPT-NeoX
 std::vector<FamilyCase> opt_cases();        // OPT

@@ -411,8 +411,9 @@ void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
 
 std::vector<FamilyCase> all_cases() {
   std::vector<FamilyCase> out;
-  for (const auto& theme : {llama_cases(), expert_cases(), gemma_cases(), phi_cases(), glm_cases(),
-                            reordered_cases(), gpt_cases(), opt_cases(), alibi_cases()})
+  for (const auto& theme :
+       {llama_cases(), expert_cases(), gemma_cases(), phi_cases(), glm_cases(), exaone_cases(),
+        reordered_cases(), gpt_cases(), opt_cases(), alibi_cases()})
     out.insert(out.end(), theme.begin(), theme.end());
   return out;
 }

@@ -340,6 +340,7 @@ constexpr Reader kReaders[] = {
     {.model_type = "minicpm", .read = read_minicpm, .tied = true},
     {.model_type = "olmo2", .read = read_attention_bias, .norm_eps = 1e-5f},
     {.model_type = "olmo3", .read = read_olmo3, .norm_eps = 1e-5f},
+    {.model_type = "exaone", .read = read_nothing, .norm_eps = 1e-5f},
     {.model_type = "exaone4", .read = read_exaone4, .norm_eps = 1e-5f},
     {.model_type = "glm",
      .read = read_glm,
@@ -397,7 +398,7 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   static_cast<Traits&>(out) = family->traits;
   out.architecture = family->name;
   out.name = f.string_or("_name_or_path", "");
-  out.n_layers = f.size({"num_hidden_layers", "n_layer", "n_layers"});
+  out.n_layers = f.size({"num_hidden_layers", "n_layer", "n_layers", "num_layers"});
   out.dim = f.size({"hidden_size", "n_embd", "d_model", "n_embed"});
   out.n_heads = f.size({"num_attention_heads", "n_head", "n_heads"});
   out.n_kv_heads = f.size_or("num_key_value_heads", out.n_heads);

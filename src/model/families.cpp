@@ -84,6 +84,20 @@ constexpr SlotName kPostNorms[] = {
     {Slot::ffn_post_norm, "model.layers.#.post_feedforward_layernorm.weight"},
 };
 
+constexpr SlotName kExaone[] = {
+    {Slot::embedding, "transformer.wte.weight"},
+    {Slot::output_norm, "transformer.ln_f.weight"},
+    {Slot::attn_norm, "transformer.h.#.ln_1.weight"},
+    {Slot::q, "transformer.h.#.attn.attention.q_proj.weight"},
+    {Slot::k, "transformer.h.#.attn.attention.k_proj.weight"},
+    {Slot::v, "transformer.h.#.attn.attention.v_proj.weight"},
+    {Slot::o, "transformer.h.#.attn.attention.out_proj.weight"},
+    {Slot::ffn_norm, "transformer.h.#.ln_2.weight"},
+    {Slot::gate, "transformer.h.#.mlp.c_fc_0.weight"},
+    {Slot::up, "transformer.h.#.mlp.c_fc_1.weight"},
+    {Slot::down, "transformer.h.#.mlp.c_proj.weight"},
+};
+
 constexpr SlotName kGlm[] = {
     {Slot::gate, "model.layers.#.mlp.gate_up_proj.weight"},
     {Slot::up, "model.layers.#.mlp.gate_up_proj.weight"},
@@ -352,6 +366,7 @@ constexpr Family kFamilies[] = {
     {"minicpm", "minicpm", "minicpm", {}, kPermuted, kPlain},
     {"olmo2", "olmo2", "olmo2", kOlmo2, kPlain, {.names = kPostNorms}},
     {"olmo2", "olmo2", "olmo3", kOlmo2, kPlain, {.names = kPostNorms}},
+    {"exaone", "exaone", "exaone", {}, kPlain, {.names = kExaone}},
     {"exaone4", "exaone4", "exaone4", kExaone4, kPlain, {.names = kPostNorms}},
     {"glm", "", "glm", {}, {}, {.names = kGlm, .gate_up = true, .interleaved_rope = true}},
     {"glm4",
