@@ -1,5 +1,5 @@
-// Matrix products of many rows of activations: panels are unpacked block by block into the
-// first-level cache, and every block meets all rows.
+// Matrix products of many rows of activations: panels are unpacked block by block into a buffer
+// that stays in the first two caches, and every block meets all rows.
 #pragma once
 
 #include "vector_grid.h"
@@ -8,7 +8,7 @@ namespace nibble {
 namespace {
 
 constexpr size_t kManyRows = 12;     // from here on unpacking through memory pays
-constexpr size_t kBlockCols = 1024;  // a multiple of every group; P panels of it fit into L1
+constexpr size_t kBlockCols = 2048;  // a multiple of every group; P panels of it fit into L2
 
 /// acc plus one group's share: s * xs * sum with sum = dot - z * xsum, or xs * (s * sum + m *
 /// xsum).
@@ -35,17 +35,24 @@ struct UnpackedBlock {
   int32_t zero = 0;  // Zero::constant: what to add to a dot product, in units of xsum
 };
 
+/// Columns of a line of codes.
+template <Codes C>
+constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
+
+/// `next` is how far behind the codes of this block those of the next one lie: they are fetched
+/// while this block is worked on.
 template <class V, Codes C, class Grid, size_t P>
-void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block) {
-  constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
+void unpack_block(const PackedView& w, size_t panel, size_t next, UnpackedBlock<V, P>& block) {
   constexpr int32_t kOffset = C == Codes::q8 ? V::kQ8Offset : 0;
-  const size_t first_line = block.first_group * block.group / kLineCols;
-  const size_t n_lines = block.n_groups * block.group / kLineCols;
+  const size_t first_line = block.first_group * block.group / kLineCols<C>;
+  const size_t n_lines = block.n_groups * block.group / kLineCols<C>;
   for (size_t p = 0; p < P; ++p) {
     const uint8_t* lines = w.codes + (panel + p) * w.code_stride + first_line * kLineBytes;
-    for (size_t i = 0; i < n_lines; ++i)
+    for (size_t i = 0; i < n_lines; ++i) {
+      __builtin_prefetch(lines + next + i * kLineBytes, 0, 2);
       V::template unpack_line<C>(lines + i * kLineBytes,
-                                 block.codes[p] + i * kLineCols * kPanelRows);
+                                 block.codes[p] + i * kLineCols<C> * kPanelRows);
+    }
     const Grid grid(w, panel + p);
     for (size_t g = 0; g < block.n_groups; ++g) {
       block.scales[p][g] = grid.at(block.first_group + g);
@@ -86,7 +93,6 @@ template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
   for (size_t g = 0; g < block.n_groups; ++g) {
     typename V::I dot[P][T];
     for (size_t t = 0; t < T; ++t) {
-      __builtin_prefetch(xq[t] + T * x.stride);  // of the next tile
       for (size_t p = 0; p < P; ++p)
         dot[p][t] = kZero == Zero::per_row
                         ? V::plus_product(V::zero_int(), block.scales[p][g].z, xsum[t][g])
@@ -112,10 +118,14 @@ void many_rows_panels(const PackedView& w, size_t panel, const QuantizedRows& x,
   block.group = w.shape.group;
   const size_t n_groups = w.cols_padded / block.group;
   const size_t step = kBlockCols / block.group;
+  const size_t block_bytes = kBlockCols / kLineCols<C> * kLineBytes;
   y += panel * kPanelRows;
   for (block.first_group = 0; block.first_group < n_groups; block.first_group += step) {
     block.n_groups = min_of(step, n_groups - block.first_group);
-    unpack_block<V, C, Grid>(w, panel, block);
+    // The next block lies behind this one, or is the first one of the next panels.
+    const size_t done = block.first_group / step * block_bytes;
+    const bool last = block.first_group + step >= n_groups;
+    unpack_block<V, C, Grid>(w, panel, last ? P * w.code_stride - done : block_bytes, block);
     for (size_t t = 0; t < x.n_rows; t += kTile) {
       if (block.group == 32)
         many_rows_tile<V, C, Grid::kZero, kTile, 32>(block, x, t, y, y_stride);

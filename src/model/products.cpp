@@ -6,6 +6,7 @@ namespace {
 // Rows of a piece of work of a matrix product: enough to share the cost of unpacking weights, few
 // enough that a block of their columns stays in the L2 cache.
 constexpr size_t kRowBlock = 256;
+constexpr size_t kPanelUnit = 2;  // kernels like panels in pairs
 
 }  // namespace
 
@@ -67,7 +68,7 @@ void Products::multiply(std::span<const Product> products, const float* x, size_
   const auto rows_of = [&](const Product& p) { return p.n_rows > 0 ? p.n_rows : n; };
   const auto row_blocks_of = [&](const Product& p) { return ceil_div(rows_of(p), row_block); };
   const auto panels_per_piece = [&](const Product& p) {
-    return std::max<size_t>(1, piece_bytes / p.w->view.code_stride);
+    return round_up(std::max<size_t>(1, piece_bytes / p.w->view.code_stride), kPanelUnit);
   };
   const auto pieces_of = [&](const Product& p) {
     return ceil_div(ceil_div(p.w->view.shape.rows, kPanelRows), panels_per_piece(p)) *
