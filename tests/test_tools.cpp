@@ -378,9 +378,7 @@ void bench_bandwidth() {
   check(prompt.find("peak_gop_s")->is_null(), "no ceiling of the scalar kernels");
   check(prompt.find("read_gb_s")->is_null(), "a prompt is not bound by reading");
   const Json& generation = rows[1];
-  const double limit =
-      (number(generation, "bandwidth_before_gb_s") + number(generation, "bandwidth_after_gb_s")) /
-      2;
+  const double limit = number(generation, "bandwidth_gb_s");
   check(limit > 0.01, "a bandwidth");
   check_near(number(generation, "bandwidth_share") * limit / number(generation, "read_gb_s"), 1,
              1e-9, "share");

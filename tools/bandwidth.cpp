@@ -9,9 +9,6 @@
 #include <numeric>
 #include <vector>
 
-#include "base/mapped_file.h"
-#include "base/thread_pool.h"
-
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
@@ -20,7 +17,6 @@ namespace nibble::tools {
 namespace {
 
 constexpr size_t kChunkBytes = size_t{1} << 20;
-constexpr int kPasses = 9;
 
 #if defined(__APPLE__)
 std::string system_text(const char* name) {
@@ -82,35 +78,37 @@ uint64_t last_cache_bytes() {
 }
 #endif
 
-double measure_read_bandwidth(int threads) {
-  const size_t bytes = buffer_bytes();
-  const size_t n_chunks = bytes / kChunkBytes;
-  const AnonymousMemory buffer(bytes);
-  ThreadPool pool(std::max(threads, 1));
+MemoryMeter::MemoryMeter(int threads)
+    : sums_(buffer_bytes() / kChunkBytes),
+      buffer_(sums_.size() * kChunkBytes),
+      pool_(std::max(threads, 1)) {
   // Untouched pages would all be the one page of zeros.
-  pool.run(n_chunks, [&](size_t chunk, int) {
-    std::memset(buffer.data() + chunk * kChunkBytes, static_cast<int>(chunk & 0xff), kChunkBytes);
+  pool_.run(sums_.size(), [&](size_t chunk, int) {
+    std::memset(buffer_.data() + chunk * kChunkBytes, static_cast<int>(chunk & 0xff), kChunkBytes);
   });
+}
 
-  const auto* words = reinterpret_cast<const uint64_t*>(buffer.data());
-  std::vector<uint64_t> sums(n_chunks);
-  std::vector<double> rates;
-  for (int pass = 0; pass < kPasses; ++pass) {
+double MemoryMeter::read() {
+  constexpr int kPasses = 5;
+  const auto* words = reinterpret_cast<const uint64_t*>(buffer_.data());
+  std::array<double, kPasses> rates{};
+  for (double& rate : rates) {
     const auto start = std::chrono::steady_clock::now();
-    pool.run(n_chunks, [&](size_t chunk, int) {
-      sums[chunk] += sum_chunk(words + chunk * (kChunkBytes / sizeof(uint64_t)));
+    pool_.run(sums_.size(), [&](size_t chunk, int) {
+      sums_[chunk] += sum_chunk(words + chunk * (kChunkBytes / sizeof(uint64_t)));
     });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    rates.push_back(static_cast<double>(bytes) / took.count() * 1e-9);
+    rate = static_cast<double>(sums_.size() * kChunkBytes) / took.count() * 1e-9;
   }
   // The sums are looked at, so that no compiler may drop them.
-  volatile uint64_t sink = sums[n_chunks / 2];
+  volatile uint64_t sink = sums_[sums_.size() / 2];
   static_cast<void>(sink);
   std::nth_element(rates.begin(), rates.begin() + kPasses / 2, rates.end());
   return rates[kPasses / 2];
 }
 
 double measure_peak(const Kernels& kernels, int threads) {
+  constexpr int kPasses = 9;
   if (kernels.peak_operations == nullptr) return 0;
   const auto seconds_of = [](const auto& work) {
     const auto start = std::chrono::steady_clock::now();

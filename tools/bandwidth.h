@@ -2,15 +2,28 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
 #include "kernels.h"
 
 namespace nibble::tools {
 
-/// What reading memory reaches, in GB/s (1e9 bytes): a plain sum by `threads` threads over a
-/// buffer of at least 512 MiB and twice the last cache (less if memory is short), the median of
-/// several passes.
-double measure_read_bandwidth(int threads);
+/// Measures what reading memory reaches: a plain sum by `threads` threads over a buffer of at least
+/// 512 MiB and twice the last cache (less if memory is short). A shared machine's memory changes
+/// its speed within seconds, so this is cheap enough to be asked again and again.
+class MemoryMeter {
+ public:
+  explicit MemoryMeter(int threads);
+  /// GB/s (1e9 bytes), the median of a few passes.
+  double read();
+
+ private:
+  std::vector<uint64_t> sums_;  // [n_chunks]
+  AnonymousMemory buffer_;
+  ThreadPool pool_;
+};
 
 /// GOP/s (1e9 additions and multiplications) of the kernels' dot products on registers by `threads`
 /// threads, the median of several passes; 0 where the set has no such loop.

@@ -172,16 +172,22 @@ BenchRow common_row(const Model& model, const Request& r) {
   return row;
 }
 
-void note_ceilings(const BenchRow& row) {
-  std::string text = row.kernels + ", " + std::to_string(row.threads) + " threads: memory reads " +
-                     format("%.1f GB/s before, ", row.bandwidth_before) +
-                     format("%.1f after", row.bandwidth_after);
-  if (row.peak_gops > 0) text += format("; dot products on registers: %.0f GOP/s", row.peak_gops);
+void note_ceilings(const std::vector<BenchRow>& rows) {
+  const BenchRow& first = rows.front();
+  std::vector<double> bandwidths;
+  for (const BenchRow& row : rows)
+    bandwidths.insert(bandwidths.end(), row.bandwidths.begin(), row.bandwidths.end());
+  std::string text = first.kernels + ", " + std::to_string(first.threads) + " threads";
+  if (!bandwidths.empty()) {
+    const auto [least, most] = std::minmax_element(bandwidths.begin(), bandwidths.end());
+    text += format("; memory reads %.1f", *least) + format(" to %.1f GB/s", *most);
+  }
+  if (first.peak_gops > 0)
+    text += format("; dot products on registers: %.0f GOP/s", first.peak_gops);
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-/// All tests with one set of kernels and one number of threads, between two measurements of what
-/// memory gives. A wrong set is not measured.
+/// All tests with one set of kernels and one number of threads. A wrong set is not measured.
 std::vector<BenchRow> run_group(const Model& loaded, const Request& r, const ModelOptions& options,
                                 BenchGuard* guard) {
   const Model model = model_with(loaded, options, loaded.config().n_layers);
@@ -193,21 +199,18 @@ std::vector<BenchRow> run_group(const Model& loaded, const Request& r, const Mod
   }
   const bool wrong = common.check.verdict == BenchCheck::Verdict::wrong;
   const bool ceilings = r.ceilings && !wrong;
+  std::optional<MemoryMeter> meter;
   if (ceilings) {
-    common.bandwidth_before = measure_read_bandwidth(common.threads);
+    meter.emplace(common.threads);
     common.peak_gops = measure_peak(*model.impl()->kernels, common.threads);
   }
   std::vector<BenchRow> rows;
   for (const BenchTest& test : tests_of(r)) {
     BenchRow& row = rows.emplace_back(common);
     row.test = test;
-    if (!wrong) run_test(model, r.run, row);
+    if (!wrong) run_test(model, r.run, meter ? &*meter : nullptr, row);
   }
-  if (ceilings) {
-    const double after = measure_read_bandwidth(common.threads);
-    for (BenchRow& row : rows) row.bandwidth_after = after;
-    note_ceilings(rows.front());
-  }
+  if (ceilings) note_ceilings(rows);
   return rows;
 }
 

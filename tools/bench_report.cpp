@@ -20,6 +20,8 @@ std::string BenchTest::name() const {
   return text;
 }
 
+double BenchRow::bandwidth() const { return median(bandwidths); }
+
 std::vector<double> BenchRow::rates() const {
   std::vector<double> rates;
   for (const double s : seconds) rates.push_back((test.n_prompt + test.n_gen + test.n_verify) / s);
@@ -73,9 +75,12 @@ double per_second(const BenchRow& row, double amount) {
 /// GB/s that generation reads; 0 where it is not the measure.
 double read_rate(const BenchRow& row) { return per_second(row, row.bytes) * 1e-9; }
 
-/// The part of what reading memory reaches; 0 if either is unknown.
+/// The part of what reading memory reaches at the same time, the median; 0 if either is unknown.
 double read_share(const BenchRow& row) {
-  return row.bandwidth() > 0 ? read_rate(row) / row.bandwidth() : 0;
+  std::vector<double> shares;
+  for (size_t i = 0; i < row.bandwidths.size(); ++i)
+    shares.push_back(row.bytes / row.seconds[i] * 1e-9 / row.bandwidths[i]);
+  return median(std::move(shares));
 }
 
 double gop_rate(const BenchRow& row) { return per_second(row, row.operations) * 1e-9; }
@@ -130,8 +135,7 @@ Json::Object fields(const BenchRow& row, const std::string& cpu) {
   put(out, "max_ts", figure(measured ? *std::max_element(rates.begin(), rates.end()) : 0));
   put(out, "times_one_token", positive_or_null(median(row.times_one)));
   put(out, "read_gb_s", positive_or_null(read_rate(row)));
-  put(out, "bandwidth_before_gb_s", positive_or_null(row.bandwidth_before));
-  put(out, "bandwidth_after_gb_s", positive_or_null(row.bandwidth_after));
+  put(out, "bandwidth_gb_s", positive_or_null(row.bandwidth()));
   put(out, "in_cache", row.in_cache);
   put(out, "bandwidth_share", positive_or_null(read_share(row)));
   put(out, "gop_s", positive_or_null(gop_rate(row)));

@@ -33,17 +33,17 @@ struct BenchRow {
   int threads = 0, batch = 0;
   std::string kv_type;
   BenchTest test;
-  std::vector<double> seconds;    // one for each repetition; none: not measured
-  std::vector<double> times_one;  // drafts: seconds in multiples of those of one token
-  bool in_cache = false;          // what a token reads may stay in the cache: memory is no limit
-  double bytes = 0;               // weights and KV cache that a repetition reads; 0: a prompt
-  double operations = 0;          // of the matrix products of a repetition; 0: not only a prompt
-  double bandwidth_before = 0, bandwidth_after = 0;  // GB/s that reading reaches
-  double peak_gops = 0;  // GOP/s of these kernels on registers; 0: unknown
+  std::vector<double> seconds;     // one for each repetition; none: not measured
+  std::vector<double> times_one;   // drafts: seconds in multiples of those of one token
+  bool in_cache = false;           // what a token reads may stay in the cache: memory is no limit
+  double bytes = 0;                // weights and KV cache that a repetition reads; 0: a prompt
+  double operations = 0;           // of the matrix products of a repetition; 0: not only a prompt
+  std::vector<double> bandwidths;  // GB/s that reading reaches around each repetition, or none
+  double peak_gops = 0;            // GOP/s of these kernels on registers; 0: unknown
   BenchCheck check;
 
   std::vector<double> rates() const;  // tokens/s of each repetition
-  double bandwidth() const { return (bandwidth_before + bandwidth_after) / 2; }
+  double bandwidth() const;           // GB/s that reading reaches, the median; 0: not measured
 };
 
 double mean(const std::vector<double>& values);

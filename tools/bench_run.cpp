@@ -8,7 +8,6 @@
 #include <random>
 #include <thread>
 
-#include "bandwidth.h"
 #include "model/config_reader.h"
 #include "model/model_impl.h"
 
@@ -118,7 +117,8 @@ void show_status(const std::string& text) {
   if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r%s\033[K", text.c_str());
 }
 
-void run_test(const Model& model, const BenchRunOptions& options, BenchRow& row) {
+void run_test(const Model& model, const BenchRunOptions& options, MemoryMeter* meter,
+              BenchRow& row) {
   const BenchTest& test = row.test;
   if (options.delay > 0) std::this_thread::sleep_for(std::chrono::seconds(options.delay));
   show_status(test.name() + ": warm-up");
@@ -129,6 +129,8 @@ void run_test(const Model& model, const BenchRunOptions& options, BenchRow& row)
     else
       run.text(test.n_prompt, std::min(test.n_gen, 1));
   }
+  const bool metered = meter != nullptr && test.n_gen > 0 && test.n_prompt == 0;
+  double before = metered ? meter->read() : 0;
   for (int i = 0; i < options.repetitions; ++i) {
     show_status(test.name() + ": run " + std::to_string(i + 1) + " of " +
                 std::to_string(options.repetitions));
@@ -139,6 +141,10 @@ void run_test(const Model& model, const BenchRunOptions& options, BenchRow& row)
     } else {
       row.seconds.push_back(run.text(test.n_prompt, test.n_gen));
     }
+    if (!metered) continue;
+    const double after = meter->read();
+    row.bandwidths.push_back((before + after) / 2);
+    before = after;
   }
   show_status("");
   const int n_generated = test.n_gen + test.n_verify;

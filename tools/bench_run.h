@@ -1,6 +1,7 @@
 // The measurements of `nibble bench`.
 #pragma once
 
+#include "bandwidth.h"
 #include "bench_report.h"
 #include "nibble/nibble.h"
 
@@ -15,7 +16,9 @@ struct BenchRunOptions {
 };
 
 /// Runs the row's test with the model and fills in times, and what was read and computed in them.
-void run_test(const Model& model, const BenchRunOptions& options, BenchRow& row);
+/// Around each repetition of a generation the meter is asked, if there is one.
+void run_test(const Model& model, const BenchRunOptions& options, MemoryMeter* meter,
+              BenchRow& row);
 
 /// Where a long run stands, on standard error if that is a terminal.
 void show_status(const std::string& text);
