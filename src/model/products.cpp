@@ -6,7 +6,7 @@ namespace {
 // Rows of a piece of work of a matrix product: enough to share the cost of unpacking weights, few
 // enough that a block of their columns stays in the L2 cache.
 constexpr size_t kRowBlock = 256;
-constexpr size_t kPanelUnit = 2;  // kernels like panels in pairs
+constexpr size_t kPanelUnit = 4;  // what kernels take at once, for one row
 
 }  // namespace
 
