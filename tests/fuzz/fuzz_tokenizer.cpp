@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "fuzz/fuzz.h"
 #include "text/tokenizer_impl.h"
 #include "text/vocabulary_readers.h"
@@ -7,12 +9,85 @@ using namespace nibble::test;
 
 namespace {
 
+// A vocabulary whose every part is a byte or a short text of the input: all inputs are one.
+class VocabularyMaker {
+ public:
+  explicit VocabularyMaker(std::string_view bytes) : rest_(bytes) {}
+
+  Vocabulary make() {
+    Vocabulary v;
+    v.kind = static_cast<TokenizerKind>(number(3));
+    v.ignore_merges = number(2) != 0;
+    v.fuse_unk = number(2) != 0;
+    for (size_t n = number(4); n > 0; --n)
+      v.normalizers.push_back({.type = static_cast<NormalizeStep::Type>(number(12)),
+                               .pattern = text() + " ",
+                               .content = text(),
+                               .left = number(2) != 0,
+                               .joins = number(2) != 0});
+    for (size_t n = number(3); n > 0; --n)
+      v.splits.push_back({.type = static_cast<SplitStep::Type>(number(3)),
+                          .pattern = text(),
+                          .behavior = static_cast<SplitBehavior>(number(5)),
+                          .invert = number(2) != 0,
+                          .first_only = number(2) != 0,
+                          .on_bytes = number(2) != 0});
+    for (size_t n = number(4); n > 0; --n)
+      v.decoders.push_back({.type = static_cast<DecodeStep::Type>(number(4)),
+                            .pattern = text() + "a",
+                            .content = text() + " ",
+                            .start = static_cast<uint32_t>(number(3)),
+                            .first = number(2) != 0});
+    const bool scored = v.kind == TokenizerKind::unigram || number(2) != 0;
+    for (bool more = true; more; more = !rest_.empty()) {
+      const auto id = static_cast<Token>(v.tokens.size());
+      v.kinds.push_back(static_cast<TokenKind>(number(5)));
+      v.tokens.push_back(text());
+      if (scored && v.kind != TokenizerKind::byte_bpe)
+        v.scores.push_back(-static_cast<float>(number(64)) / 4);
+      for (std::vector<Token>* ids : {&v.strip_left, &v.strip_right, &v.single_word, &v.normalized})
+        if (number(4) == 3) ids->push_back(id);
+      if (v.kinds.back() == TokenKind::unknown) v.unk = id;
+    }
+    if (v.scores.empty()) add_merges(v);
+    return v;
+  }
+
+ private:
+  // Of pairs of tokens whose texts together are one.
+  static void add_merges(Vocabulary& v) {
+    const auto is_token = [&](const std::string& text) {
+      const auto it = std::ranges::find(v.tokens, text);
+      return it != v.tokens.end() &&
+             v.kinds[static_cast<size_t>(it - v.tokens.begin())] == TokenKind::normal;
+    };
+    for (const std::string& whole : v.tokens)
+      for (size_t at = 1; at < whole.size() && v.merges.size() < 100; ++at)
+        if (is_token(whole.substr(0, at)) && is_token(whole.substr(at)) && is_token(whole))
+          v.merges.emplace_back(whole.substr(0, at), whole.substr(at));
+  }
+  size_t number(size_t below) {
+    if (rest_.empty()) return 0;
+    const auto byte = static_cast<uint8_t>(rest_[0]);
+    rest_.remove_prefix(1);
+    return byte % below;
+  }
+  std::string text() {
+    const std::string out(rest_.substr(0, number(8)));
+    rest_.remove_prefix(std::min(rest_.size(), out.size()));
+    return out;
+  }
+  std::string_view rest_;
+};
+
 Vocabulary read(char form, std::string_view bytes) {
   switch (form) {
     case 'h':
       return read_hugging_face_vocabulary(parse_json(bytes, "fuzz"), "fuzz");
     case 'g':
       return read_gguf_vocabulary(parse_json(bytes, "fuzz"), "fuzz");
+    case 'v':
+      return VocabularyMaker(bytes).make();
     case 'n':
       return vocabulary_from_json(bytes, "fuzz");
     default:
@@ -141,6 +216,13 @@ std::vector<std::string> fuzz_seeds() {
   add('g', kGguf);
   add('g', swapped(kGguf, "t5", "llama"));
   add('g', swapped(kGguf, "t5", "gpt2"));
+  for (const char* bytes : {"\2ab\1\0ccc\0"
+                            "0\1\1\1<\0\0\0\0\1ab\0\0\0\0 _ab \3h \2",
+                            "1xx1\2 \1 \1ha\0\0\0h\0\1"
+                            "b\1",
+                            "0abcdefghijklmnopqrstuvwxyzab<s>[x]   \u00e9\u0301",
+                            "\u2581\u2581 ab\x01\x02\x03\x04\x05\x06 ab"})
+    seeds.push_back('v' + kText + '\0' + bytes + kText + kText);
   for (const char type : {'\1', '\2'}) add('m', sentencepiece_model(type));
   return seeds;
 }
