@@ -308,7 +308,7 @@ void test_shared_scales() {
 void test_limits() {
   std::vector<float> norm = {1.0f, 0.0f, 1e-6f, 60000.0f, -2.0f, 1.0f};
   Fold fold;
-  fold.norm = &norm;
+  fold.vector = &norm;
   const std::vector<float> max_abs = {1, 1, 1, 1, 1, 1e6f};
   std::vector<float> s = {3.0f, 5.0f, 7.0f, 0.01f, 1e9f, 0.5f};
   limit_scale(fold, max_abs, s);

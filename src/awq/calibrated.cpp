@@ -27,11 +27,9 @@ PackedShape f32_shape(const PlannedMatrix& m) {
 }
 
 // Packs a matrix as another format than the plan says: exactly as the file has it, or as f32.
-void pack_as(const PlannedMatrix& m, PackTarget::Kind kind, std::byte* out, ThreadPool& pool,
-             PackedShape& shape) {
+void pack_as(const PlannedMatrix& m, PackTarget::Kind kind, std::byte* out, ThreadPool& pool) {
   PlannedMatrix as = m;
-  as.target.kind = kind;
-  as.shape = shape = packed_shape_of(m.source, as.target);
+  retarget(as, kind);
   pack_matrix(as, out, pool);
 }
 
@@ -44,6 +42,13 @@ std::vector<float> rows_of(const PackedMatrix& m, ThreadPool& pool) {
 }
 
 }  // namespace
+
+void retarget(PlannedMatrix& m, PackTarget::Kind kind) {
+  const uint32_t rows = m.shape.rows;  // the tensor may hold those of other matrices, too
+  m.target.kind = kind;
+  m.shape = packed_shape_of(m.source, m.target);
+  m.shape.rows = rows;
+}
 
 bool is_rounded(const PlannedMatrix& m) {
   return layer_of(m.name) >= 0 && m.target.kind == PackTarget::Kind::q4 && !m.source.has_grid();
@@ -135,7 +140,6 @@ void LayerByLayer::check_memory() const {
 }
 
 void LayerByLayer::embed() {
-  require_folds(impl_.config, checkpoint_.path);
   if (!impl_.tokenizer)
     throw Error(checkpoint_.path, "has no tokenizer, so nothing to calibrate with",
                 "--method rtn needs none");
@@ -158,13 +162,9 @@ void LayerByLayer::embed() {
   cache_ = std::make_unique<KvCache>(impl_.config, KvCode::f32, static_cast<int>(longest));
   workspace_ = std::make_unique<Workspace>(impl_, static_cast<int>(longest));
 
-  const PlannedMatrix& m = plan_.matrices.front();  // the embedding comes first
-  PackTarget keep;
-  PackedShape shape = packed_shape_of(m.source, keep);
-  AnonymousMemory memory(packed_layout(shape, m.name).total_bytes());
-  pack_as(m, keep.kind, memory.data(), compute_.pool, shape);
-  const size_t size = packed_layout(shape, m.name).total_bytes();
-  m.destination->view = packed_view(shape, {memory.data(), size}, m.name);
+  std::vector<AnonymousMemory> tables;
+  for (const PlannedMatrix& m : plan_.matrices)
+    if (is_embedding(m)) tables.push_back(load_as_it_is(m));
   for (size_t i = 0; i < windows_.size(); ++i) {
     for (const Token id : windows_[i])
       if (id < 0 || id >= impl_.config.vocab_size)
@@ -173,8 +173,29 @@ void LayerByLayer::embed() {
     embed_tokens(impl_, *workspace_, windows_[i]);
     states_->store(i, workspace_->x, workspace_->x_stride);
   }
-  m.destination->view = {};
-  release(checkpoint_, m.source);
+  for (const PlannedMatrix& m : plan_.matrices) {
+    if (!is_embedding(m)) continue;
+    m.destination->view = {};
+    release(checkpoint_, m.source);
+  }
+}
+
+// What makes a token the first input of the layers.
+bool LayerByLayer::is_embedding(const PlannedMatrix& m) const {
+  const Weights& w = impl_.weights;
+  return m.destination == &w.embedding || m.destination == &w.positions ||
+         m.destination == &w.project_in;
+}
+
+AnonymousMemory LayerByLayer::load_as_it_is(const PlannedMatrix& m) const {
+  PlannedMatrix as = m;
+  retarget(as, PackTarget::Kind::keep);
+  const size_t bytes = packed_layout(as.shape, m.name).total_bytes();
+  AnonymousMemory memory(bytes);
+  pack_matrix(as, memory.data(), compute_.pool);
+  m.destination->view = packed_view(as.shape, {memory.data(), bytes}, m.name);
+  m.destination->bytes = bytes;
+  return memory;
 }
 
 void LayerByLayer::load_layer(const Layer& layer) {
@@ -187,10 +208,10 @@ void LayerByLayer::load_layer(const Layer& layer) {
   }
   std::byte* at = panels_.data();
   for (const PlannedMatrix* m : layer.matrices) {
-    PackedShape shape = f32_shape(*m);
+    const PackedShape shape = f32_shape(*m);
     const size_t bytes = packed_layout(shape, m->name).total_bytes();
     std::fill_n(at, bytes, std::byte{0});
-    pack_as(*m, PackTarget::Kind::f32, at, compute_.pool, shape);
+    pack_as(*m, PackTarget::Kind::f32, at, compute_.pool);
     m->destination->name = m->name;
     m->destination->view = packed_view(shape, {at, bytes}, m->name);
     m->destination->bytes = bytes;

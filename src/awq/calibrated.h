@@ -37,6 +37,8 @@ class LayerByLayer {
   };
 
   void embed();
+  bool is_embedding(const PlannedMatrix& m) const;
+  AnonymousMemory load_as_it_is(const PlannedMatrix& m) const;
   void load_layer(const Layer& layer);
   void forward(int index, LayerInputs* inputs);
   QuantizedLayer quantize(int index, LayerInputs& inputs);
@@ -61,6 +63,9 @@ class LayerByLayer {
 
 /// Whether a planned matrix is one that quantization rounds: a linear layer to 4 bits.
 bool is_rounded(const PlannedMatrix& m);
+
+/// Plans another format for a matrix.
+void retarget(PlannedMatrix& m, PackTarget::Kind kind);
 
 /// The number of the layer that a tensor of a .nib file belongs to, or -1.
 int layer_of(std::string_view name);

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/half.h"
-#include "nibble/error.h"
 
 namespace nibble {
 namespace {
@@ -37,37 +36,73 @@ std::vector<float> row_scale(const Fold& fold, const std::vector<float>& s) {
   return out;
 }
 
-}  // namespace
-
-void require_folds(const Config& c, const std::string& path) {
-  const bool plain = c.norm == NormKind::rms && c.norm_placement == NormPlacement::before &&
-                     c.residual == Residual::sequential && c.positions == Positions::rope &&
-                     c.gated_ffn && !c.ffn_bias && !c.embedding_norm && c.embedding_dim == 0 &&
-                     c.n_experts == 0 && c.qkv_clip == 0.0f;
-  if (plain) return;
-  throw Error(path, "the architecture " + c.architecture + " cannot be calibrated",
-              "use --method rtn");
+// Whether a sublayer reads a norm of its own, not the residual stream.
+bool reads_norm(const Config& c) {
+  return c.norm_placement == NormPlacement::before || c.norm_placement == NormPlacement::around;
 }
+
+void add_bias(Fold& fold, std::vector<float>& bias) {
+  if (!bias.empty()) fold.biases.push_back(&bias);
+}
+
+// All that read the input of the feed-forward network; the router is one of them.
+void add_ffn_readers(LayerWeights& layer, Fold& fold) {
+  const auto add = [&](PackedMatrix& m) {
+    if (!m.empty()) fold.readers.push_back(&m);
+  };
+  for (PackedMatrix* m : {&layer.gate, &layer.up, &layer.router}) add(*m);
+  for (ExpertWeights& expert : layer.experts)
+    for (PackedMatrix* m : {&expert.gate, &expert.up}) add(*m);
+}
+
+void add_attention_folds(const Config& config, LayerWeights& layer, std::vector<Fold>& out) {
+  if (reads_norm(config)) {
+    Fold input{.name = "attn_norm -> q, k, v", .readers = {&layer.q, &layer.k, &layer.v}};
+    input.vector = &layer.attn_norm;
+    add_bias(input, layer.attn_norm_bias);
+    if (config.residual == Residual::parallel_one_norm) add_ffn_readers(layer, input);
+    out.push_back(std::move(input));
+  }
+  if (config.qkv_clip != 0.0f) return;  // values are no longer linear
+  Fold values{.name = "v -> o", .readers = {&layer.o}};
+  values.matrix = &layer.v;
+  add_bias(values, layer.v_bias);
+  values.sharing = heads_sharing(config);
+  out.push_back(std::move(values));
+}
+
+// act(gate(x)) * up(x) is linear in up, and ReLU(s x) = s ReLU(x); after another activation only
+// factors of its output can take a scale.
+void add_down_fold(const Config& config, LayerWeights& layer, PackedMatrix& up, PackedMatrix& down,
+                   std::vector<Fold>& out) {
+  Fold fold{.name = "up -> down", .readers = {&down}};
+  if (!layer.act_factors.empty()) {
+    fold.vector = &layer.act_factors;
+  } else if (config.gated_ffn || config.activation == Activation::relu) {
+    fold.matrix = &up;
+    add_bias(fold, layer.up_bias);
+  } else {
+    return;
+  }
+  out.push_back(std::move(fold));
+}
+
+}  // namespace
 
 std::vector<Fold> folds_of(const Config& config, LayerWeights& layer) {
   std::vector<Fold> out;
-  Fold attention{.name = "attn_norm -> q, k, v", .readers = {&layer.q, &layer.k, &layer.v}};
-  attention.norm = &layer.attn_norm;
-  out.push_back(std::move(attention));
-
-  Fold values{.name = "v -> o", .readers = {&layer.o}};
-  values.matrix = &layer.v;
-  if (!layer.v_bias.empty()) values.biases.push_back(&layer.v_bias);
-  values.sharing = heads_sharing(config);
-  out.push_back(std::move(values));
-
-  Fold ffn{.name = "ffn_norm -> gate, up", .readers = {&layer.gate, &layer.up}};
-  ffn.norm = &layer.ffn_norm;
-  out.push_back(std::move(ffn));
-
-  Fold down{.name = "up -> down", .readers = {&layer.down}};
-  down.matrix = &layer.up;
-  out.push_back(std::move(down));
+  add_attention_folds(config, layer, out);
+  const bool own_norm = reads_norm(config) && config.residual != Residual::parallel_one_norm;
+  if (own_norm) {
+    Fold ffn{.name = "ffn_norm -> gate, up"};
+    ffn.vector = &layer.ffn_norm;
+    add_bias(ffn, layer.ffn_norm_bias);
+    add_ffn_readers(layer, ffn);
+    out.push_back(std::move(ffn));
+  }
+  for (ExpertWeights& expert : layer.experts)
+    add_down_fold(config, layer, expert.up, expert.down, out);
+  if (layer.experts.empty()) add_down_fold(config, layer, layer.up, layer.down, out);
   return out;
 }
 
@@ -75,12 +110,12 @@ void limit_scale(const Fold& fold, std::span<const float> max_abs, std::vector<f
   for (size_t c = 0; c < s.size(); ++c) {
     s[c] = std::clamp(s[c], 1 / kLargestFactor, kLargestFactor);
     s[c] = std::max(s[c], std::min(1.0f, max_abs[c] / kLargestInput));
-    if (!fold.norm) continue;
-    const float weight = (*fold.norm)[c];
+    if (!fold.vector) continue;
+    const float weight = (*fold.vector)[c];
     const float folded = half_to_float(float_to_half(weight / s[c]));
     s[c] = is_normal_half(folded) ? weight / folded : 1.0f;
   }
-  if (fold.norm) return;
+  if (fold.vector) return;
   // Channels that share a row share its scale, the largest of what each may have.
   std::vector<float> rows(fold.sharing.n_sources, 0.0f);
   for (size_t c = 0; c < fold.sharing.source.size(); ++c)
@@ -90,9 +125,9 @@ void limit_scale(const Fold& fold, std::span<const float> max_abs, std::vector<f
 
 void apply_fold(const Compute& compute, const Fold& fold, const std::vector<float>& s) {
   const std::vector<float> rows = row_scale(fold, s);
-  if (fold.norm)
+  if (fold.vector)
     for (size_t c = 0; c < s.size(); ++c)
-      if (s[c] != 1.0f) (*fold.norm)[c] = half_to_float(float_to_half((*fold.norm)[c] / s[c]));
+      if (s[c] != 1.0f) (*fold.vector)[c] = half_to_float(float_to_half((*fold.vector)[c] / s[c]));
   if (fold.matrix) divide_rows(compute, panels_of(*fold.matrix), rows);
   for (std::vector<float>* bias : fold.biases)
     for (size_t c = 0; c < bias->size(); ++c)

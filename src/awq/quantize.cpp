@@ -83,8 +83,17 @@ void keep_indivisible(WeightPlan& plan, QuantizeResult& result) {
     result.notes.push_back(m.name + " stays in 16 bits: its " + std::to_string(m.shape.rows) +
                            " outputs are no multiple of 8, or its " + std::to_string(m.shape.cols) +
                            " inputs none of the group");
-    m.target.kind = PackTarget::Kind::f16;
-    m.shape = packed_shape_of(m.source, m.target);
+    retarget(m, PackTarget::Kind::f16);
+  }
+}
+
+// A router reads scaled inputs, so its columns are scaled, too. That must not change which experts
+// it chooses: it is kept as exactly as the format can.
+void widen_routers(WeightPlan& plan, QuantizeFormat format) {
+  for (PlannedMatrix& m : plan.matrices) {
+    if (layer_of(m.name) < 0 || m.target.kind != PackTarget::Kind::keep || m.source.has_grid())
+      continue;
+    retarget(m, format == QuantizeFormat::nib ? PackTarget::Kind::f32 : PackTarget::Kind::f16);
   }
 }
 
@@ -161,6 +170,7 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
     check_awq_source(job.checkpoint, job.plan);
     keep_indivisible(job.plan, result);
   }
+  widen_routers(job.plan, options.format);
   const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, options),
                           options.resume);
   LayerByLayer(job.checkpoint, *job.impl, job.plan, folder, options).run();
