@@ -46,78 +46,107 @@ inline TileConfig tile_config(size_t low, size_t high) {
   return config;
 }
 
+/// A product with its weights' way to bf16.
+struct TileProduct {
+  const PackedView& w;
+  WidenColumns widen;
+  const QuantizedRows& x;
+  float* y;
+  size_t y_stride;
+
+  /// Activations of row t from column k on.
+  const int8_t* left(size_t t, size_t k) const {
+    return x.codes + t * x.stride + k * sizeof(uint16_t);
+  }
+  float* sum(size_t t, size_t panel) const { return y + t * y_stride + panel * kPanelRows; }
+  size_t sum_stride() const { return y_stride * sizeof(float); }
+};
+
 /// y of up to 16 rows and P panels: each panel's sum stays in its tile.
 template <int P, class Tiles>
-void few_rows_tiles(Tiles& tiles, const PackedView& w, WidenColumns widen, size_t panel,
-                    const QuantizedRows& x, float* y, size_t y_stride) {
+void few_rows_tiles(Tiles& tiles, const TileProduct& product, size_t panel) {
   alignas(64) uint8_t weights[P][kFewRowsCols * kColumnBytes];
+  const PackedView& w = product.w;
   for_each_tile<P>([&]<int p>() { tiles.template zero<p>(); });
   for (size_t k0 = 0; k0 < w.cols_padded; k0 += kFewRowsCols) {
     const size_t n = min_of(kFewRowsCols, w.cols_padded - k0);
     for_each_tile<P>([&]<int p>() {
-      widen(w, panel + p, k0, n, P, weights[p]);
+      product.widen(w, panel + p, k0, n, P, weights[p]);
       for (size_t k = 0; k < n; k += kTileCols) {
-        tiles.template load<kLeft>(x.codes + (k0 + k) * sizeof(uint16_t), x.stride);
+        tiles.template load<kLeft>(product.left(0, k0 + k), product.x.stride);
         tiles.template load<kRight + p % 2>(weights[p] + k * kColumnBytes, kLineBytes);
         tiles.template multiply_add<p, kLeft, kRight + p % 2>();
       }
     });
   }
-  for_each_tile<P>([&]<int p>() {
-    tiles.template store<p>(y + (panel + p) * kPanelRows, y_stride * sizeof(float));
-  });
+  for_each_tile<P>(
+      [&]<int p>() { tiles.template store<p>(product.sum(0, panel + p), product.sum_stride()); });
 }
 
-/// Adds n columns, from column k0 on, to y of R tiles of rows and P panels.
+/// Columns k0..k0+n-1 of two panels, or of one.
+struct WeightBlock {
+  alignas(64) uint8_t weights[2][kManyRowsCols * kColumnBytes];
+  size_t panel, k0, n;
+};
+
+/// Adds the block's columns to y of R tiles of rows from row t on and P panels.
 template <int R, int P, class Tiles>
-void tile_block(Tiles& tiles, const uint8_t (&weights)[2][kManyRowsCols * kColumnBytes], size_t n,
-                const int8_t* x, size_t x_stride, bool first, float* y, size_t y_stride) {
-  const auto y_at = [&](int r, int p) {
-    return y + static_cast<size_t>(r) * kTileRows * y_stride + static_cast<size_t>(p) * kPanelRows;
-  };
+void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock& block, size_t t) {
   for_each_tile<R>([&]<int r>() {
     for_each_tile<P>([&]<int p>() {
-      if (first)
+      if (block.k0 == 0)
         tiles.template zero<2 * r + p>();
       else
-        tiles.template load<2 * r + p>(y_at(r, p), y_stride * sizeof(float));
+        tiles.template load<2 * r + p>(product.sum(t + r * kTileRows, block.panel + p),
+                                       product.sum_stride());
     });
   });
-  for (size_t k = 0; k < n; k += kTileCols) {
+  const int8_t* left = product.left(t, block.k0);
+  const size_t stride = product.x.stride, n = block.n;
+  for (size_t k = 0; k < n; k += kTileCols, left += kTileCols * sizeof(uint16_t)) {
     for_each_tile<P>([&]<int p>() {
-      tiles.template load<kRight + p>(weights[p] + k * kColumnBytes, kLineBytes);
+      tiles.template load<kRight + p>(block.weights[p] + k * kColumnBytes, kLineBytes);
     });
     for_each_tile<R>([&]<int r>() {
-      tiles.template load<kLeft + r>(x + r * kTileRows * x_stride + k * sizeof(uint16_t), x_stride);
+      tiles.template load<kLeft + r>(left + r * kTileRows * stride, stride);
       for_each_tile<P>(
           [&]<int p>() { tiles.template multiply_add<2 * r + p, kLeft + r, kRight + p>(); });
     });
   }
   for_each_tile<R>([&]<int r>() {
-    for_each_tile<P>(
-        [&]<int p>() { tiles.template store<2 * r + p>(y_at(r, p), y_stride * sizeof(float)); });
+    for_each_tile<P>([&]<int p>() {
+      tiles.template store<2 * r + p>(product.sum(t + r * kTileRows, block.panel + p),
+                                      product.sum_stride());
+    });
   });
 }
 
-/// Adds n columns, from column k0 on, to y of all rows and P panels.
+/// Brings memory into the L2 cache.
+inline void fetch(const uint8_t* begin, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(begin + i, 0, 2);
+}
+
+/// Adds the columns of the block to y of all rows and P panels, which it widens before. Meanwhile
+/// the same columns of the next panels are fetched, a share with every two tiles of rows.
 template <int P, class Tiles>
-void many_rows_tiles(Tiles& tiles, const PackedView& w, WidenColumns widen, size_t panel, size_t k0,
-                     size_t n, const QuantizedRows& x, float* y, size_t y_stride) {
-  alignas(64) uint8_t weights[2][kManyRowsCols * kColumnBytes];
-  for (size_t p = 0; p < P; ++p) widen(w, panel + p, k0, n, P, weights[p]);
-  const int8_t* codes = x.codes + k0 * sizeof(uint16_t);
-  y += panel * kPanelRows;
+void many_rows_tiles(Tiles& tiles, const TileProduct& product, WeightBlock& block) {
+  const PackedView& w = product.w;
+  const size_t n_rows = product.x.n_rows;
+  for (size_t p = 0; p < P; ++p)
+    product.widen(w, block.panel + p, block.k0, block.n, P, block.weights[p]);
+  const size_t column_bytes = w.shape.codes == Codes::q4 ? kPanelRows / 2 : kPanelRows;
+  const uint8_t* next = w.codes + (block.panel + P) * w.code_stride + block.k0 * column_bytes;
+  const size_t share = block.n * column_bytes * 2 * kTileRows / n_rows + kLineBytes;
   tiles.configure(tile_config(kTileRows, kTileRows));
-  for (size_t t = 0; t < x.n_rows; t += 2 * kTileRows) {
-    const size_t rows = min_of(2 * kTileRows, x.n_rows - t);
+  for (size_t t = 0; t < n_rows; t += 2 * kTileRows, next += share) {
+    const size_t rows = min_of(2 * kTileRows, n_rows - t);
     const size_t low = min_of(kTileRows, rows), high = rows - low;
     if (rows < 2 * kTileRows) tiles.configure(tile_config(low, high));
+    for (size_t p = 0; p < P; ++p) fetch(next + p * w.code_stride, share);
     if (high > 0)
-      tile_block<2, P>(tiles, weights, n, codes + t * x.stride, x.stride, k0 == 0, y + t * y_stride,
-                       y_stride);
+      multiply_block<2, P>(tiles, product, block, t);
     else
-      tile_block<1, P>(tiles, weights, n, codes + t * x.stride, x.stride, k0 == 0, y + t * y_stride,
-                       y_stride);
+      multiply_block<1, P>(tiles, product, block, t);
   }
 }
 
@@ -126,21 +155,22 @@ void matmul_tiles(const PackedView& w, size_t panel_begin, size_t panel_end, con
                   float* y, size_t y_stride) {
   if (x.n_rows == 0) return;
   Tiles tiles;
-  const WidenColumns widen = widen_columns_of(w.shape);
+  const TileProduct product = {w, widen_columns_of(w.shape), x, y, y_stride};
+  size_t panel = panel_begin;
   if (x.n_rows <= kTileRows) {
     tiles.configure(tile_config(x.n_rows, x.n_rows));
-    size_t panel = panel_begin;
-    for (; panel + 4 <= panel_end; panel += 4)
-      few_rows_tiles<4>(tiles, w, widen, panel, x, y, y_stride);
-    for (; panel < panel_end; ++panel) few_rows_tiles<1>(tiles, w, widen, panel, x, y, y_stride);
+    for (; panel + 4 <= panel_end; panel += 4) few_rows_tiles<4>(tiles, product, panel);
+    for (; panel + 2 <= panel_end; panel += 2) few_rows_tiles<2>(tiles, product, panel);
+    for (; panel < panel_end; ++panel) few_rows_tiles<1>(tiles, product, panel);
   } else {
-    for (size_t k0 = 0; k0 < w.cols_padded; k0 += kManyRowsCols) {
-      const size_t n = min_of(kManyRowsCols, w.cols_padded - k0);
-      size_t panel = panel_begin;
-      for (; panel + 2 <= panel_end; panel += 2)
-        many_rows_tiles<2>(tiles, w, widen, panel, k0, n, x, y, y_stride);
-      for (; panel < panel_end; ++panel)
-        many_rows_tiles<1>(tiles, w, widen, panel, k0, n, x, y, y_stride);
+    WeightBlock block;
+    for (block.k0 = 0; block.k0 < w.cols_padded; block.k0 += kManyRowsCols) {
+      block.n = min_of(kManyRowsCols, w.cols_padded - block.k0);
+      for (block.panel = panel_begin; block.panel < panel_end; block.panel += 2)
+        if (block.panel + 2 <= panel_end)
+          many_rows_tiles<2>(tiles, product, block);
+        else
+          many_rows_tiles<1>(tiles, product, block);
     }
   }
   tiles.release();
@@ -150,12 +180,7 @@ void matmul_tiles(const PackedView& w, size_t panel_begin, size_t panel_end, con
 template <class Tiles>
 uint64_t peak_tile_operations(size_t n_rounds) {
   Tiles tiles;
-  TileConfig config;
-  for (size_t i = 0; i < 8; ++i) {
-    config.rows[i] = kTileRows;
-    config.row_bytes[i] = kLineBytes;
-  }
-  tiles.configure(config);
+  tiles.configure(tile_config(kTileRows, kTileRows));
   for (size_t i = 0; i < n_rounds; ++i)
     for_each_tile<6>([&]<int sum>() { tiles.template multiply_add<sum, 6, 7>(); });
   tiles.release();
@@ -167,6 +192,9 @@ constexpr Kernels amx_kernels() {
   Kernels kernels = vector_kernels<Avx512>("amx");
   kernels.activations = ActivationCode::bf16;
   kernels.row_unit = 2 * kTileRows;
+  // 256 rows of 1024 columns are 512 KB, fetched once a call into L2: with 16 panels and more that
+  // is 4 bytes a cycle of products.
+  kernels.piece_bytes = 1 << 20;
   kernels.quantize_rows = round_rows;
   kernels.matmul_q = matmul_tiles<Tiles>;
   kernels.peak_operations = peak_tile_operations<Tiles>;

@@ -73,7 +73,7 @@ template <Codes C, size_t c>
 /// Columns c, c + 1 and on of a line: pairs of the upper halves of their floats.
 template <Codes C, size_t c = 0>
 [[gnu::always_inline]] inline void widen_line(__m512i line, const WideScale& scale, uint8_t* out) {
-  if constexpr (c < (C == Codes::q4 ? 8 : 4)) {
+  if constexpr (c < kLineCols<C>) {
     const __m512i upper_half = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
     constexpr __mmask64 kLowerHalves = 0x3333333333333333;
     const __m512i even = widened_column<C, c>(line, scale);
@@ -88,9 +88,8 @@ template <Codes C, size_t c = 0>
 template <Codes C, class Grid>
 [[gnu::noinline]] void widen_columns(const PackedView& w, size_t panel, size_t k0, size_t n,
                                      size_t n_panels, uint8_t* out) {
-  constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
   const size_t group = w.shape.group;
-  const size_t offset = k0 / kLineCols * kLineBytes;
+  const size_t offset = k0 / kLineCols<C> * kLineBytes;
   const uint8_t* line = w.codes + panel * w.code_stride + offset;
   const size_t fetch = fetch_distance(offset, kFetchCodes, w.code_stride, n_panels);
   const size_t scale_step = w.scale_stride / (w.cols_padded / group);
@@ -101,10 +100,10 @@ template <Codes C, class Grid>
   for (size_t g = k0 / group; g * group < k0 + n; ++g, scales += scale_step) {
     __builtin_prefetch(scales);
     const WideScale scale = WideScale::of<Grid>(grid.at(g));
-    for (size_t k = 0; k < group; k += kLineCols, line += kLineBytes) {
+    for (size_t k = 0; k < group; k += kLineCols<C>, line += kLineBytes) {
       __builtin_prefetch(line + fetch);
       widen_line<C>(_mm512_loadu_si512(line), scale, out);
-      out += kLineCols * kColumnBytes;
+      out += kLineCols<C> * kColumnBytes;
     }
   }
   for (size_t k = n; k % kTileCols != 0; k += 2, out += kLineBytes)

@@ -7,6 +7,7 @@ namespace {
 // enough that a block of their columns stays in the L2 cache.
 constexpr size_t kRowBlock = 256;
 constexpr size_t kPanelUnit = 4;  // what kernels take at once, for one row
+constexpr size_t kManyRows = 64;  // from here on arithmetic is the limit, not memory
 
 }  // namespace
 
@@ -62,7 +63,8 @@ void Products::multiply(std::span<const Product> products, const float* x, size_
   size_t bytes = 0;
   for (const Product& p : products) bytes += p.w->bytes;
   const size_t piece_bytes =
-      std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10, 256 << 10);
+      std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10,
+                         n < kManyRows ? 256 << 10 : kernels_.piece_bytes);
   const size_t row_block =
       round_up(ceil_div(n, std::max<size_t>(1, ceil_div(n, kRowBlock))), kernels_.row_unit);
   const auto rows_of = [&](const Product& p) { return p.n_rows > 0 ? p.n_rows : n; };
