@@ -157,20 +157,27 @@ void perplexity_matches_logits() {
   for (int id = 0; in >> id;) ids.push_back(id);
   check_eq(ids.size(), size_t{7}, "tokens of the text: " + listed);
 
-  // Windows of 4: BOS and three tokens, BOS and three, BOS and one.
-  double sum = 0;
-  for (size_t begin = 0; begin < ids.size(); begin += 3) {
-    const size_t n = std::min<size_t>(3, ids.size() - begin);
-    std::string list = "1";
-    for (size_t i = 0; i < n; ++i) list.append(",").append(std::to_string(ids[begin + i]));
-    const auto logits = floats(answer({"logits", model.path(), "--ids", list, "-o", "-"}));
-    for (size_t i = 0; i < n; ++i) sum += reference_nll(logits, i, ids[begin + i]);
-  }
-  const Json found = parse_json(
-      answer({"perplexity", model.path(), model.file("text.txt"), "-c", "4", "--json"}), "out");
-  check_eq(number(found, "predictions"), 7.0, "predictions");
-  check_eq(number(found, "windows"), 3.0, "windows");
-  check_near(number(found, "perplexity"), std::exp(sum / 7), 1e-3, "perplexity");
+  const auto check_windows = [&](const std::vector<std::vector<int>>& windows, const char* flag) {
+    double sum = 0;
+    size_t n = 0;
+    for (const std::vector<int>& window : windows) {
+      std::string list;
+      for (const int id : window) list += (list.empty() ? "" : ",") + std::to_string(id);
+      const auto logits = floats(answer({"logits", model.path(), "--ids", list, "-o", "-"}));
+      for (size_t i = 0; i + 1 < window.size(); ++i, ++n)
+        sum += reference_nll(logits, i, window[i + 1]);
+    }
+    std::vector<std::string> args = {"perplexity", model.path(), model.file("text.txt"), "--json"};
+    args.insert(args.end(), {"-c", "4"});
+    if (*flag) args.emplace_back(flag);
+    const Json found = parse_json(answer(args), "out");
+    check_eq(number(found, "predictions"), double(n), "predictions");
+    check_eq(number(found, "windows"), double(windows.size()), "windows");
+    check_near(number(found, "perplexity"), std::exp(sum / double(n)), 1e-3, "perplexity");
+  };
+  const int bos = 1;
+  check_windows({{bos, ids[0], ids[1], ids[2]}, {ids[3], ids[4], ids[5], ids[6]}}, "");
+  check_windows({{bos, ids[0], ids[1], ids[2]}, {bos, ids[3], ids[4], ids[5]}}, "--bos");
 }
 
 void perplexity_of_a_model_of_zeros() {

@@ -15,7 +15,7 @@ namespace nibble::tools {
 namespace {
 
 constexpr size_t kPieceBytes = size_t{64} << 20;  // of logits computed at a time
-constexpr int kDefaultWindow = 512;
+constexpr int kDefaultWindow = 2048;              // of published figures
 
 /// Negative log likelihoods of predictions, summed.
 struct Score {
@@ -100,10 +100,13 @@ struct Result {
   size_t n_questions = 0, n_exact = 0, n_too_long = 0;
 };
 
+/// Cuts the tokens of a text as published figures do (llm-awq, GPTQ): the text is encoded once,
+/// with BOS in front if the model's texts have it; windows do not overlap and carry nothing over;
+/// what is left at the end is dropped, unless it is all there is. With --bos every window begins
+/// with BOS and holds a token less of the text.
 Result score_text(const Model& model, const Request& request, const std::string& text) {
   const Tokenizer& tokenizer = model.tokenizer();
-  const bool with_bos = request.bos || tokenizer.add_bos();
-  if (with_bos && tokenizer.bos() < 0) throw Error("--bos", "the model has no BOS token");
+  if (request.bos && tokenizer.bos() < 0) throw Error("--bos", "the model has no BOS token");
   SessionOptions options = request.common.session;
   if (options.context == 0)
     options.context = std::min(kDefaultWindow, model.config().context_length);
@@ -111,14 +114,17 @@ Result score_text(const Model& model, const Request& request, const std::string&
 
   Result result;
   result.window = options.context;
-  const std::vector<Token> ids = tokenizer.encode(text);
-  const size_t step = static_cast<size_t>(options.context) - (with_bos ? 1 : 0);
+  std::vector<Token> ids = tokenizer.encode(text);
+  if (!request.bos && tokenizer.add_bos() && tokenizer.bos() >= 0)
+    ids.insert(ids.begin(), tokenizer.bos());
+  const size_t step = static_cast<size_t>(options.context) - (request.bos ? 1 : 0);
   Session session(model, options);
   Status status("token");
   std::vector<Token> window;
   for (size_t begin = 0; begin < ids.size(); begin += step) {
     const auto part = std::span(ids).subspan(begin, std::min(step, ids.size() - begin));
-    window.assign(with_bos ? 1 : 0, tokenizer.bos());
+    if (part.size() < step && begin > 0) break;
+    window.assign(request.bos ? 1 : 0, tokenizer.bos());
     window.insert(window.end(), part.begin(), part.end());
     session.reset();
     score_tokens(session, window, 1, result.score);
@@ -283,13 +289,15 @@ int run_perplexity(std::span<const std::string> args) {
   Request request;
   Flags flags(
       "perplexity [MODEL] FILE",
-      "How well the model predicts FILE. A text is cut into windows of -c tokens that do not "
-      "overlap; each starts with BOS if the model's texts do, and every token but the first of its "
-      "window is scored. Of a .jsonl, lines of {\"messages\": [...]} go through the model's chat "
+      "How well the model predicts FILE. A text, with BOS in front if the model's texts have it, "
+      "is cut into windows of -c tokens that do not overlap, and every token but the first of its "
+      "window is scored; a last window that is not full is left out unless it is the only one. "
+      "These are the windows of published figures (-c 2048, WikiText-2 joined by empty lines). Of "
+      "a .jsonl, lines of {\"messages\": [...]} go through the model's chat "
       "template and the assistant's tokens are scored, the end token included; lines of "
       "{\"question\", \"answer\"} are answered greedily and counted if the answer is exactly "
       "that, white space at its ends aside.");
-  flags.add({"--bos", "", "start each window with BOS in any case", "", to_switch(request.bos)});
+  flags.add({"--bos", "", "start each window with BOS", "", to_switch(request.bos)});
   flags.add({"--lines", "N", "lines of a .jsonl to use; 0: all", "0",
              to_int(request.n_lines, 0, INT_MAX)});
   flags.add({"--chat-template", "NAME|FILE", "in place of the model's own", "",
@@ -297,7 +305,7 @@ int run_perplexity(std::span<const std::string> args) {
   flags.add({"--json", "", "print JSON", "", to_switch(request.common.json)});
   add_model_flags(flags, request.common);
   add_session_flags(flags, request.common);
-  flags.add({"-c, --ctx-size", "N", "tokens of a window; 0: 512 for a text, else the model's", "0",
+  flags.add({"-c, --ctx-size", "N", "tokens of a window; 0: 2048 for a text, else the model's", "0",
              to_int(request.common.session.context, 0, INT_MAX)});
   std::string file;
   flags.add({"-f, --file", "FILE", "the same as FILE", "", to_string(file)});
