@@ -115,7 +115,8 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
   return net.linear(net.rms_norm(x, "model.norm", eps), "lm_head");
 }
 
-std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
+// `apart`: as files of before 2024-04 have them, a tensor for each expert.
+std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, bool apart) {
   const Shapes s(c);
   const Experts e(c);
   const std::string type = c.string("model_type");
@@ -146,16 +147,25 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
         out.copy(to + "attn_" + part + "_norm", from + part + "_norm");
       }
     }
-    const char* const parts[] = {"ffn_gate_exps.weight", "ffn_up_exps.weight",
-                                 "ffn_down_exps.weight"};
+    const char* const parts[] = {"ffn_gate", "ffn_up", "ffn_down"};
     for (int part = 0; part < 3; ++part) {
+      for (int x = 0; apart && x < e.count; ++x)
+        out.copy(to + parts[part] + "." + std::to_string(x), e.matrix(i, x, part));
+      if (apart) continue;
       std::vector<const Tensor*> experts;
       for (int x = 0; x < e.count; ++x)
         experts.push_back(&out.source(e.matrix(i, x, part) + ".weight"));
-      out.tensor(to + parts[part], stacked(experts));
+      out.tensor(to + parts[part] + "_exps.weight", stacked(experts));
     }
   }
   return out.build();
+}
+
+std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
+  return gguf_of(c, tensors, false);
+}
+std::string gguf_apart(const FamilyConfig& c, const Tensors& tensors) {
+  return gguf_of(c, tensors, true);
 }
 
 const FamilyConfig kMixtral(R"({"architectures":["MixtralForCausalLM"],"attention_dropout":0.0,
@@ -194,6 +204,7 @@ const FamilyConfig kOlmoe(R"({"architectures":["OlmoeForCausalLM"],"attention_bi
 std::vector<FamilyCase> expert_cases() {
   return {
       {"mixtral", kMixtral, make, reference, gguf},
+      {"mixtral, experts apart", kMixtral, make, reference, gguf_apart},
       {"qwen3_moe", kQwen3Moe, make, reference, gguf},
       {"qwen3_moe, weights not renormalized", kQwen3Moe.with(R"({"norm_topk_prob":false})"), make,
        reference},

@@ -13,7 +13,8 @@ using namespace nibble::test;
 namespace {
 
 constexpr double kTolerance = 1e-4;  // of the largest logit
-constexpr double kRough = 0.15;      // the same of weights and activations of 8 bits
+// The same of weights and activations of 8 bits, with which these cases choose the same experts.
+constexpr double kRough = 0.15;
 constexpr int kTokens = 40;
 
 std::vector<int> some_tokens(int vocab) {

@@ -42,6 +42,7 @@ struct Change {
 
 const Change kRefused[] = {
     {"llama", R"({"model_type":"zebra"})", "zebra"},
+    {"llama", R"({"hidden_size":null,"text_config":{"model_type":"zebra_text"}})", "zebra_text"},
     {"llama", R"({"hidden_act":"softplus"})", "softplus"},
     {"llama", R"({"rope_scaling":{"rope_type":"spiral","factor":2.0}})", "spiral"},
     {"llama", R"({"quantization_config":{"quant_method":"sponge","bits":4}})", "sponge"},

@@ -86,6 +86,12 @@ StoredTensor in_f32(const std::string& name, const Tensor& t) {
   return {name, DType::f32, t.shape, bytes_of(t.data)};
 }
 
+StoredTensor filled(const std::string& name, DType type, std::vector<uint64_t> shape) {
+  uint64_t n = 1;
+  for (const uint64_t d : shape) n *= d;
+  return {name, type, shape, std::string(n * dtype_info(type).block_bytes, '\1')};
+}
+
 // Tensors dealt to two files, and the index that says which has which.
 void write_shards(const std::string& directory, const FamilyConfig& config,
                   const StoredTensors& tensors) {
@@ -299,6 +305,42 @@ void new_style() {
   check(n_cases > 50, "only " + std::to_string(n_cases) + " configs have a theta");
 }
 
+// ---- Models of text and images
+// -----------------------------------------------------------------------
+
+// Gemma 3 from 4B on: the text part in an object of its own, which leaves out what is usual for the
+// family; its tensors under longer names, beside those of the part that sees.
+void text_part() {
+  const std::vector<FamilyCase> cases = all_cases();
+  FamilyCase c = *std::ranges::find(cases, "gemma3", &FamilyCase::name);
+  c.config = c.config.with(R"({"num_attention_heads":8,"num_key_value_heads":4})");
+  FamilyConfig text = c.config;
+  for (const char* key : {"num_attention_heads", "num_key_value_heads", "sliding_window_pattern",
+                          "rope_local_base_freq", "eos_token_id", "max_position_embeddings"})
+    text = text.without(key);
+  const FamilyConfig config(R"({"architectures":["Gemma3ForConditionalGeneration"],
+    "boi_token_index":80,"eoi_token_index":81,"eos_token_id":[1,3],"image_token_index":82,
+    "mm_tokens_per_image":256,"model_type":"gemma3","text_config":)" +
+                            text.text() + R"(,"vision_config":{"hidden_size":8,
+    "model_type":"siglip_vision_model","num_hidden_layers":1}})");
+  const Tensors tensors = tensors_of(c);
+  for (const bool newer : {false, true}) {
+    StoredTensors stored;
+    for (const auto& [name, t] : tensors) {
+      const std::string rest = name.substr(std::strlen("model."));
+      stored.push_back(
+          in_f32((newer ? "model.language_model." : "language_model.model.") + rest, t));
+    }
+    const std::string prefix = newer ? "model." : "";
+    for (const char* name : {"vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight",
+                             "multi_modal_projector.mm_soft_emb_norm.weight"})
+      stored.push_back(filled(prefix + name, DType::f32, {8}));
+    const TempDir dir;
+    write_shards(dir / "hf", config, stored);
+    check_logits(c, tensors, dir / "hf", "text part");
+  }
+}
+
 // ---- What checkpoints carry along
 // ---------------------------------------------------------------
 
@@ -306,12 +348,6 @@ const FamilyCase& case_named(const std::vector<FamilyCase>& cases, const std::st
   const auto found = std::ranges::find(cases, name, &FamilyCase::name);
   if (found == cases.end()) fail("no case is named " + name);
   return *found;
-}
-
-StoredTensor filled(const std::string& name, DType type, std::vector<uint64_t> shape) {
-  uint64_t n = 1;
-  for (const uint64_t d : shape) n *= d;
-  return {name, type, shape, std::string(n * dtype_info(type).block_bytes, '\1')};
 }
 
 struct Leftover {
@@ -408,6 +444,7 @@ int main(int argc, char** argv) {
                              {"fp16 in two files", [] { sixteen_bits(DType::f16); }}};
   for (const Form& form : kForms) cases.push_back({form.name, [&form] { quantized(form); }});
   cases.push_back({"rope_parameters of transformers 5", new_style});
+  cases.push_back({"the text part of a model of images", text_part});
   cases.push_back({"buffers and heads that follow from the rest", accepted});
   cases.push_back({"tensors that nobody asks for", unknown_tensors});
   cases.push_back({"activation scales that are no divisors", bad_activation_scales});

@@ -78,7 +78,8 @@ struct Checkpoint {
 
   /// GGUF: the keys and values of the file ("llama.block_count"), arrays included.
   /// hugging_face: {"config": ..., "generation_config": ..., "tokenizer_config": ...,
-  /// "tokenizer": ..., "quant_config": ..., "quantize_config": ...} as far as the files exist, plus
+  /// "tokenizer": ..., "quant_config": ..., "quantize_config": ...} as far as the files exist (of a
+  /// model of text and images the config and the tensors of its text part), plus
   /// "chat_template" (string or object, as its own file has it), and "tokenizer_model" (raw
   /// bytes) if only a SentencePiece tokenizer.model is there. nib: the __metadata__ of the
   /// safetensors header (strings). llama2c: {"dim", "hidden_dim", "n_layers", "n_heads",

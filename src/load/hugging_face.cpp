@@ -32,11 +32,53 @@ Json read_json(const std::string& path) {
   return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
 }
 
+// --- Models of text and images: their text part
+
+// Such a config.json describes each part in an object of its own.
+const Json* text_config(const Json& config) {
+  const Json* text = config.find("text_config");
+  const Json* own = config.find("hidden_size");
+  return text && text->is_object() && (!own || own->is_null()) ? text : nullptr;
+}
+
+// The text part, and what is said of the whole model that holds for it too.
+Json flat_config(const Json& config) {
+  const Json* text = text_config(config);
+  Json::Object out = text->as_object(kConfig);
+  for (const char* key : {"quantization_config", "compression_config", "eos_token_id",
+                          "bos_token_id", "pad_token_id", "tie_word_embeddings"})
+    if (const Json* value = config.find(key); value && !text->find(key))
+      out.emplace_back(key, *value);
+  return out;
+}
+
+// Drops the tensors of the other parts; those of the text get the names that they have in a model
+// of text alone.
+void keep_text_tensors(std::vector<TensorView>& tensors) {
+  constexpr std::string_view kOthers[] = {"vision_tower.", "vision_model.", "visual.",
+                                          "multi_modal_projector."};
+  constexpr std::string_view kModel = "model.", kText = "language_model.";
+  std::erase_if(tensors, [&](const TensorView& tensor) {
+    std::string_view name = tensor.name;
+    if (name.starts_with(kModel)) name.remove_prefix(kModel.size());
+    return std::ranges::any_of(kOthers, [&](auto other) { return name.starts_with(other); });
+  });
+  for (TensorView& tensor : tensors) {
+    if (tensor.name.starts_with(kText))
+      tensor.name.erase(0, kText.size());
+    else if (tensor.name.substr(0, kModel.size()) == kModel &&
+             tensor.name.substr(kModel.size()).starts_with(kText))
+      tensor.name.erase(kModel.size(), kText.size());
+  }
+}
+
 // The JSON files beside the weights, each under its name; only the configuration must exist.
-Json read_metadata(const std::string& directory) {
+Json read_metadata(const std::string& directory, bool& is_text_part) {
   Json::Object metadata;
   const auto file = [&](const char* name) { return in_directory(directory, name); };
-  metadata.emplace_back("config", read_json(file(kConfig)));
+  const Json config = read_json(file(kConfig));
+  is_text_part = text_config(config) != nullptr;
+  metadata.emplace_back("config", is_text_part ? flat_config(config) : config);
   for (const char* key :
        {"generation_config", "tokenizer_config", "tokenizer", "quant_config", "quantize_config"}) {
     const std::string path = in_directory(directory, std::string(key) + ".json");
@@ -119,7 +161,8 @@ Checkpoint open_hugging_face(const std::string& directory) {
   if (!exists(in_directory(directory, kConfig)))
     throw Error(directory, std::string("is a directory without ") + kConfig,
                 "a Hugging Face model has one");
-  checkpoint.metadata = read_metadata(directory);
+  bool is_text_part = false;
+  checkpoint.metadata = read_metadata(directory, is_text_part);
   const std::string single = in_directory(directory, kWeights);
   if (exists(single)) {
     read_safetensors(single, checkpoint);
@@ -134,6 +177,11 @@ Checkpoint open_hugging_face(const std::string& directory) {
                 "weights in PyTorch's own format are not read");
   }
   checkpoint.description = "Hugging Face safetensors";
+  if (is_text_part) {
+    keep_text_tensors(checkpoint.tensors);
+    checkpoint.index_tensors();
+    checkpoint.description += ", its text part";
+  }
   if (checkpoint.files.size() > 1)
     checkpoint.description += ", " + std::to_string(checkpoint.files.size()) + " files";
   return checkpoint;

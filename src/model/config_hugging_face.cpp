@@ -315,6 +315,7 @@ struct Reader {
   float rope_theta = 10000.0f;
   float rotary = 1.0f;  // share of a head that rotates
   bool tied = false;    // one matrix for embedding and head
+  int32_t n_heads = 0, n_kv_heads = 0, vocab_size = 0, context = 2048;
 };
 
 constexpr Reader kReaders[] = {
@@ -334,7 +335,11 @@ constexpr Reader kReaders[] = {
      .read = read_gemma3,
      .head_dim = 256,
      .rope_theta = 1e6f,
-     .tied = true},
+     .tied = true,
+     .n_heads = 8,
+     .n_kv_heads = 4,
+     .vocab_size = 262208,
+     .context = 131072},
     {.model_type = "granite", .read = read_granite},
     {.model_type = "granitemoehybrid", .read = read_granite4},
     {.model_type = "minicpm", .read = read_minicpm, .tied = true},
@@ -394,20 +399,25 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   const Family* family = find_family_hugging_face(type);
   if (!family) refuse_architecture(path, type);
   const Reader& reader = reader_of(type);
+  const auto or_default = [&](Names names, int32_t known) {
+    return known > 0 ? f.size_or(names, known) : f.size(names);
+  };
   Config out;
   static_cast<Traits&>(out) = family->traits;
   out.architecture = family->name;
   out.name = f.string_or("_name_or_path", "");
   out.n_layers = f.size({"num_hidden_layers", "n_layer", "n_layers", "num_layers"});
   out.dim = f.size({"hidden_size", "n_embd", "d_model", "n_embed"});
-  out.n_heads = f.size({"num_attention_heads", "n_head", "n_heads"});
-  out.n_kv_heads = f.size_or("num_key_value_heads", out.n_heads);
+  out.n_heads = or_default({"num_attention_heads", "n_head", "n_heads"}, reader.n_heads);
+  out.n_kv_heads =
+      f.size_or("num_key_value_heads", reader.n_kv_heads > 0 ? reader.n_kv_heads : out.n_heads);
   out.head_dim = f.size_or(
       "head_dim", reader.head_dim > 0 ? reader.head_dim : std::max(1, out.dim / out.n_heads));
   out.ffn_dim = f.size_or({"intermediate_size", "n_inner", "ffn_dim"}, 0);
-  out.vocab_size = f.size("vocab_size");
-  out.context_length = f.size_or(
-      {"max_position_embeddings", "n_positions", "max_seq_len", "seq_length"}, 2048, kMaxContext);
+  out.vocab_size = or_default({"vocab_size"}, reader.vocab_size);
+  out.context_length =
+      f.size_or({"max_position_embeddings", "n_positions", "max_seq_len", "seq_length"},
+                reader.context, kMaxContext);
   out.norm_eps = f.number_or(
       {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"},
       reader.norm_eps);
