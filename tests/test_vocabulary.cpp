@@ -35,6 +35,9 @@ void reads_gguf_sentencepiece() {
   check(v.kinds[3] == TokenKind::byte && v.kinds[6] == TokenKind::user_defined);
   check(v.kinds[5] == TokenKind::control, "what ends a reply is no text");
   check_eq(joined(v.end_tokens), "2 4 5");
+  const Vocabulary html = gguf(replaced(kGgufSpm, "<|im_end|>", "</s>"));
+  check(html.kinds[5] == TokenKind::user_defined && joined(html.end_tokens) == "2 4",
+        "HTML ends no reply");
   const Vocabulary w = gguf(replaced(kGgufSpm, "\"tokenizer.ggml.eot_token_id\": 4",
                                      "\"tokenizer.ggml.add_bos_token\": false, "
                                      "\"tokenizer.ggml.add_eos_token\": true, "

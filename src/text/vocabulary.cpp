@@ -149,6 +149,9 @@ void finish_vocabulary(Vocabulary& v, const std::string& where) {
     TokenKind& kind = v.kinds[i];
     if (kind != TokenKind::control && kind != TokenKind::user_defined) continue;
     if (std::ranges::find(kEndTexts, v.tokens[i]) == kEndTexts.end()) continue;
+    // Gemma has tokens for HTML, of which this is one.
+    const bool html = kind == TokenKind::user_defined && v.tokens[i] == "</s>" && v.eos >= 0;
+    if (html && v.eos != static_cast<Token>(i)) continue;
     kind = TokenKind::control;  // as plain text it must not end a reply
     v.end_tokens.push_back(static_cast<Token>(i));
   }
