@@ -124,12 +124,15 @@ void spaces_are_squeezed() {
   const NormalizeStep squeeze = {.type = Type::squeeze, .joins = true};
   check_eq(run_step(squeeze, "  a   b "), "a b");
   check_eq(run_step(squeeze, "   "), "");
+  check_eq(run_step(squeeze, "\u2581a \u2581 "), "\u2581a");
   check_eq(run_step(squeeze, "a\t \tb"), "a\t \tb");
   check_eq(run_steps({squeeze}, {.text = "  a  ", .joins_left = true}), " a");
   check_eq(run_steps({squeeze}, {.text = "  a  ", .joins_right = true}), "a ");
   const NormalizeStep prepend = {.type = Type::prepend, .content = "_", .joins = true};
   check_eq(run_steps({prepend}, {.text = "a", .joins_right = true}), "_a");
   check_eq(run_steps({prepend}, {.text = "a", .joins_left = true}), "a");
+  check_eq(run_steps({squeeze, prepend}, {.text = " ", .joins_right = true}), "_");
+  check_eq(run_steps({squeeze, prepend}, {.text = " "}), "");
 }
 
 void texts_do_not_explode() {

@@ -157,6 +157,7 @@ void reads_sentencepiece_unigram() {
   // User-defined tokens are spaces here: what stands beside one is neither squeezed nor prefixed.
   const Tokenizer t = make_tokenizer(v);
   check_eq(joined(t.encode(" a  a")), "0 4 5 4");
+  check_eq(joined(t.encode("  a")), "0 5 4", "the prefix stands before a user-defined token");
   const Vocabulary plain = read_sentencepiece_model(
       sentencepiece_model(1, field(3, uint64_t{0}) + field(5, uint64_t{0})), "m");
   check(plain.normalizers.empty());

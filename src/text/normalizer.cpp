@@ -7,6 +7,7 @@
 #include "text/normal_forms.h"
 #include "text/unicode.h"
 #include "text/unicode_case.h"
+#include "text/vocabulary_readers.h"
 
 namespace nibble {
 namespace {
@@ -71,6 +72,7 @@ void replace_matches(std::string& out, std::string_view text, const std::string&
 Normalizer::Normalizer(const std::vector<NormalizeStep>& steps, const std::string& where) {
   for (const NormalizeStep& step : steps) {
     steps_.push_back({step, {}, {}});
+    joins_ = joins_ || step.joins;
     if (step.type == Type::replace_matches) steps_.back().regex.emplace_back(step.pattern, where);
     if (step.type == Type::charsmap) steps_.back().map.emplace(step.content, where);
     if (step.type == Type::replace && step.pattern.empty())
@@ -116,7 +118,7 @@ void Normalizer::run_step(const Step& step, const Input& input, size_t limit,
       out.resize(step.step.right ? strip_right(out).size() : out.size());
       return;
     case Type::prepend:
-      if (!text.empty() && !(step.step.joins && input.joins_left)) out = step.step.content;
+      if (step.step.joins ? input.begins_text() : !text.empty()) out = step.step.content;
       out += text;
       return;
     case Type::replace:
@@ -137,7 +139,16 @@ void Normalizer::squeeze(std::string& out, const Input& input, bool joins) {
     if (c != ' ' || !after_space) out += c;
     after_space = c == ' ';
   }
-  if (!out.empty() && out.back() == ' ' && !(joins && input.joins_right)) out.pop_back();
+  if (joins && input.joins_right) return;
+  // What stands for a space is one here, too.
+  for (;;) {
+    if (out.ends_with(' '))
+      out.pop_back();
+    else if (out.ends_with(kSpaceMark))
+      out.resize(out.size() - kSpaceMark.size());
+    else
+      break;
+  }
 }
 
 }  // namespace nibble

@@ -24,12 +24,17 @@ class Normalizer {
   struct Input {
     std::string_view text;
     bool joins_left = false, joins_right = false;
+
+    bool begins_text() const { return !joins_left && (joins_right || !text.empty()); }
   };
 
   /// Throws Error(where, ...) for a pattern or map that is wrong or not supported.
   Normalizer(const std::vector<NormalizeStep>& steps, const std::string& where);
 
-  bool empty() const { return steps_.empty(); }
+  /// Whether there is nothing to do. A text that begins with a user-defined token may get a prefix.
+  bool ignores(const Input& input) const {
+    return input.text.empty() && !(joins_ && input.begins_text());
+  }
   /// The text after all steps. Throws Error if it grows beyond all reason. Bytes that are no UTF-8
   /// are kept.
   std::string_view run(const Input& input, NormalizerScratch& scratch) const;
@@ -45,6 +50,7 @@ class Normalizer {
   static void squeeze(std::string& out, const Input& input, bool joins);
 
   std::vector<Step> steps_;
+  bool joins_ = false;  // one of them does
 };
 
 }  // namespace nibble

@@ -23,7 +23,7 @@ struct NormalizeStep {
     replace,          // each `pattern`, plain text, by `content`
     replace_matches,  // the same; `pattern` is a regular expression
     charsmap,         // by the SentencePiece map `content`, see text/charsmap.h
-    squeeze           // of spaces one remains, at the ends of the text none
+    squeeze           // of spaces one remains, at the ends of the text none (nor U+2581 at its end)
   };
   Type type = Type::nfc;
   std::string pattern = {}, content = {};

@@ -233,7 +233,7 @@ void TokenizerImpl::encode_run(const Run& run, Scratch& scratch, std::vector<Tok
 
 void TokenizerImpl::encode_fragment(const Normalizer::Input& input, bool first, Scratch& scratch,
                                     std::vector<Token>& out) const {
-  if (input.text.empty()) return;
+  if (normalizer_.ignores(input)) return;
   const std::string_view text = normalizer_.run(input, scratch.normalizer);
   normalized_specials_.find_all(text, {}, scratch.normalized_specials);
   cut_out(scratch.normalized_specials, text, out, [&](std::string_view part, Token before, Token) {

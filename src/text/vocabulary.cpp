@@ -139,8 +139,9 @@ void set_sentencepiece_steps(Vocabulary& v, const SentencePieceRules& rules) {
   if (rules.escape)
     normalize({.type = NormalizeStep::Type::replace, .pattern = " ", .content = mark});
   v.decoders = {{.type = DecodeStep::Type::metaspace}, {.type = DecodeStep::Type::fuse}};
-  if (rules.prefix || rules.squeeze)
-    v.decoders.push_back({.type = DecodeStep::Type::strip, .content = " ", .start = 1});
+  const uint32_t strips = rules.squeeze ? UINT32_MAX : rules.prefix ? 1 : 0;
+  if (strips > 0)
+    v.decoders.push_back({.type = DecodeStep::Type::strip, .content = " ", .start = strips});
 }
 
 void finish_vocabulary(Vocabulary& v, const std::string& where) {
