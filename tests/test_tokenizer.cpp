@@ -83,6 +83,10 @@ void byte_bpe_merges_by_rank() {
   v.unk = 5;
   v.tokens[static_cast<size_t>('x')] = "[none]";
   check_eq(ids(make_tokenizer(v), "xo"), "5 111");
+  v.fuse_unk = false;
+  check_eq(ids(make_tokenizer(v), "xxxo"), "5 5 5 111");
+  v.fuse_unk = true;
+  check_eq(ids(make_tokenizer(v), "xxxo"), "5 111");
 }
 
 std::string words(std::string_view rule, std::string_view text) {

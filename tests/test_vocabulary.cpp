@@ -35,7 +35,8 @@ void reads_gguf_sentencepiece() {
   check(v.kinds[3] == TokenKind::byte && v.kinds[6] == TokenKind::user_defined);
   check(v.kinds[5] == TokenKind::control, "what ends a reply is no text");
   check_eq(joined(v.end_tokens), "2 4 5");
-  const Vocabulary html = gguf(replaced(kGgufSpm, "<|im_end|>", "</s>"));
+  const Vocabulary html =
+      gguf(replaced(replaced(kGgufSpm, "<|im_end|>", "</s>"), "[x]", "</strong>"));
   check(html.kinds[5] == TokenKind::user_defined && joined(html.end_tokens) == "2 4",
         "HTML ends no reply");
   const Vocabulary w = gguf(replaced(kGgufSpm, "\"tokenizer.ggml.eot_token_id\": 4",

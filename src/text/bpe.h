@@ -56,8 +56,8 @@ class PairCache {
  private:
   static constexpr int kShift = 64 - 12;
   struct Slot {
-    uint64_t pair = UINT64_MAX;
-    Merge merge;
+    uint64_t pair = UINT64_MAX;  // of two that are no tokens, which become nothing
+    Merge merge = {Symbol::kNoMerge, -1};
   };
   std::vector<Slot> slots_ = std::vector<Slot>(size_t{1} << (64 - kShift));
 };

@@ -146,13 +146,13 @@ void set_sentencepiece_steps(Vocabulary& v, const SentencePieceRules& rules) {
 
 void finish_vocabulary(Vocabulary& v, const std::string& where) {
   if (v.eos >= 0) v.end_tokens.push_back(v.eos);
+  // Gemma has tokens for HTML: there </s> is one of them.
+  const bool has_html = std::ranges::find(v.tokens, "</strong>") != v.tokens.end();
   for (size_t i = 0; i < std::min(v.tokens.size(), v.kinds.size()); ++i) {
     TokenKind& kind = v.kinds[i];
     if (kind != TokenKind::control && kind != TokenKind::user_defined) continue;
     if (std::ranges::find(kEndTexts, v.tokens[i]) == kEndTexts.end()) continue;
-    // Gemma has tokens for HTML, of which this is one.
-    const bool html = kind == TokenKind::user_defined && v.tokens[i] == "</s>" && v.eos >= 0;
-    if (html && v.eos != static_cast<Token>(i)) continue;
+    if (has_html && v.tokens[i] == "</s>" && v.eos != static_cast<Token>(i)) continue;
     kind = TokenKind::control;  // as plain text it must not end a reply
     v.end_tokens.push_back(static_cast<Token>(i));
   }
