@@ -91,6 +91,19 @@ void fold_all(const Model& model) {
   }
 }
 
+/// The AWQ directory of the same options is the same model; Conv1D has no such form.
+void check_directory(const TempDir& dir, QuantizeOptions options) {
+  options.format = QuantizeFormat::awq;
+  const std::string model_type = open_exact(dir / "hf", WeightType::f32).config().architecture;
+  if (model_type == "gpt2")
+    return check_error([&] { quantize(dir / "hf", dir / "awq", options); }, "transposed");
+  const QuantizeResult result = quantize(dir / "hf", dir / "awq", options);
+  if (!result.notes.empty()) return;  // what stays in 16 bits differs
+  check(logits_of(open_exact(dir / "awq", WeightType::automatic)) ==
+            logits_of(open_exact(dir / "out.nib", WeightType::automatic)),
+        "the directory is another model");
+}
+
 void run_case(const FamilyCase& c) {
   TensorMaker maker(11);
   c.make(maker, c.config);
@@ -119,6 +132,7 @@ void run_case(const FamilyCase& c) {
   const double calibrated =
       distance(logits_of(open_exact(dir / "out.nib", WeightType::automatic)), exact);
   check(calibrated < rtn, std::to_string(calibrated) + ", to nearest " + std::to_string(rtn));
+  check_directory(dir, options);
 }
 
 }  // namespace

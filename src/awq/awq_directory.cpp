@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kShardBytes = uint64_t{5} << 30;
-constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kWeight = ".weight", kBias = ".bias";
+constexpr std::string_view kFactors = ".act.scales";
 
 // What a Hugging Face directory holds beside the weights and config.json.
 constexpr const char* kCopied[] = {
@@ -54,36 +55,55 @@ struct Unit {
   }
 };
 
-// The codes, scales and zeros of a packed matrix, rows in the order of the file.
+using PackedBytes = std::function<std::span<const std::byte>(const PlannedMatrix&)>;
+using Fused = std::vector<const PlannedMatrix*>;  // the matrices of one tensor
+
+// The codes, scales and zeros of a tensor, rows in its order.
 struct Grid {
+  size_t cols, groups;
   std::vector<uint8_t> codes, zeros;
   std::vector<uint16_t> scales;
+  Grid(size_t rows, size_t n_cols, size_t group)
+      : cols(n_cols),
+        groups(n_cols / group),
+        codes(rows * cols),
+        zeros(rows * groups),
+        scales(rows * groups) {}
+
+  void add(const PlannedMatrix& m, const PackedView& view, ThreadPool& pool) {
+    const bool zero = m.shape.scheme == Scheme::f16_zero;
+    pool.run(m.shape.rows, [&](size_t n, int) {
+      const size_t panel = n / kPanelRows, r = n % kPanelRows;
+      const size_t row = m.rows.source_row(static_cast<uint32_t>(n));
+      const uint8_t* lines = view.codes + panel * view.code_stride + 4 * r;
+      for (size_t c = 0; c < cols; ++c)
+        codes[row * cols + c] =
+            (lines[c * 8 / kLineBytes * kLineBytes + c % 4] >> (c % 8 < 4 ? 0 : 4)) & 15;
+      const uint8_t* from = view.scales + panel * view.scale_stride;
+      for (size_t g = 0; g < groups; ++g) {
+        scales[row * groups + g] = zero ? reinterpret_cast<const ScaleF16Zero*>(from)[g].s[r]
+                                        : reinterpret_cast<const ScaleF16*>(from)[g].s[r];
+        zeros[row * groups + g] =
+            zero ? reinterpret_cast<const ScaleF16Zero*>(from)[g].z[r] : m.shape.zero;
+      }
+    });
+  }
 };
 
-Grid grid_of(const PlannedMatrix& m, const PackedView& view, ThreadPool& pool) {
-  const size_t cols = m.shape.cols, groups = cols / m.shape.group;
-  Grid out;
-  out.codes.resize(m.shape.rows * cols);
-  out.zeros.resize(m.shape.rows * groups);
-  out.scales.resize(m.shape.rows * groups);
-  pool.run(m.shape.rows, [&](size_t n, int) {
-    const size_t panel = n / kPanelRows, r = n % kPanelRows;
-    const size_t row = m.rows.source_row(static_cast<uint32_t>(n));
-    const uint8_t* lines = view.codes + panel * view.code_stride + 4 * r;
-    for (size_t c = 0; c < cols; ++c)
-      out.codes[row * cols + c] =
-          (lines[c * 8 / kLineBytes * kLineBytes + c % 4] >> (c % 8 < 4 ? 0 : 4)) & 15;
-    const uint8_t* scales = view.scales + panel * view.scale_stride;
-    for (size_t g = 0; g < groups; ++g) {
-      const bool zero = m.shape.scheme == Scheme::f16_zero;
-      out.scales[row * groups + g] = zero ? reinterpret_cast<const ScaleF16Zero*>(scales)[g].s[r]
-                                          : reinterpret_cast<const ScaleF16*>(scales)[g].s[r];
-      out.zeros[row * groups + g] =
-          zero ? reinterpret_cast<const ScaleF16Zero*>(scales)[g].z[r] : m.shape.zero;
-    }
-  });
-  return out;
-}
+// The values of a tensor that is no matrix, as it was and with what calibration made of it.
+struct ChangedVector {
+  std::vector<float> before, after;
+  explicit ChangedVector(const TensorView& tensor) : before(tensor.n_elements()) {
+    dequantize(tensor.type, tensor.data.data(), before.size(), before.data());
+    after = before;
+  }
+  /// fp16, but for values that it does not hold.
+  DType type() const {
+    const bool fits = std::all_of(after.begin(), after.end(),
+                                  [](float v) { return half_to_float(float_to_half(v)) == v; });
+    return fits ? DType::f16 : DType::f32;
+  }
+};
 
 std::string file_name(const PlannedMatrix& m) { return m.source.tensors.front()->name; }
 
@@ -94,26 +114,26 @@ std::string hugging_face_name(const TensorNames& names, const std::string& name)
   return found;
 }
 
-// Tensors that hold several matrices, or norms that are stored otherwise, cannot be written apart.
-void require_plain(const Layout& layout, const std::string& path) {
-  if (layout.qkv == QkvOrder::separate && !layout.gate_up && !layout.transposed &&
-      !layout.unit_norms)
-    return;
-  throw Error(path, "has fused or transposed tensors, or norms stored as weight - 1",
-              "write a .nib file");
-}
-
 class DirectoryWriter {
  public:
   DirectoryWriter(const Checkpoint& checkpoint, const ModelImpl& model, const WeightPlan& plan,
-                  const std::function<std::span<const std::byte>(const PlannedMatrix&)>& packed)
-      : checkpoint_(checkpoint), model_(model), packed_(packed) {
-    for (const PlannedMatrix& m : plan.matrices)
-      if (layer_of(m.name) >= 0) matrix(m);
-    const TensorNames names(checkpoint, family_of(checkpoint, model.config));
-    require_plain(names.layout(), checkpoint.path);
-    for (const auto& [name, values] : plan.vectors)
-      if (layer_of(name) >= 0) vector(hugging_face_name(names, name), *values);
+                  const PackedBytes& packed)
+      : checkpoint_(checkpoint),
+        model_(model),
+        packed_(packed),
+        names_(checkpoint, family_of(checkpoint, model.config)) {
+    std::vector<Fused> tensors;
+    std::map<const TensorView*, size_t> index;
+    for (const PlannedMatrix& m : plan.matrices) {
+      if (layer_of(m.name) < 0) continue;
+      const auto [at, is_new] = index.emplace(m.source.tensors.front(), tensors.size());
+      if (is_new) tensors.emplace_back();
+      tensors[at->second].push_back(&m);
+      rows_.emplace(m.name.substr(0, m.name.size() - kWeight.size()), &m.rows);
+    }
+    for (const Fused& tensor : tensors)
+      is_rounded(*tensor.front()) ? rounded(tensor) : plain_matrix(tensor);
+    vectors(plan);
     for (const TensorView& tensor : checkpoint.tensors)
       if (!replaced_.contains(tensor.name)) copy(tensor);
   }
@@ -164,12 +184,11 @@ class DirectoryWriter {
   }
 
  private:
-  void matrix(const PlannedMatrix& m) {
-    const std::string name = file_name(m);
+  void rounded(const Fused& parts) {
+    const PlannedMatrix& m = *parts.front();
+    const std::string name = file_name(m), prefix = name.substr(0, name.size() - kWeight.size());
     replaced_.insert(name);
-    if (!is_rounded(m)) return plain_matrix(m, name);
-    const std::string prefix = name.substr(0, name.size() - kWeight.size());
-    const uint64_t rows = m.shape.rows, cols = m.shape.cols, groups = cols / m.shape.group;
+    const uint64_t rows = m.source.rows, cols = m.shape.cols, groups = cols / m.shape.group;
     Unit unit;
     const auto entry = [&](const char* suffix, DType type, uint64_t n, uint64_t width) {
       unit.entries.push_back(
@@ -178,11 +197,13 @@ class DirectoryWriter {
     entry(".qweight", DType::i32, cols, rows / 8);
     entry(".qzeros", DType::i32, groups, rows / 8);
     entry(".scales", DType::f16, groups, rows);
-    unit.write = [this, &m](SafetensorsWriter& writer) {
-      const Grid grid = grid_of(m, packed_view(m.shape, packed_(m), m.name), *model_.pool);
-      const AwqTensors tensors =
-          pack_awq({m.shape.rows, m.shape.cols, m.shape.group, grid.codes, grid.scales, grid.zeros},
-                   m.source.where);
+    unit.write = [this, parts, &m](SafetensorsWriter& writer) {
+      Grid grid(m.source.rows, m.shape.cols, m.shape.group);
+      for (const PlannedMatrix* part : parts)
+        grid.add(*part, packed_view(part->shape, packed_(*part), part->name), *model_.pool);
+      const AwqTensors tensors = pack_awq(
+          {m.source.rows, m.shape.cols, m.shape.group, grid.codes, grid.scales, grid.zeros},
+          m.source.where);
       writer.write(std::as_bytes(std::span(tensors.qweight)));
       writer.write(std::as_bytes(std::span(tensors.qzeros)));
       writer.write(std::as_bytes(std::span(tensors.scales)));
@@ -190,41 +211,69 @@ class DirectoryWriter {
     units_.push_back(std::move(unit));
   }
 
-  // A matrix of a layer that stays in 16 bits; scales may have been folded into it.
-  void plain_matrix(const PlannedMatrix& m, const std::string& name) {
+  // A matrix of a layer that stays in 16 bits (routers in 32); scales may have been folded into it.
+  void plain_matrix(const Fused& parts) {
+    const PlannedMatrix& m = *parts.front();
+    const std::string name = file_name(m);
+    replaced_.insert(name);
     unquantized_.push_back(name.substr(0, name.size() - kWeight.size()));
-    const uint64_t rows = m.shape.rows, cols = m.shape.cols;
+    const uint64_t rows = m.source.rows, cols = m.shape.cols;
+    const DType type = m.shape.codes == Codes::f32 ? DType::f32 : DType::f16;
     Unit unit;
-    unit.entries.push_back({name, DType::f16, {rows, cols}, rows * cols * 2});
-    unit.write = [this, &m](SafetensorsWriter& writer) {
-      const PackedView view = packed_view(m.shape, packed_(m), m.name);
-      std::vector<float> row(m.shape.cols);
-      std::vector<uint16_t> halves(size_t{m.shape.rows} * m.shape.cols);
-      for (uint32_t n = 0; n < m.shape.rows; ++n) {
-        unpack_row(view, n, row.data());
-        std::transform(
-            row.begin(), row.end(),
-            halves.begin() + static_cast<ptrdiff_t>(size_t{m.rows.source_row(n)} * m.shape.cols),
-            float_to_half);
+    unit.entries.push_back({name, type, {rows, cols}, rows * cols * dtype_info(type).block_bytes});
+    unit.write = [this, parts, rows, cols, type](SafetensorsWriter& writer) {
+      std::vector<float> values(rows * cols);
+      for (const PlannedMatrix* part : parts) {
+        const PackedView view = packed_view(part->shape, packed_(*part), part->name);
+        for (uint32_t n = 0; n < part->shape.rows; ++n)
+          unpack_row(view, n, values.data() + part->rows.source_row(n) * cols);
       }
-      writer.write(std::as_bytes(std::span(halves)));
+      write_values(writer, values, type);
     };
     units_.push_back(std::move(unit));
   }
 
-  void vector(const std::string& name, const std::vector<float>& values) {
-    const TensorView& tensor = checkpoint_.get(name);
-    std::vector<float> original(values.size());
-    dequantize(tensor.type, tensor.data.data(), original.size(), original.data());
-    if (original == values) return;  // copied as it is
-    replaced_.insert(name);
-    Unit unit;
-    unit.entries.push_back({name, DType::f16, {values.size()}, values.size() * 2});
-    unit.write = [&values](SafetensorsWriter& writer) {
-      const std::vector<uint16_t> halves = to_halves(values);
-      writer.write(std::as_bytes(std::span(halves)));
-    };
-    units_.push_back(std::move(unit));
+  static void write_values(SafetensorsWriter& writer, std::span<const float> values, DType type) {
+    if (type == DType::f32) return writer.write(std::as_bytes(values));
+    const std::vector<uint16_t> halves = to_halves(values);
+    writer.write(std::as_bytes(std::span(halves)));
+  }
+
+  // Norms, biases and factors that calibration changed; others are copied.
+  void vectors(const WeightPlan& plan) {
+    for (const auto& [name, values] : plan.vectors)
+      if (layer_of(name) >= 0) change(name, *values);
+    for (auto& [tensor, values] : changed_) {
+      if (values.after == values.before) continue;
+      replaced_.insert(tensor->name);
+      const DType type = values.type();
+      Unit unit;
+      unit.entries.push_back(
+          {tensor->name, type, tensor->shape, values.after.size() * dtype_info(type).block_bytes});
+      unit.write = [&after = values.after, type](SafetensorsWriter& writer) {
+        write_values(writer, after, type);
+      };
+      units_.push_back(std::move(unit));
+    }
+  }
+
+  // Biases lie in their tensor as the rows of their matrix do.
+  void change(const std::string& name, const std::vector<float>& values) {
+    const TensorView& tensor = checkpoint_.get(hugging_face_name(names_, name));
+    const auto rows = name.ends_with(kBias) ? rows_.find(name.substr(0, name.size() - kBias.size()))
+                                            : rows_.end();
+    if (rows == rows_.end() && tensor.n_elements() != values.size())
+      return;  // norms of heads, a tensor each: no scale goes there
+    ChangedVector& to = changed_.try_emplace(&tensor, tensor).first->second;
+    const bool factors = name.ends_with(kFactors);
+    const bool unit_norm =
+        names_.layout().unit_norms && name.ends_with(std::string("_norm") += kWeight);
+    for (uint32_t i = 0; i < values.size(); ++i) {
+      const size_t at = rows == rows_.end() ? i : rows->second->source_row(i);
+      const float before = to.before[at];
+      if (values[i] != (factors ? 1.0f / before : unit_norm ? before + 1.0f : before))
+        to.after[at] = factors ? 1.0f / values[i] : unit_norm ? values[i] - 1.0f : values[i];
+    }
   }
 
   void copy(const TensorView& tensor) {
@@ -245,7 +294,10 @@ class DirectoryWriter {
 
   const Checkpoint& checkpoint_;
   const ModelImpl& model_;
-  const std::function<std::span<const std::byte>(const PlannedMatrix&)>& packed_;
+  const PackedBytes& packed_;
+  const TensorNames names_;
+  std::map<std::string, const RowMap*, std::less<>> rows_;  // of matrices, by name without suffix
+  std::map<const TensorView*, ChangedVector> changed_;
   std::vector<Unit> units_;
   std::set<std::string, std::less<>> replaced_;
   std::vector<std::string> unquantized_;
@@ -277,22 +329,22 @@ void check_awq_source(const Checkpoint& checkpoint, const WeightPlan& plan) {
   if (checkpoint.format != FileFormat::hugging_face)
     throw Error(checkpoint.path, "is no Hugging Face directory, which --format awq needs",
                 "--format nib");
-  std::map<const TensorView*, std::string> seen;
   for (const PlannedMatrix& m : plan.matrices) {
     if (layer_of(m.name) < 0) continue;
-    const bool plain = m.source.tensors.size() == 1 && file_name(m).ends_with(kWeight) &&
-                       m.source.data.size() == m.source.tensors.front()->data.size() &&
-                       seen.emplace(m.source.tensors.front(), m.name).second;
-    if (!plain)
-      throw Error(m.source.where, "is no tensor of its own, which --format awq needs",
+    const bool whole = m.source.tensors.size() == 1 && file_name(m).ends_with(kWeight) &&
+                       m.source.data.size() == m.source.tensors.front()->data.size();
+    if (!whole || m.source.transposed)
+      throw Error(m.source.where,
+                  whole ? "is stored transposed, and AutoAWQ quantizes no such layers"
+                        : "is no tensor of its own, which --format awq needs",
                   "--format nib");
   }
 }
 
-void write_awq_directory(
-    const std::string& out, const std::string& temporary, const Checkpoint& checkpoint,
-    const ModelImpl& model, const WeightPlan& plan, const QuantizeOptions& options,
-    const std::function<std::span<const std::byte>(const PlannedMatrix&)>& packed) {
+void write_awq_directory(const std::string& out, const std::string& temporary,
+                         const Checkpoint& checkpoint, const ModelImpl& model,
+                         const WeightPlan& plan, const QuantizeOptions& options,
+                         const PackedBytes& packed) {
   std::error_code error;
   fs::remove_all(temporary, error);
   fs::create_directories(temporary, error);

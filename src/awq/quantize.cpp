@@ -79,8 +79,8 @@ std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
 // A format whose groups must be whole leaves what does not divide in 16 bits.
 void keep_indivisible(WeightPlan& plan, QuantizeResult& result) {
   for (PlannedMatrix& m : plan.matrices) {
-    if (!is_rounded(m) || (m.shape.cols % m.shape.group == 0 && m.shape.rows % 8 == 0)) continue;
-    result.notes.push_back(m.name + " stays in 16 bits: its " + std::to_string(m.shape.rows) +
+    if (!is_rounded(m) || (m.shape.cols % m.shape.group == 0 && m.source.rows % 8 == 0)) continue;
+    result.notes.push_back(m.name + " stays in 16 bits: its " + std::to_string(m.source.rows) +
                            " outputs are no multiple of 8, or its " + std::to_string(m.shape.cols) +
                            " inputs none of the group");
     retarget(m, PackTarget::Kind::f16);
@@ -88,12 +88,12 @@ void keep_indivisible(WeightPlan& plan, QuantizeResult& result) {
 }
 
 // A router reads scaled inputs, so its columns are scaled, too. That must not change which experts
-// it chooses: it is kept as exactly as the format can.
-void widen_routers(WeightPlan& plan, QuantizeFormat format) {
+// it chooses.
+void widen_routers(WeightPlan& plan) {
   for (PlannedMatrix& m : plan.matrices) {
     if (layer_of(m.name) < 0 || m.target.kind != PackTarget::Kind::keep || m.source.has_grid())
       continue;
-    retarget(m, format == QuantizeFormat::nib ? PackTarget::Kind::f32 : PackTarget::Kind::f16);
+    retarget(m, PackTarget::Kind::f32);
   }
 }
 
@@ -170,7 +170,7 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
     check_awq_source(job.checkpoint, job.plan);
     keep_indivisible(job.plan, result);
   }
-  widen_routers(job.plan, options.format);
+  widen_routers(job.plan);
   const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, options),
                           options.resume);
   LayerByLayer(job.checkpoint, *job.impl, job.plan, folder, options).run();

@@ -151,8 +151,8 @@ std::string TensorNames::name_of(const std::string& nib_name) const {
       place.slot = row.slot;
       place.bias = bias;
       if (TensorNames::nib_name(place) != nib_name) continue;
-      const std::vector<std::string> names = candidates(place);
-      if (!names.empty()) return names.front();
+      for (const std::string& name : candidates(place))
+        if (checkpoint_.find(name)) return name;
     }
   return {};
 }

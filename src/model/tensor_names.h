@@ -39,7 +39,7 @@ class TensorNames {
   /// The tensor NAME + suffix of a tensor NAME, or null.
   const TensorView* find_beside(const TensorView& tensor, const char* suffix);
 
-  /// What the tensor of that name in .nib files is called here; empty if it has no name.
+  /// What the tensor of that name in .nib files is called here; empty if there is none.
   std::string name_of(const std::string& nib_name) const;
 
   /// Error if the checkpoint has tensors that nobody asked for.
