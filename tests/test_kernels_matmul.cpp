@@ -97,6 +97,16 @@ std::string shape_name(const Kernels& k, const Format& f, uint32_t rows, uint32_
          std::to_string(cols) + " rows " + std::to_string(n);
 }
 
+/// Rows first..last-1 of activations as a batch of their own.
+QuantizedRows some_rows(const QuantizedRows& x, size_t first, size_t last) {
+  QuantizedRows part = x;
+  part.codes += first * x.stride;
+  if (x.scales) part.scales += first * x.n_groups;
+  if (x.sums) part.sums += first * x.n_groups;
+  part.n_rows = last - first;
+  return part;
+}
+
 constexpr struct {
   uint32_t rows, cols;
   size_t n_rows;
@@ -116,6 +126,31 @@ void matmul_q_shapes() {
                       [&](size_t t, size_t n) { return x.expect(*kernels, m, t, n); });
       }
     }
+}
+
+/// More columns than any kernel takes as a block, the last of them cut; more rows than any tile.
+void matmul_q_long_rows() {
+  Random random(7);
+  constexpr uint32_t kOutputs = 33, kCols = 2090;
+  constexpr size_t kRows = 37;
+  for (const Format& f :
+       {Format{Codes::q4, Scheme::f16, 32, 8}, Format{Codes::q8, Scheme::f16_zero, 16, 0}}) {
+    const Matrix m = random_matrix(random, f, kOutputs, kCols);
+    const BothForms x = both_forms(random_activations(random, m.view, kRows, false));
+    for (const Kernels* kernels : sets_under_test()) {
+      const size_t stride = m.panels() * 16;
+      std::vector<float> y(kRows * stride, kNan), alone(kRows * stride, kNan);
+      const QuantizedRows& rows = x.of(*kernels).rows;
+      kernels->matmul_q(m.view, 0, m.panels(), rows, y.data(), stride);
+      const std::string what = shape_name(*kernels, f, kOutputs, kCols, kRows);
+      check_product(what, m, kRows, y,
+                    [&](size_t t, size_t n) { return x.expect(*kernels, m, t, n); });
+      for (size_t t = 0; t < kRows; ++t)
+        kernels->matmul_q(m.view, 0, m.panels(), some_rows(rows, t, t + 1), &alone[t * stride],
+                          stride);
+      check_same(what + ": row by row differs", y, alone);
+    }
+  }
 }
 
 /// All codes 0 or all at their maximum against activations of +-127: sums that overflow 16 bits or
@@ -168,16 +203,6 @@ void matmul_f32_shapes() {
                       [&](size_t t, size_t n) { return expected_f32(m, &x[t * stride], n); });
       }
     }
-}
-
-/// Rows first..last-1 of activations as a batch of their own.
-QuantizedRows some_rows(const QuantizedRows& x, size_t first, size_t last) {
-  QuantizedRows part = x;
-  part.codes += first * x.stride;
-  if (x.scales) part.scales += first * x.n_groups;
-  if (x.sums) part.sums += first * x.n_groups;
-  part.n_rows = last - first;
-  return part;
 }
 
 /// Weights of one sign show whether rounding them to bf16 makes them smaller or larger.
@@ -253,6 +278,7 @@ int main(int argc, char** argv) {
   return nibble::test::run(argc, argv,
                            {
                                {"matmul_q on ragged shapes", matmul_q_shapes},
+                               {"matmul_q on long rows", matmul_q_long_rows},
                                {"matmul_q at the extremes", matmul_q_extremes},
                                {"matmul_q for every code", matmul_q_every_code},
                                {"bf16 weights have no bias", bf16_weights_have_no_bias},
