@@ -108,6 +108,17 @@ bool rotates(const FamilyConfig& c, int layer) {
   return !c.has("no_rope_layers") || c.numbers("no_rope_layers")[static_cast<size_t>(layer)] != 0;
 }
 
+// Ministral 3 turns the attention up with each original context that has gone by.
+void grow(Matrix& q, const FamilyConfig& c) {
+  if (c.string("model_type") != "ministral3") return;
+  const FamilyConfig rope = c.object("rope_scaling");
+  for (int t = 0; t < q.rows; ++t) {
+    const double gone = std::floor(t / rope.number("original_max_position_embeddings"));
+    const double factor = 1 + rope.number("llama_4_scaling_beta") * std::log(1 + gone);
+    for (int i = 0; i < q.cols; ++i) q.row(t)[i] *= factor;
+  }
+}
+
 Matrix attention(const Net& net, const Matrix& x, int i, const Multipliers& by) {
   const FamilyConfig& c = net.config;
   const Shapes s(c);
@@ -124,6 +135,7 @@ Matrix attention(const Net& net, const Matrix& x, int i, const Multipliers& by) 
     q = rotate(q, s.head_dim, rope);
     k = rotate(k, s.head_dim, rope);
   }
+  grow(q, c);
   const Matrix mixed = attend(q, k, net.linear(x, at + "v_proj"),
                               {.n_heads = s.heads,
                                .n_kv_heads = s.kv_heads,
@@ -260,6 +272,12 @@ const FamilyConfig kMistral(R"({"architectures":["MistralForCausalLM"],"attentio
 constexpr const char* kMinistral = R"({"architectures":["MinistralForCausalLM"],
   "layer_types":["sliding_attention","full_attention","sliding_attention"],
   "model_type":"ministral","sliding_window":9})";
+
+constexpr const char* kMinistral3 = R"({"architectures":["Ministral3ForCausalLM"],
+  "model_type":"ministral3","rope_scaling":{"beta_fast":32.0,"beta_slow":1.0,"factor":16.0,
+  "llama_4_scaling_beta":0.4,"mscale":1.0,"mscale_all_dim":1.0,
+  "original_max_position_embeddings":8,"rope_type":"yarn","type":"yarn"},"rope_theta":1000000.0,
+  "tie_word_embeddings":true})";
 
 const FamilyConfig kSeedOss(R"({"architectures":["SeedOssForCausalLM"],"attention_bias":true,
   "attention_dropout":0.1,"attention_out_bias":false,"bos_token_id":0,"eos_token_id":2,
@@ -435,6 +453,7 @@ std::vector<FamilyCase> llama_cases() {
        reference},
       {"ministral", with(kMistral, kMinistral), make, reference},
       {"ministral, all layers", with(kMistral, kMinistral).without("layer_types"), make, reference},
+      {"ministral3", with(kMistral, kMinistral3), make, reference},
       {"seed_oss", kSeedOss, make, reference, gguf},
       {"seed_oss, other biases",
        with(kSeedOss, R"({"attention_bias":false,"attention_out_bias":true,"mlp_bias":true})"),

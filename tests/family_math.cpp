@@ -153,7 +153,11 @@ void apply_yarn(Rope& rope, const FamilyConfig& config, const FamilyConfig& scal
     const double f = rope.frequencies[i];
     rope.frequencies[i] = f / factor * ramp + f * (1 - ramp);
   }
-  rope.magnitude = scaling.number("attention_factor", 0.1 * std::log(factor) + 1);
+  const auto magnitude = [&](double scale) { return 0.1 * scale * std::log(factor) + 1; };
+  rope.magnitude = scaling.number("attention_factor", magnitude(1));
+  if (scaling.has("mscale"))
+    rope.magnitude =
+        magnitude(scaling.number("mscale")) / magnitude(scaling.number("mscale_all_dim"));
 }
 
 // LongRoPE as Phi-3 publishes it: factors for texts up to and beyond the original context.

@@ -89,6 +89,7 @@ const Change kRefused[] = {
     {"llama", R"({"embedding_multiplier":12.0})", "embedding_multiplier"},
     {"llama", R"({"logits_scaling":8.0})", "logits_scaling"},
     {"llama", R"({"kv_lora_rank":512})", "kv_lora_rank"},
+    {"llama", R"({"rope_interleave":true})", "rope_interleave"},
     {"llama", R"({"is_encoder_decoder":true})", "is_encoder_decoder"},
     {"llama", R"({"rope_scaling":{"type":"dynamic","factor":2.0,"alpha":1000.0}})", "alpha"},
     {"llama", R"({"rope_scaling":{"rope_type":"yarn","factor":4.0,

@@ -92,7 +92,10 @@ struct Config : Traits {
   std::vector<uint8_t> window_layers;  // [n_layers], 1: has the window; empty: all have it
   std::vector<uint8_t> nope_layers;    // [n_layers], 1: does not rotate; empty: none
 
-  float attention_scale = 0.0f;    // of q . k; 0: 1 / sqrt(head_dim)
+  float attention_scale = 0.0f;  // of q . k; 0: 1 / sqrt(head_dim)
+  // The query at position p is multiplied by 1 + growth * log(1 + floor(p /
+  // rope_original_context)).
+  float query_growth = 0.0f;
   float attention_softcap = 0.0f;  // s = cap * tanh(s / cap) of the scores; 0: none
   float qkv_clip = 0.0f;           // q, k, v are held within +-clip; 0: none
   bool activation_scales = false;  // act(up(x)) is divided by a vector, as AWQ makes some models

@@ -67,6 +67,7 @@ constexpr Arithmetic kHuggingFace[] = {
     {"qkv_bias"},
     {"query_pre_attn_scalar"},
     {"residual_multiplier", 1},
+    {"rope_interleave"},
     {"rope_local_base_freq"},
     {"rope_parameters"},
     {"rope_pct", 1},

@@ -60,6 +60,7 @@ void visit(C& c, Visitor&& f) {
   f("window_layers", c.window_layers);
   f("nope_layers", c.nope_layers);
   f("attention_scale", c.attention_scale);
+  f("query_growth", c.query_growth);
   f("attention_softcap", c.attention_softcap);
   f("qkv_clip", c.qkv_clip);
   f("activation_scales", c.activation_scales);

@@ -109,6 +109,7 @@ void read_rope(const Fields& f, float rotary, Config& out) {
     out.rope_theta = of_scaling.number_or("rope_theta", out.rope_theta);
     partial = of_scaling.number_or("partial_rotary_factor", partial);
     read_scaling(of_scaling, f, out);
+    out.query_growth = of_scaling.number_or("llama_4_scaling_beta", 0.0f);
     // Sections of positions of images are all alike for text.
     of_scaling.refuse_others(
         {"finetuned", "mrope_section", "mrope_interleaved", "max_position_embeddings"});

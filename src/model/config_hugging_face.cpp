@@ -313,8 +313,9 @@ struct Reader {
   float norm_eps = 1e-6f;  // what the model code assumes if the file does not say
   int32_t head_dim = 0;    // likewise; 0: dim / n_heads
   float rope_theta = 10000.0f;
-  float rotary = 1.0f;  // share of a head that rotates
-  bool tied = false;    // one matrix for embedding and head
+  float rotary = 1.0f;        // share of a head that rotates
+  bool tied = false;          // one matrix for embedding and head
+  bool query_growth = false;  // whether it reads "llama_4_scaling_beta"
   int32_t n_heads = 0, n_kv_heads = 0, vocab_size = 0, context = 2048;
 };
 
@@ -322,6 +323,7 @@ constexpr Reader kReaders[] = {
     {.model_type = "llama", .read = read_llama},
     {.model_type = "mistral", .read = read_mistral},
     {.model_type = "ministral", .read = read_mistral},
+    {.model_type = "ministral3", .read = read_mistral, .norm_eps = 1e-5f, .query_growth = true},
     {.model_type = "mixtral", .read = read_mixtral, .norm_eps = 1e-5f, .rope_theta = 1e6f},
     {.model_type = "smollm3", .read = read_smollm3, .rope_theta = 2e6f, .tied = true},
     {.model_type = "qwen2", .read = read_qwen2},
@@ -432,6 +434,8 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   read_layer_types(f, out);
   if (out.positions == Positions::rope) read_rope(f, reader.rotary, out);
   reader.read(f, out);
+  if (out.query_growth != 0.0f && !reader.query_growth)
+    throw Error(path + ": llama_4_scaling_beta", "is not implemented for the architecture " + type);
   if (out.ffn_dim == 0) throw Error(f.where("intermediate_size"), "is missing");
   if (std::count(out.window_layers.begin(), out.window_layers.end(), 1) == 0) {
     if (!out.window_layers.empty()) out.sliding_window = 0;

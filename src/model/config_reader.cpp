@@ -93,6 +93,8 @@ void validate_rope(const Config& c, const std::string& path) {
   const bool has_original =
       c.rope_scaling != RopeScaling::none && c.rope_scaling != RopeScaling::linear;
   require(!has_original || c.rope_original_context > 0, "the RoPE scaling has no original context");
+  require(c.query_growth == 0.0f || c.rope_original_context > 0,
+          "queries grow with the position, and there is no original context");
   if (c.rope_scaling == RopeScaling::llama3)
     require(c.rope_low_freq_factor > 0.0f && c.rope_high_freq_factor > c.rope_low_freq_factor &&
                 std::isfinite(c.rope_high_freq_factor),
@@ -111,6 +113,7 @@ void validate_rope(const Config& c, const std::string& path) {
 
 void validate_scales(const Config& c, const std::string& path) {
   const std::pair<const char*, float> scales[] = {{"attention_scale", c.attention_scale},
+                                                  {"query_growth", c.query_growth},
                                                   {"attention_softcap", c.attention_softcap},
                                                   {"qkv_clip", c.qkv_clip},
                                                   {"embedding_scale", c.embedding_scale},

@@ -1,5 +1,7 @@
 #include "model/transformer.h"
 
+#include <cmath>
+
 #include "model/attention.h"
 #include "model/config_reader.h"
 #include "model/experts.h"
@@ -233,6 +235,12 @@ class ForwardPass {
     }
   }
 
+  float query_factor(int position) const {
+    const auto contexts = static_cast<double>(position / config_.rope_original_context);
+    return static_cast<float>(1.0 +
+                              static_cast<double>(config_.query_growth) * std::log1p(contexts));
+  }
+
   // Finishes q, k and v of row t: biases, norms, RoPE. Writes k and v to the cache, and lays the
   // queries out by KV head.
   void store(const LayerWeights& layer, int index, KvCache& cache, int position, size_t t) {
@@ -263,6 +271,8 @@ class ForwardPass {
       kernels_.rope(q, n_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
       kernels_.rope(k, n_kv_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
     }
+    if (config_.query_growth != 0.0f)
+      kernels_.scale(q, query_factor(position + static_cast<int>(t)), n_heads * head_dim);
     const size_t group = n_heads / n_kv_heads * head_dim;  // floats of the queries of a KV head
     for (size_t h = 0; h < n_kv_heads; ++h) {
       cache.store(kernels_, index, static_cast<int>(h), position + static_cast<int>(t),
