@@ -196,6 +196,9 @@ std::string mpt_gguf(const FamilyConfig& c, const Tensors& tensors) {
                              {"blk.#.ffn_norm", kMpt + "norm_2"},
                              {"blk.#.ffn_up", kMpt + "ffn.up_proj"},
                              {"blk.#.ffn_down", kMpt + "ffn.down_proj"}});
+  for (int i = 0; i < s.layers; ++i)  // of AWQ, if there are
+    if (const Tensor* scales = out.find_source(layer_name(kMpt, i) + "ffn.act.scales"))
+      out.tensor(layer_name("blk.#.ffn.act.scales", i), *scales);
   return out.build();
 }
 

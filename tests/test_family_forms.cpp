@@ -422,6 +422,25 @@ void unknown_tensors() {
   }
 }
 
+// llama.cpp keeps those of MPT.
+void activation_scales_in_gguf() {
+  const std::vector<FamilyCase> cases = all_cases();
+  const FamilyCase& c = case_named(cases, "mpt");
+  Tensors with_scales = tensors_of(c), divided = with_scales;
+  for (const int layer : {0, 1, 2}) {
+    const std::string ffn = layer_name("transformer.blocks.#.ffn.", layer);
+    Tensor& down = divided[ffn + "down_proj.weight"];
+    Tensor& scales = with_scales[ffn + "act.scales"];
+    scales.shape = {down.shape[1]};
+    for (size_t i = 0; i < down.shape[1]; ++i)
+      scales.data.push_back(0.5f + 0.25f * static_cast<float>(i % 7));
+    for (size_t i = 0; i < down.data.size(); ++i) down.data[i] /= scales.data[i % down.shape[1]];
+  }
+  const TempDir dir;
+  write_file(dir / "model.gguf", c.gguf(c.config, with_scales));
+  check_logits(c, divided, dir / "model.gguf", "scales in GGUF");
+}
+
 void bad_activation_scales() {
   const std::vector<FamilyCase> cases = all_cases();
   const FamilyCase& c = case_named(cases, "mpt");
@@ -447,6 +466,7 @@ int main(int argc, char** argv) {
   cases.push_back({"the text part of a model of images", text_part});
   cases.push_back({"buffers and heads that follow from the rest", accepted});
   cases.push_back({"tensors that nobody asks for", unknown_tensors});
+  cases.push_back({"activation scales in GGUF", activation_scales_in_gguf});
   cases.push_back({"activation scales that are no divisors", bad_activation_scales});
   return run(argc, argv, cases);
 }
