@@ -249,6 +249,24 @@ void survives_json() {
   check(equal(vocabulary_from_json(vocabulary_to_json(b), "json"), b), "byte-level");
 }
 
+// Files that were made before there were lists of normalizers.
+void reads_older_json() {
+  const auto older = [](const std::string& flags) {
+    return vocabulary_from_json(
+        R"({"kind": "sentencepiece_bpe", "pre": "none", "tokens": ["\u2581", "a", "\u2581a"],)"
+        R"( "kinds": "000", "scores": [-2, -1, -3])" +
+            flags + "}",
+        "j");
+  };
+  check_eq(joined(make_tokenizer(older(R"(, "add_space_prefix": true)")).encode("a a")), "2 2");
+  check_eq(joined(make_tokenizer(older("")).encode("a a")), "1 2");
+  const Vocabulary first = older(
+      R"(, "add_space_prefix": true, "prefix_unless_space": true, "prefix_first_only": true)");
+  check_eq(joined(make_tokenizer(first).encode(" a")), "2");
+  check(first.splits.size() == 1 && first.splits[0].first_only && !first.splits[0].never);
+  check_eq(make_tokenizer(first).decode(std::vector<Token>{2, 2}), "a a");
+}
+
 void refuses_bad_json() {
   const std::string json =
       R"({"kind": "byte_bpe", "pre": "gpt2", "tokens": ["a", {"bytes": "ff"}], "kinds": "00",)"
@@ -307,6 +325,7 @@ int main(int argc, char** argv) {
               {"refuses bad tokenizer.model", refuses_bad_sentencepiece_model},
               {"reads llama2.c", reads_llama2c},
               {"survives JSON", survives_json},
+              {"reads older JSON", reads_older_json},
               {"refuses bad JSON", refuses_bad_json},
               {"refuses vocabularies made wrong", refuses_vocabularies_made_wrong},
               {"reads shared models", reads_shared_models}});
