@@ -17,7 +17,8 @@ ByteTrie::ByteTrie(std::vector<Entry> entries) {
   std::vector<Range> ranges = {{0, static_cast<uint32_t>(entries.size()), 0}};
   bytes_ = {0};
   for (size_t node = 0; node < ranges.size(); ++node) {
-    auto [begin, end, depth] = ranges[node];
+    uint32_t begin = ranges[node].begin;
+    const uint32_t end = ranges[node].end, depth = ranges[node].depth;
     first_.push_back(static_cast<uint32_t>(ranges.size()));
     const bool ends = begin < end && entries[begin].first.size() == depth;
     tokens_.push_back(ends ? entries[begin].second : -1);

@@ -35,7 +35,7 @@ UnigramModel::UnigramModel(const Vocabulary& v, const std::string& where) : scor
 }
 
 void UnigramModel::cut(std::string_view text, Scratch& scratch) const {
-  std::vector<Scratch::Best>& best = scratch.best;
+  std::vector<Scratch::Best>& best = scratch.best_;
   best.assign(text.size() + 1, {});
   const auto offer = [&](size_t begin, size_t end, double score, Token id) {
     Scratch::Best& old = best[end];

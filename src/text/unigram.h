@@ -28,7 +28,7 @@ class UnigramModel {
       Token id = -1;
     };
     static constexpr uint32_t kNone = UINT32_MAX;
-    std::vector<Best> best;  // [n_bytes + 1], the best way to cut the text up to each place
+    std::vector<Best> best_;  // [n_bytes + 1], the best way to cut the text up to each place
   };
 
   UnigramModel() = default;
