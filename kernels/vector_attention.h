@@ -64,7 +64,7 @@ void store_key(const float* k, size_t head_dim, size_t pos, KvCode code, void* d
 
 /// A long cache comes from memory: what is read is fetched this many bytes ahead, across the ends
 /// of pages, where the hardware's prefetching stops.
-constexpr size_t kFetchKv = 2048;
+constexpr size_t kFetchKv = 8192;
 template <KvCode C>
 constexpr size_t kKvBytes = C == KvCode::f32   ? 4
                             : C == KvCode::f16 ? 2

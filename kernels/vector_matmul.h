@@ -8,9 +8,8 @@
 namespace nibble {
 namespace {
 
-/// A few rows wait for memory: each line of codes is fetched this many bytes ahead, and the scales
-/// likewise. The hardware's prefetching stops at page ends and at the ends of panels.
-constexpr size_t kFetchCodes = 1536;
+/// A few rows wait for memory: each line of codes is fetched V::kFetchCodes bytes ahead, and the
+/// scales likewise. The hardware's prefetching stops at page ends and at the ends of panels.
 constexpr size_t kFetchScales = 256;
 
 /// What to fetch while the byte at `offset` of each of n panels is read: the distance from that
@@ -42,7 +41,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
     typename V::I dot[P][T];
     const size_t offset = g * lines * kLineBytes, scale_offset = g * scale_step;
     V::template dot_lines<C>(codes + offset, w.code_stride, lines, xq + g * group, x.stride,
-                             fetch_distance(offset, kFetchCodes, w.code_stride, P), dot);
+                             fetch_distance(offset, V::kFetchCodes, w.code_stride, P), dot);
     const size_t scale_fetch =
         scale_offset + fetch_distance(scale_offset, kFetchScales, w.scale_stride, P);
     for (size_t p = 0; p < P; ++p) {

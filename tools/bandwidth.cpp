@@ -33,21 +33,24 @@ uint64_t buffer_bytes() {
   return std::max(bytes, uint64_t{64} << 20) / kChunkBytes * kChunkBytes;
 }
 
-/// The sum of words [kChunkBytes / 8], read the way that a core reads fastest, so that it is a
+using Line [[gnu::vector_size(64)]] = uint64_t;
+
+/// The sum of lines [kChunkBytes / 64], read the way that a core reads fastest, so that it is a
 /// ceiling: as four streams, each fetched ahead across the ends of pages, where the hardware's own
-/// prefetching stops. Additions of one line do not wait for each other.
-uint64_t sum_chunk(const uint64_t* words) {
-  constexpr size_t kLine = 8, kStreams = 4;
-  constexpr size_t kStream = kChunkBytes / sizeof(uint64_t) / kStreams;  // words
-  constexpr size_t kAhead = 1536 / sizeof(uint64_t);
-  std::array<uint64_t, kLine> sums{};
-  for (size_t i = 0; i < kStream; i += kLine)
-    for (size_t s = 0; s < kStreams; ++s) {
-      const uint64_t* line = words + s * kStream + i;
-      __builtin_prefetch(line + kAhead);
-      for (size_t lane = 0; lane < kLine; ++lane) sums[lane] += line[lane];
-    }
-  return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
+/// prefetching stops. Additions of one stream do not wait for those of another.
+uint64_t sum_chunk(const Line* lines) {
+  constexpr size_t kStreams = 4, kStream = kChunkBytes / sizeof(Line) / kStreams;  // lines
+  constexpr size_t kAhead = 1536 / sizeof(Line);
+  Line a{}, b{}, c{}, d{};
+  for (const Line* line = lines; line != lines + kStream; ++line) {
+    for (size_t s = 0; s < kStreams; ++s) __builtin_prefetch(line + s * kStream + kAhead);
+    a += line[0];
+    b += line[kStream];
+    c += line[2 * kStream];
+    d += line[3 * kStream];
+  }
+  const Line all = a + b + c + d;
+  return all[0] + all[1] + all[2] + all[3] + all[4] + all[5] + all[6] + all[7];
 }
 
 }  // namespace
@@ -90,12 +93,12 @@ MemoryMeter::MemoryMeter(int threads)
 
 double MemoryMeter::read() {
   constexpr int kPasses = 5;
-  const auto* words = reinterpret_cast<const uint64_t*>(buffer_.data());
+  const auto* lines = reinterpret_cast<const Line*>(buffer_.data());
   std::array<double, kPasses> rates{};
   for (double& rate : rates) {
     const auto start = std::chrono::steady_clock::now();
     pool_.run(sums_.size(), [&](size_t chunk, int) {
-      sums_[chunk] += sum_chunk(words + chunk * (kChunkBytes / sizeof(uint64_t)));
+      sums_[chunk] += sum_chunk(lines + chunk * (kChunkBytes / sizeof(Line)));
     });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     rate = static_cast<double>(sums_.size() * kChunkBytes) / took.count() * 1e-9;

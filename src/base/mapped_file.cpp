@@ -79,13 +79,14 @@ void MappedFile::lock() const {
                 "raise the limit, see ulimit -l");
 }
 
-AnonymousMemory::AnonymousMemory(size_t size, bool huge_pages) {
+AnonymousMemory::AnonymousMemory(size_t size, size_t small_pages) {
   if (size == 0) return;
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   if (size > SIZE_MAX / 2) throw Error("memory", "cannot have " + std::to_string(size) + " bytes");
   size = (size + page - 1) / page * page;
+  small_pages = std::min(small_pages, size) / page * page;
   // Room to begin at a huge page: the system can then use them for the whole range.
-  const bool large = huge_pages && size >= 4 * kHugePage;
+  const bool large = size - small_pages >= 4 * kHugePage;
   const size_t slack = large ? kHugePage : 0;
   int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #ifdef MAP_NORESERVE
@@ -102,7 +103,7 @@ AnonymousMemory::AnonymousMemory(size_t size, bool huge_pages) {
     if (slack > skip) ::munmap(begin + skip + size, slack - skip);
     begin += skip;
 #ifdef MADV_HUGEPAGE
-    ::madvise(begin, size, MADV_HUGEPAGE);
+    ::madvise(begin + small_pages, size - small_pages, MADV_HUGEPAGE);
 #endif
   }
   data_ = begin;

@@ -34,11 +34,12 @@ class MappedFile {
 };
 
 /// Anonymous memory of `size` bytes, zero, 64-byte aligned (page aligned when large), of which only
-/// pages that are written take real memory. Throws Error if it cannot be had.
+/// pages that are written take real memory: huge pages from `small_pages` bytes on, where the
+/// system gives them. Throws Error if it cannot be had.
 class AnonymousMemory {
  public:
   AnonymousMemory() = default;
-  explicit AnonymousMemory(size_t size, bool huge_pages = true);
+  explicit AnonymousMemory(size_t size, size_t small_pages = 0);
   AnonymousMemory(AnonymousMemory&& other) noexcept;
   AnonymousMemory& operator=(AnonymousMemory&& other) noexcept;
   ~AnonymousMemory();

@@ -147,12 +147,13 @@ void attend(const ModelImpl& model, const KvCache& cache, Workspace& ws, int lay
                ws.attention[static_cast<size_t>(thread)], state(head, chunk));
   };
   model.pool->run(n_heads * n_chunks, one_chunk, n_threads);
-  for (size_t head = 0; head < n_heads; ++head) {
-    const SoftmaxState& total = ws.attention[0].total;
+  const auto one_head = [&](size_t head, int thread) {
+    const SoftmaxState& total = ws.attention[static_cast<size_t>(thread)].total;
     work.clear(total, rows);
     for (size_t chunk = 0; chunk < n_chunks; ++chunk) work.merge(total, state(head, chunk), rows);
     work.finish(static_cast<int>(head), 0, n_tokens, total);
-  }
+  };
+  model.pool->run(n_heads, one_head, n_threads);
 }
 
 }  // namespace nibble

@@ -39,14 +39,15 @@ uint64_t KvCache::bytes(const Config& config, KvCode code, int context) {
   return checked_mul(checked_mul(chunks, heads, where), layout_of(config, code).block, where);
 }
 
-// Without huge pages: the first position of a chunk would take the memory of all.
+// The first chunk is without huge pages: a short conversation takes no more memory than it uses. A
+// long one is read as fast as memory gives it, and takes its memory chunk after chunk.
 KvCache::KvCache(const Config& config, KvCode code, int context)
     : code_(code),
       n_layers_(config.n_layers),
       n_kv_heads_(config.n_kv_heads),
       head_dim_(config.head_dim),
       layout_(layout_of(config, code)),
-      memory_(bytes(config, code, context), /*huge_pages=*/false) {}
+      memory_(bytes(config, code, context), bytes(config, code, 1)) {}
 
 std::byte* KvCache::block(int layer, int kv_head, int index) const {
   const size_t i =
