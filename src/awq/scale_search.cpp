@@ -10,6 +10,8 @@ namespace {
 
 constexpr int kSteps = 10;  // of the exponent, then half a step to both sides of the best
 constexpr float kFloor = 1e-4f;
+// A scale that saves less than a tenth of the error does not carry over to other texts.
+constexpr double kWorthwhile = 0.9;
 
 // Mean over rows of |w| relative to the largest of its row and group, for each column.
 std::vector<float> relative_magnitude(const Compute& compute, std::span<const ScaledReader> readers,
@@ -168,6 +170,11 @@ ScaleChoice search_scale(const Compute& compute, std::span<const ScaledReader> r
       const float exponent = (static_cast<float>(best_step) + side) * step;
       if (exponent > 0 && exponent < 1) attempt(form, exponent);
     }
+  }
+  if (best.error > kWorthwhile * best.error_identity) {
+    best.scale.assign(x.size(), 1.0f);
+    best.form = ScaleForm::identity;
+    best.error = best.error_identity;
   }
   return best;
 }
