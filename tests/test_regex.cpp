@@ -73,8 +73,8 @@ void refuses_what_it_cannot_do() {
   refuse("a" + std::string(100, '?'), "nests too deeply");
 }
 
-// Patterns that take a backtracking matcher quadratic or exponential time; at this length they would
-// take minutes.
+// Patterns that take a backtracking matcher quadratic or exponential time; at this length they
+// would take minutes.
 void time_is_linear() {
   constexpr size_t kBytes = size_t{1} << 18;
   const std::string letters(kBytes, 'a'), spaces(kBytes, ' '), digits(kBytes, '1');
