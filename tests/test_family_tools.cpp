@@ -3,19 +3,12 @@
 #include <algorithm>
 
 #include "family_cases.h"
-#include "load/json.h"
 #include "tool_runner.h"
 
 using namespace nibble;
 using namespace nibble::test;
 
 namespace {
-
-std::string answer(const std::vector<std::string>& args) {
-  const Run run = nibble_cli(args);
-  if (run.status != 0) fail("status " + std::to_string(run.status) + ": " + run.err);
-  return run.out;
-}
 
 // The model of that case as a Hugging Face directory.
 void write_case(const std::string& name, const std::string& directory) {
@@ -60,16 +53,12 @@ void info() {
   }
 }
 
-double number(const Json& row, const char* key) {
-  const Json* value = row.find(key);
-  if (!value) fail(std::string("no ") + key);
-  return value->as_number(key);
-}
-
 Json bench(const std::string& model, const std::vector<std::string>& flags) {
-  std::vector<std::string> args = {"bench", model, "-r", "1", "-t", "1", "-o", "jsonl"};
+  std::vector<std::string> args = {model, "-r", "1"};
   args.insert(args.end(), flags.begin(), flags.end());
-  return parse_json(answer(args), "row");
+  const std::vector<Json> rows = bench_rows(args);
+  check_eq(rows.size(), size_t{1}, "rows");
+  return rows.front();
 }
 
 // Bytes a token and operations a token, against shapes worked by hand: 2 of 5 experts.

@@ -15,18 +15,6 @@ namespace {
 using namespace nibble;
 using namespace nibble::test;
 
-double number(const Json& object, const char* key) {
-  const Json* value = object.find(key);
-  if (!value) fail(std::string("no member ") + key);
-  return value->as_number(key);
-}
-
-std::string text(const Json& object, const char* key) {
-  const Json* value = object.find(key);
-  if (!value) fail(std::string("no member ") + key);
-  return value->as_string(key);
-}
-
 /// Float32 [n, vocab] from the bytes that `nibble logits` writes.
 std::vector<float> floats(const std::string& bytes) {
   check_eq(bytes.size() % sizeof(float), size_t{0}, "bytes of a float");
@@ -341,15 +329,6 @@ void quantize_refusals() {
 }
 
 // bench
-
-std::vector<Json> bench_rows(std::vector<std::string> args) {
-  args.insert(args.begin(), "bench");
-  args.insert(args.end(), {"-o", "jsonl", "-t", "1"});
-  std::vector<Json> rows;
-  std::istringstream lines(answer(args));
-  for (std::string line; std::getline(lines, line);) rows.push_back(parse_json(line, "row"));
-  return rows;
-}
 
 void bench_combinations() {
   const TinyModel model(0.3f);

@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "check.h"
 #include "files.h"
+#include "load/json.h"
 
 namespace nibble::test {
 
@@ -64,6 +66,29 @@ inline void check_refused(const std::vector<std::string>& args, int status,
   check(run.err.starts_with("nibble: "), "the message starts with \"nibble: \"");
   check_eq(std::count(run.err.begin(), run.err.end(), '\n'), 1, "lines of the message");
   check_eq(run.out, "", "standard output");
+}
+
+/// A member that must be there.
+inline double number(const Json& object, const char* key) {
+  const Json* value = object.find(key);
+  if (!value) fail(std::string("no member ") + key);
+  return value->as_number(key);
+}
+
+inline std::string text(const Json& object, const char* key) {
+  const Json* value = object.find(key);
+  if (!value) fail(std::string("no member ") + key);
+  return value->as_string(key);
+}
+
+/// The rows that `nibble bench args` measures on one thread.
+inline std::vector<Json> bench_rows(std::vector<std::string> args) {
+  args.insert(args.begin(), "bench");
+  args.insert(args.end(), {"-o", "jsonl", "-t", "1"});
+  std::vector<Json> rows;
+  std::istringstream lines(answer(args));
+  for (std::string line; std::getline(lines, line);) rows.push_back(parse_json(line, "row"));
+  return rows;
 }
 
 // A llama2.c model with a tokenizer of 265 tokens, so small that its figures are worked by hand.
