@@ -35,10 +35,6 @@ struct UnpackedBlock {
   int32_t zero = 0;  // Zero::constant: what to add to a dot product, in units of xsum
 };
 
-/// Columns of a line of codes.
-template <Codes C>
-constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
-
 /// `next` is how far behind the codes of this block those of the next one lie: they are fetched
 /// while this block is worked on.
 template <class V, Codes C, class Grid, size_t P>

@@ -24,10 +24,9 @@ constexpr size_t kFetchScales = 256;
 template <class V, Codes C, class Grid, size_t T, size_t P>
 [[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, const QuantizedRows& x,
                                      size_t t0, float* y, size_t y_stride) {
-  constexpr size_t kColsPerLine = C == Codes::q4 ? 8 : 4;
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
-  const size_t lines = group / kColsPerLine;
+  const size_t lines = group / kLineCols<C>;
   const size_t scale_step = w.scale_stride / n_groups;
   const uint8_t* codes = w.codes + panel * w.code_stride;
   const uint8_t* scales = w.scales + panel * w.scale_stride;
@@ -107,19 +106,18 @@ constexpr size_t kUnpackedCols = 128;  // a whole number of groups, 8 KB of f32
 /// weights [n][16].
 template <class V, Codes C, class Grid>
 void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float* weights) {
-  constexpr size_t kColsPerLine = C == Codes::q4 ? 8 : 4;
   constexpr unsigned kMask = C == Codes::q4 ? 15 : 255;
   const size_t group = w.shape.group;
   const Grid grid(w, panel);
-  const uint8_t* line = w.codes + panel * w.code_stride + k0 / kColsPerLine * kLineBytes;
+  const uint8_t* line = w.codes + panel * w.code_stride + k0 / kLineCols<C> * kLineBytes;
   for (size_t g = k0 / group; g * group < k0 + n; ++g) {
     GroupScale<V> scale = grid.at(g);
     if constexpr (Grid::kZero !=
                   Zero::none)  // -s * z is exact, so that fma rounds s * (q - z) once
       scale.m = V::sub(V::zero(), V::mul(scale.s, V::to_float(scale.z)));
-    for (size_t k = 0; k < group; k += kColsPerLine, line += kLineBytes) {
+    for (size_t k = 0; k < group; k += kLineCols<C>, line += kLineBytes) {
       const auto packed = V::load_int(line);
-      for (unsigned c = 0; c < kColsPerLine; ++c, weights += kPanelRows) {
+      for (unsigned c = 0; c < kLineCols<C>; ++c, weights += kPanelRows) {
         const unsigned shift = c % 4 * 8 + c / 4 * 4;
         V::store(weights, V::fma(scale.s, V::to_float(V::bits(packed, shift, kMask)), scale.m));
       }

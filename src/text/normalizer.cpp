@@ -14,9 +14,6 @@ namespace {
 
 using Type = NormalizeStep::Type;
 
-// How long a text may become: hostile replacements could fill any memory. The normal form of one
-// character has up to eleven times its bytes.
-constexpr size_t kMaxGrowth = 32, kMoreBytes = 4096;
 constexpr size_t kMaxBytes = size_t{3} << 29;
 
 template <class Fn>
@@ -73,7 +70,7 @@ Normalizer::Normalizer(const std::vector<NormalizeStep>& steps, const std::strin
   for (const NormalizeStep& step : steps) {
     steps_.push_back({step, {}, {}});
     joins_ = joins_ || step.joins;
-    if (step.type == Type::replace_matches) steps_.back().regex.emplace_back(step.pattern, where);
+    if (step.type == Type::replace_matches) steps_.back().regex.emplace(step.pattern, where);
     if (step.type == Type::charsmap) steps_.back().map.emplace(step.content, where);
     if (step.type == Type::replace && step.pattern.empty())
       throw Error(where, "its normalizer replaces the empty text");
@@ -82,7 +79,7 @@ Normalizer::Normalizer(const std::vector<NormalizeStep>& steps, const std::strin
 
 std::string_view Normalizer::run(const Input& input, NormalizerScratch& scratch) const {
   if (steps_.empty()) return input.text;
-  const size_t limit = std::min(input.text.size() * kMaxGrowth + kMoreBytes, kMaxBytes);
+  const size_t limit = std::min(longest_result(input.text.size()), kMaxBytes);
   scratch.text = input.text;
   for (const Step& step : steps_) {
     scratch.next.clear();
@@ -124,7 +121,7 @@ void Normalizer::run_step(const Step& step, const Input& input, size_t limit,
     case Type::replace:
       return replace(out, text, step.step, limit);
     case Type::replace_matches:
-      step.regex[0].find_all(text, scratch.regex);
+      step.regex->find_all(text, scratch.regex);
       return replace_matches(out, text, step.step.content, scratch.regex.matches, limit);
     case Type::charsmap:
       return step.map->apply(out, text, limit);

@@ -42,8 +42,8 @@ class Normalizer {
  private:
   struct Step {
     NormalizeStep step;
-    std::vector<Regex> regex;  // one for replace_matches
-    std::optional<Charsmap> map;
+    std::optional<Regex> regex;   // of replace_matches
+    std::optional<Charsmap> map;  // of charsmap
   };
   static void run_step(const Step& step, const Input& input, size_t limit,
                        NormalizerScratch& scratch);

@@ -2,12 +2,17 @@
 // data. The names and meanings are those of Hugging Face's tokenizer.json.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace nibble {
+
+/// How many bytes steps may make of a text: hostile replacements could fill any memory. The normal
+/// form of one character has up to eleven times its bytes.
+constexpr size_t longest_result(size_t bytes) { return bytes * 32 + 4096; }
 
 /// Changes the text, before it is cut into words.
 struct NormalizeStep {

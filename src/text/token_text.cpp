@@ -10,9 +10,6 @@ namespace {
 
 using Type = DecodeStep::Type;
 
-// How long a text may become: hostile replacements could fill any memory.
-constexpr size_t kMaxGrowth = 32, kMoreBytes = 4096;
-
 std::string stripped(const std::string& text, const DecodeStep& step) {
   std::string_view rest = text;
   for (uint32_t i = 0; i < step.start && rest.starts_with(step.content); ++i)
@@ -37,7 +34,7 @@ std::string run_step(const DecodeStep& step, std::string text, bool first) {
 }
 
 std::string run(std::span<const DecodeStep> steps, std::string text, bool first) {
-  const size_t limit = text.size() * kMaxGrowth + kMoreBytes;
+  const size_t limit = longest_result(text.size());
   for (const DecodeStep& step : steps) {
     text = run_step(step, std::move(text), first);
     if (text.size() > limit) throw Error("token", "its text becomes too long when decoded");
