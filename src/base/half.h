@@ -6,16 +6,18 @@
 
 namespace nibble {
 
+/// Without branches, so that compilers make vectors of it.
 inline float half_to_float(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
-  const uint32_t exponent = (h >> 10) & 31u;
-  const uint32_t mantissa = h & 0x3ffu;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
-  }
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const uint32_t magnitude = h & 0x7fffu;
+  // The exponent 1..30 becomes 113..142, that of infinity and NaN becomes 255.
+  const uint32_t is_infinite = magnitude >= 0x7c00u;
+  const uint32_t normal = (magnitude << 13) + (112u << 23) * (1 + is_infinite);
+  // Zero or subnormal: mantissa * 2^-24.
+  const float small = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
+  const uint32_t is_small = 0u - static_cast<uint32_t>(magnitude < 0x400u);
+  return std::bit_cast<float>(sign | (std::bit_cast<uint32_t>(small) & is_small) |
+                              (normal & ~is_small));
 }
 
 inline uint16_t float_to_half(float f) {

@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "model/nib_format.h"
+#include "model/pack_queue.h"
 #include "model/tensor_names.h"
 #include "nibble/error.h"
 
@@ -304,11 +305,10 @@ std::shared_ptr<AnonymousMemory> weight_memory(uint64_t bytes, const std::string
   return std::make_shared<AnonymousMemory>(bytes);
 }
 
-// Calls fn(begin, end) for ranges of panels of a matrix, on all threads: enough panels in a range
-// that claiming it costs nothing, few enough that threads end together.
+// Calls fn(begin, end) for ranges of panels of a matrix, on all threads.
 template <class Fn>
 void for_panels(const PackedLayout& layout, ThreadPool& pool, Fn&& fn) {
-  const size_t panels = std::max<size_t>(1, (size_t{1} << 19) / layout.code_stride);
+  const size_t panels = panels_of_piece(layout);
   pool.run(ceil_div(layout.n_panels, panels), [&](size_t piece, int) {
     fn(piece * panels, std::min<size_t>((piece + 1) * panels, layout.n_panels));
   });
@@ -368,21 +368,28 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
   for (const PlannedMatrix& m : plan.matrices)
     total = checked_add(total, packed_layout(m.shape, m.name).total_bytes(), m.name);
   weights.packed = weight_memory(total, checkpoint.path);
+  PackQueue queue(checkpoint, plan.matrices.size());
   uint64_t done = 0;
   for (const PlannedMatrix& m : plan.matrices) {
-    if (progress && !progress(static_cast<double>(done) / static_cast<double>(total)))
-      throw Error(checkpoint.path, "loading was cancelled");
     const size_t bytes = packed_layout(m.shape, m.name).total_bytes();
     const std::span<std::byte> out{weights.packed->data() + done, bytes};
-    pack_matrix(m, out.data(), pool);
+    queue.add(m, out.data());
     m.destination->name = m.name;
     m.destination->source_type = m.source.type_name;
     m.destination->view = packed_view(m.shape, out, m.name);
     m.destination->bytes = bytes;
     const std::span<const uint32_t> order = m.source.column_order();
     m.destination->column_order.assign(order.begin(), order.end());
-    release(checkpoint, m.source);
     done += bytes;
+  }
+  // Many pieces at a time, so that threads wait for each other seldom; not all, so that the caller
+  // hears of it.
+  constexpr size_t kTogether = 128;
+  const size_t n = queue.pieces().size();
+  for (size_t i = 0; i < n; i += kTogether) {
+    if (progress && !progress(static_cast<double>(i) / static_cast<double>(n)))
+      throw Error(checkpoint.path, "loading was cancelled");
+    pool.run(std::min(kTogether, n - i), [&](size_t k, int) { queue.pack(i + k); });
   }
   number_input_forms(weights);
   if (progress) progress(1.0);

@@ -1,5 +1,7 @@
 // Tensors of any type as f32.
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "base/half.h"
 #include "quant/ggml_split.h"
@@ -30,7 +32,8 @@ template <class Block>
 void dequantize_block(const Block& block, float* out) {  // out [Block::kCols]
   constexpr size_t group = Block::kForm.group;
   uint8_t codes[Block::kCols];
-  const BlockScales scales = split(block, codes);
+  const BlockScales scales =
+      split(block, [&](size_t c, uint64_t eight) { store_as(codes + c, eight); });
   for (size_t g = 0; g < Block::kCols / group; ++g)
     widen_group<Block>(scales, g, codes + g * group, out + g * group);
 }
@@ -46,9 +49,21 @@ void dequantize_blocks(const std::byte* data, size_t n, float* out) {
   std::copy_n(last, rest, out + whole * Block::kCols);
 }
 
+/// Compilers make vectors of loops whose length they know, over what nothing else points to.
+constexpr size_t kRun = 32;
+
 template <class T, class Fn>
 void convert(const std::byte* data, size_t n, float* out, Fn&& to_float) {
-  for (size_t i = 0; i < n; ++i) out[i] = to_float(load_as<T>(data + i * sizeof(T)));
+  const auto run = [&](size_t i, auto count) {
+    T in[kRun] = {};
+    float wide[kRun];
+    std::memcpy(in, data + i * sizeof(T), count * sizeof(T));
+    for (size_t k = 0; k < kRun; ++k) wide[k] = to_float(in[k]);
+    std::memcpy(out + i, wide, count * sizeof(float));
+  };
+  size_t i = 0;
+  for (; i + kRun <= n; i += kRun) run(i, std::integral_constant<size_t, kRun>());
+  if (i < n) run(i, n - i);
 }
 template <class T>
 void convert(const std::byte* data, size_t n, float* out) {
@@ -60,11 +75,12 @@ void convert(const std::byte* data, size_t n, float* out) {
 void dequantize(DType type, const std::byte* data, size_t n, float* out) {
   switch (type) {
     case DType::f32:
-      return convert<float>(data, n, out);
+      std::memcpy(out, data, n * sizeof(float));
+      return;
     case DType::f16:
-      return convert<uint16_t>(data, n, out, half_to_float);
+      return convert<uint16_t>(data, n, out, [](uint16_t x) { return half_to_float(x); });
     case DType::bf16:
-      return convert<uint16_t>(data, n, out, bf16_to_float);
+      return convert<uint16_t>(data, n, out, [](uint16_t x) { return bf16_to_float(x); });
     case DType::f64:
       return convert<double>(data, n, out);
     case DType::i8:

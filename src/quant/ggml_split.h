@@ -1,6 +1,7 @@
 // Taking GGUF blocks apart: one code per byte, and the scales as the packed form stores them.
 //
 // The loops work on eight codes at a time in a 64-bit word: fast on every CPU without an ISA flag.
+// They hand each word on at once, emit(first column, word): to bytes, or to the lines of a panel.
 #pragma once
 
 #include <array>
@@ -28,6 +29,12 @@ void store_as(void* bytes, T value) {
   std::memcpy(bytes, &value, sizeof value);
 }
 
+/// Asks for the cache line at base + offset, where the hardware does not look ahead. The address
+/// may lie behind the end of what it belongs to.
+inline void fetch(const void* base, size_t offset) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + offset));
+}
+
 /// The scales of one block. Small blocks have d and m alone (the fp16 of the formulas, as bits).
 struct BlockScales {
   uint16_t d = 0;
@@ -46,12 +53,13 @@ constexpr uint64_t fields(uint64_t word, int shift, uint8_t mask) {
   return (word >> shift) & bytes_of(mask);
 }
 
-/// n bytes (a multiple of 8): codes = low nibbles, codes + high = high nibbles.
-inline void split_nibbles(const uint8_t* qs, size_t n, uint8_t* codes, size_t high) {
+/// n bytes (a multiple of 8): the low nibbles are columns c.., the high ones columns c + high..
+template <class Emit>
+void split_nibbles(const uint8_t* qs, size_t n, size_t c, size_t high, Emit&& emit) {
   for (size_t i = 0; i < n; i += 8) {
     const uint64_t word = load_as<uint64_t>(qs + i);
-    store_as(codes + i, fields(word, 0, 15));
-    store_as(codes + high + i, fields(word, 4, 15));
+    emit(c + i, fields(word, 0, 15));
+    emit(c + high + i, fields(word, 4, 15));
   }
 }
 
@@ -62,11 +70,12 @@ constexpr uint64_t fifth_bits(uint8_t bits) {
 }
 
 /// The codes of Q5_0 and Q5_1.
-inline void split_five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], uint8_t* codes) {
+template <class Emit>
+void split_five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], Emit&& emit) {
   for (size_t i = 0; i < 2; ++i) {
     const uint64_t word = load_as<uint64_t>(qs + 8 * i);
-    store_as(codes + 8 * i, fields(word, 0, 15) | fifth_bits(qh[i]));
-    store_as(codes + 16 + 8 * i, fields(word, 4, 15) | fifth_bits(qh[2 + i]));
+    emit(8 * i, fields(word, 0, 15) | fifth_bits(qh[i]));
+    emit(16 + 8 * i, fields(word, 4, 15) | fifth_bits(qh[2 + i]));
   }
 }
 
@@ -79,20 +88,20 @@ inline constexpr auto kIq4Pairs = [] {
 }();
 
 /// The codes of eight indices, one per byte.
-inline void look_up_iq4(uint64_t indices, uint8_t* codes) {
+inline uint64_t look_up_iq4(uint64_t indices) {
+  uint64_t codes = 0;
   for (size_t i = 0; i < 4; ++i) {
     const uint64_t two = indices >> (16 * i);
-    store_as(codes + 2 * i, kIq4Pairs[(two | two >> 4) & 255]);
+    codes |= uint64_t{kIq4Pairs[(two | two >> 4) & 255]} << (16 * i);
   }
+  return codes;
 }
 
-/// 16 bytes of nibbles that index kIq4Values.
-inline void split_iq4(const uint8_t* qs, uint8_t* codes) {
-  for (size_t i = 0; i < 16; i += 8) {
-    const uint64_t word = load_as<uint64_t>(qs + i);
-    look_up_iq4(fields(word, 0, 15), codes + i);
-    look_up_iq4(fields(word, 4, 15), codes + 16 + i);
-  }
+/// 16 bytes of nibbles that index kIq4Values: columns c..c + 31.
+template <class Emit>
+void split_iq4(const uint8_t* qs, size_t c, Emit&& emit) {
+  split_nibbles(qs, 16, c, 16,
+                [&](size_t at, uint64_t indices) { emit(at, look_up_iq4(indices)); });
 }
 
 /// The 6-bit scales and minima of Q4_K and Q5_K: those of groups 0..3 are bits 5:0 of bytes 0..3
@@ -109,45 +118,53 @@ inline void split_k6(const uint8_t (&scales)[12], BlockScales& out) {
 
 }  // namespace detail
 
-// split(block, codes): writes block.kCols codes, one per byte, and returns the scales.
+// split(block, emit): calls emit(c, word) with the codes of columns c..c+7, lowest byte first, for
+// all columns of the block, and returns the scales.
 
-inline BlockScales split(const BlockQ4_0& b, uint8_t* codes) {
-  detail::split_nibbles(b.qs, 16, codes, 16);
+template <class Emit>
+BlockScales split(const BlockQ4_0& b, Emit&& emit) {
+  detail::split_nibbles(b.qs, 16, 0, 16, emit);
   return {.d = load_as<uint16_t>(b.d)};
 }
 
-inline BlockScales split(const BlockQ4_1& b, uint8_t* codes) {
-  detail::split_nibbles(b.qs, 16, codes, 16);
+template <class Emit>
+BlockScales split(const BlockQ4_1& b, Emit&& emit) {
+  detail::split_nibbles(b.qs, 16, 0, 16, emit);
   return {.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.m)};
 }
 
-inline BlockScales split(const BlockQ5_0& b, uint8_t* codes) {
-  detail::split_five_bits(b.qs, b.qh, codes);
+template <class Emit>
+BlockScales split(const BlockQ5_0& b, Emit&& emit) {
+  detail::split_five_bits(b.qs, b.qh, emit);
   return {.d = load_as<uint16_t>(b.d)};
 }
 
-inline BlockScales split(const BlockQ5_1& b, uint8_t* codes) {
-  detail::split_five_bits(b.qs, b.qh, codes);
+template <class Emit>
+BlockScales split(const BlockQ5_1& b, Emit&& emit) {
+  detail::split_five_bits(b.qs, b.qh, emit);
   return {.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.m)};
 }
 
-inline BlockScales split(const BlockQ8_0& b, uint8_t* codes) {
+template <class Emit>
+BlockScales split(const BlockQ8_0& b, Emit&& emit) {
   for (size_t i = 0; i < 32; i += 8)  // adding 128 to an int8 is flipping its sign bit
-    store_as(codes + i, load_as<uint64_t>(b.qs + i) ^ detail::bytes_of(0x80));
+    emit(i, load_as<uint64_t>(b.qs + i) ^ detail::bytes_of(0x80));
   return {.d = load_as<uint16_t>(b.d)};
 }
 
-inline BlockScales split(const BlockIQ4_NL& b, uint8_t* codes) {
-  detail::split_iq4(b.qs, codes);
+template <class Emit>
+BlockScales split(const BlockIQ4_NL& b, Emit&& emit) {
+  detail::split_iq4(b.qs, 0, emit);
   return {.d = load_as<uint16_t>(b.d)};
 }
 
-inline BlockScales split(const BlockQ2_K& b, uint8_t* codes) {
+template <class Emit>
+BlockScales split(const BlockQ2_K& b, Emit&& emit) {
   for (size_t half = 0; half < 2; ++half)
     for (size_t i = 0; i < 32; i += 8) {
       const uint64_t q = load_as<uint64_t>(b.qs + 32 * half + i);
       for (size_t j = 0; j < 4; ++j)
-        store_as(codes + 128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3));
+        emit(128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3));
     }
   BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
   for (size_t g = 0; g < 16; ++g) {
@@ -157,15 +174,15 @@ inline BlockScales split(const BlockQ2_K& b, uint8_t* codes) {
   return out;
 }
 
-inline BlockScales split(const BlockQ3_K& b, uint8_t* codes) {
+template <class Emit>
+BlockScales split(const BlockQ3_K& b, Emit&& emit) {
   for (size_t half = 0; half < 2; ++half)
     for (size_t i = 0; i < 32; i += 8) {
       const uint64_t q = load_as<uint64_t>(b.qs + 32 * half + i);
       const uint64_t h = load_as<uint64_t>(b.hmask + i) >> (4 * half);
       for (size_t j = 0; j < 4; ++j)
-        store_as(codes + 128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3) |
-                                                      detail::fields(h, static_cast<int>(j), 1)
-                                                          << 2);
+        emit(128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3) |
+                                          detail::fields(h, static_cast<int>(j), 1) << 2);
     }
   BlockScales out{.d = load_as<uint16_t>(b.d)};
   for (size_t g = 0; g < 16; ++g) {
@@ -176,22 +193,23 @@ inline BlockScales split(const BlockQ3_K& b, uint8_t* codes) {
   return out;
 }
 
-inline BlockScales split(const BlockQ4_K& b, uint8_t* codes) {
-  for (size_t i = 0; i < 4; ++i) detail::split_nibbles(b.qs + 32 * i, 32, codes + 64 * i, 32);
+template <class Emit>
+BlockScales split(const BlockQ4_K& b, Emit&& emit) {
+  for (size_t i = 0; i < 4; ++i) detail::split_nibbles(b.qs + 32 * i, 32, 64 * i, 32, emit);
   BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
   detail::split_k6(b.scales, out);
   return out;
 }
 
-inline BlockScales split(const BlockQ5_K& b, uint8_t* codes) {
+template <class Emit>
+BlockScales split(const BlockQ5_K& b, Emit&& emit) {
   for (size_t i = 0; i < 32; i += 8) {
     const uint64_t h = load_as<uint64_t>(b.qh + i);
     for (size_t j = 0; j < 4; ++j) {
       const uint64_t q = load_as<uint64_t>(b.qs + 32 * j + i);
       const int bit = static_cast<int>(2 * j);
-      store_as(codes + 64 * j + i, detail::fields(q, 0, 15) | detail::fields(h, bit, 1) << 4);
-      store_as(codes + 64 * j + 32 + i, detail::fields(q, 4, 15) | detail::fields(h, bit + 1, 1)
-                                                                       << 4);
+      emit(64 * j + i, detail::fields(q, 0, 15) | detail::fields(h, bit, 1) << 4);
+      emit(64 * j + 32 + i, detail::fields(q, 4, 15) | detail::fields(h, bit + 1, 1) << 4);
     }
   }
   BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
@@ -199,15 +217,15 @@ inline BlockScales split(const BlockQ5_K& b, uint8_t* codes) {
   return out;
 }
 
-inline BlockScales split(const BlockQ6_K& b, uint8_t* codes) {
+template <class Emit>
+BlockScales split(const BlockQ6_K& b, Emit&& emit) {
   for (size_t half = 0; half < 2; ++half)
     for (size_t i = 0; i < 32; i += 8) {
       const uint64_t h = load_as<uint64_t>(b.qh + 32 * half + i);
       for (size_t j = 0; j < 4; ++j) {  // j: which 32 columns of the half
         const uint64_t q = load_as<uint64_t>(b.ql + 64 * half + 32 * (j % 2) + i);
-        store_as(codes + 128 * half + 32 * j + i, detail::fields(q, j < 2 ? 0 : 4, 15) |
-                                                      detail::fields(h, static_cast<int>(2 * j), 3)
-                                                          << 4);
+        emit(128 * half + 32 * j + i, detail::fields(q, j < 2 ? 0 : 4, 15) |
+                                          detail::fields(h, static_cast<int>(2 * j), 3) << 4);
       }
     }
   BlockScales out{.d = load_as<uint16_t>(b.d)};
@@ -215,11 +233,12 @@ inline BlockScales split(const BlockQ6_K& b, uint8_t* codes) {
   return out;
 }
 
-inline BlockScales split(const BlockIQ4_XS& b, uint8_t* codes) {
+template <class Emit>
+BlockScales split(const BlockIQ4_XS& b, Emit&& emit) {
   BlockScales out{.d = load_as<uint16_t>(b.d)};
   const uint32_t high = load_as<uint16_t>(b.scales_h);
   for (size_t g = 0; g < 8; ++g) {
-    detail::split_iq4(b.qs + 16 * g, codes + 32 * g);
+    detail::split_iq4(b.qs + 16 * g, 32 * g, emit);
     const int low = (b.scales_l[g / 2] >> (4 * (g % 2))) & 15;
     out.sc[g] = static_cast<int8_t>((low | static_cast<int>((high >> (2 * g)) & 3) << 4) - 32);
   }

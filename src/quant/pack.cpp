@@ -1,8 +1,8 @@
 // Tensors into panels: the codes and scales of quantized types as they are, other weights as they
 // are, widened, or rounded to nearest.
 //
-// A panel is packed in steps of up to 256 columns: its 16 rows are staged row by row in a buffer
-// that stays in the first-level cache, then written in panel order, one stream of lines.
+// A panel is packed in steps of columns, row by row: the lines of a step stay in the first-level
+// cache until all rows have put their lanes into them.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -17,14 +17,21 @@
 namespace nibble {
 namespace {
 
-/// Columns of a step: a multiple of every block and group.
-constexpr size_t kStep = 256;
+/// Columns that are widened together: a multiple of every block and group.
+constexpr size_t kRun = 256;
+constexpr size_t kMinGroup = 16;
+/// Bytes of a line that belong to one row.
+constexpr size_t kLaneBytes = kLineBytes / kPanelRows;
+/// While a row is packed, the row after the next is fetched: hardware looks ahead neither past the
+/// end of a page nor past that of a row.
+constexpr size_t kAhead = 2;
 
 /// The rows of one panel in the source, and where the panel goes.
 struct Panel {
   DType type = DType::f32;
   const std::byte* rows[kPanelRows] = {};
-  size_t n_rows = 0;  // 1..16
+  size_t n_rows = 0;                   // 1..16
+  const std::byte* next[kAhead] = {};  // the first rows of the next panel
   uint8_t* codes = nullptr;
   uint8_t* scales = nullptr;
 
@@ -36,24 +43,22 @@ struct Panel {
 
 template <class T>
 struct Stage {
-  alignas(64) T rows[kPanelRows][kStep] = {};  // rows beyond the matrix stay zero
+  alignas(64) T rows[kPanelRows][kRun] = {};  // rows beyond the matrix stay zero
 };
 
 /// Bytes that one column of 16 codes takes.
 constexpr size_t column_bytes(Codes codes) { return codes == Codes::q4 ? 8 : 16; }
 
-/// Writes n columns (a multiple of 8) of one-byte codes in panel order.
-void write_lines(Codes codes, const Stage<uint8_t>& stage, size_t n, uint8_t* out) {
-  for (size_t c = 0; c < n; c += 8)
-    for (size_t r = 0; r < kPanelRows; ++r) {
-      const uint64_t eight = load_as<uint64_t>(&stage.rows[r][c]);
-      if (codes == Codes::q4) {
-        store_as(out + 8 * c + 4 * r, static_cast<uint32_t>(eight | eight >> 28));
-      } else {
-        store_as(out + 16 * c + 4 * r, static_cast<uint32_t>(eight));
-        store_as(out + 16 * c + kLineBytes + 4 * r, static_cast<uint32_t>(eight >> 32));
-      }
-    }
+/// Writes eight one-byte codes of a row, columns c..c+7, into its lane of the lines.
+template <Codes kCodes>
+void store_codes(uint64_t eight, size_t c, uint8_t* lane) {
+  uint8_t* out = lane + c * column_bytes(kCodes);
+  if constexpr (kCodes == Codes::q4) {
+    store_as(out, static_cast<uint32_t>(eight | eight >> 28));
+  } else {
+    store_as(out, static_cast<uint32_t>(eight));
+    store_as(out + kLineBytes, static_cast<uint32_t>(eight >> 32));
+  }
 }
 
 /// Struct i of the scales of a panel.
@@ -105,64 +110,93 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
   }
 }
 
-/// Quantized types: codes and scales unchanged.
+/// Calls fn(r, begin, end, ahead) for the rows of the panel, in steps of columns begin..end-1;
+/// `ahead` is what to fetch meanwhile.
+template <Codes kCodes, class Fn>
+void for_steps(const Panel& panel, size_t cols, Fn&& fn) {
+  constexpr size_t kStep = (size_t{1} << 14) / column_bytes(kCodes);  // lines of 16 KB
+  static_assert(kStep % kRun == 0);
+  for (size_t begin = 0; begin < cols; begin += kStep) {
+    const size_t end = std::min(begin + kStep, cols);
+    for (size_t r = 0; r < panel.n_rows; ++r) {
+      const size_t n = r + kAhead;
+      const std::byte* ahead = n < panel.n_rows ? panel.at(n, begin)
+                               : end < cols     ? panel.at(n % panel.n_rows, end)
+                                                : panel.next[n % kAhead];
+      fn(r, begin, end, ahead);
+    }
+  }
+}
+
+/// Columns begin..end-1 of row r: codes and scales unchanged.
 template <class Block>
-void pack_blocks(const Panel& panel, const PackedShape& shape) {
+void pack_block_row(const Panel& panel, size_t r, size_t begin, size_t end,
+                    const std::byte* ahead) {
   constexpr Codes codes = Block::kForm.codes;
-  Stage<uint8_t> stage;
-  for (size_t c0 = 0; c0 < shape.cols; c0 += kStep) {
-    const size_t n = std::min<size_t>(kStep, shape.cols - c0);
-    for (size_t r = 0; r < panel.n_rows; ++r) {
-      const auto* blocks = reinterpret_cast<const Block*>(panel.at(r, c0));
-      for (size_t c = 0; c < n; c += Block::kCols) {
-        const BlockScales scales = split(blocks[c / Block::kCols], &stage.rows[r][c]);
-        store_scales<Block>(scales, c0 + c, r, panel.scales);
-      }
-    }
-    write_lines(codes, stage, n, panel.codes + c0 * column_bytes(codes));
+  const auto* block = reinterpret_cast<const Block*>(panel.at(r, begin));
+  uint8_t* lane = panel.codes + r * kLaneBytes;
+  size_t offset = 0;
+  for (size_t c = begin; c < end; c += Block::kCols, ++block, offset += sizeof(Block)) {
+    for (size_t i = 0; i < sizeof(Block); i += kLineBytes) fetch(ahead, offset + i);
+    const BlockScales scales =
+        split(*block, [&](size_t at, uint64_t eight) { store_codes<codes>(eight, c + at, lane); });
+    store_scales<Block>(scales, c, r, panel.scales);
   }
 }
 
-/// Rounds one group of n weights to nearest; the columns from n to the end of the group get the
-/// code of zero.
-void round_group(const PackedShape& shape, const float* w, size_t n, size_t g, size_t r,
-                 uint8_t* codes, uint8_t* scales) {
+/// Rounds n weights of row r to nearest, which are groups g.. of the panel; the columns from n to
+/// the end of the last group get the code of zero.
+void round_groups(const PackedShape& shape, const float* w, size_t n, size_t g, size_t r,
+                  uint8_t* codes, uint8_t* scales) {
   const bool symmetric = shape.scheme == Scheme::f16;
-  const RtnGroup out =
-      shape.codes == Codes::q8 ? rtn8_group(w, n, codes) : rtn4_group(w, n, symmetric, codes);
-  std::fill(codes + n, codes + shape.group, out.zero);
-  if (symmetric) {
-    struct_at<ScaleF16>(scales, g).s[r] = out.scale;
-  } else {
-    struct_at<ScaleF16Zero>(scales, g).s[r] = out.scale;
-    struct_at<ScaleF16Zero>(scales, g).z[r] = out.zero;
+  const RtnKind kind = shape.codes == Codes::q8 ? RtnKind::q8
+                       : symmetric              ? RtnKind::q4_symmetric
+                                                : RtnKind::q4;
+  RtnGroup grids[kRun / kMinGroup];
+  rtn_groups(kind, w, n, shape.group, codes, grids);
+  const size_t n_groups = ceil_div(n, shape.group);
+  std::fill(codes + n, codes + n_groups * shape.group, grids[n_groups - 1].zero);
+  for (size_t i = 0; i < n_groups; ++i) {
+    if (symmetric) {
+      struct_at<ScaleF16>(scales, g + i).s[r] = grids[i].scale;
+    } else {
+      struct_at<ScaleF16Zero>(scales, g + i).s[r] = grids[i].scale;
+      struct_at<ScaleF16Zero>(scales, g + i).z[r] = grids[i].zero;
+    }
   }
 }
 
-/// Unquantized types to q4 or q8.
-void pack_rounded(const Panel& panel, const PackedShape& shape) {
-  const size_t group = shape.group;
-  Stage<uint8_t> stage;
-  float w[kStep];
-  for (size_t c0 = 0; c0 < shape.cols; c0 += kStep) {
-    const size_t n = std::min<size_t>(kStep, shape.cols - c0);
-    for (size_t r = 0; r < panel.n_rows; ++r) {
-      dequantize(panel.type, panel.at(r, c0), n, w);
-      for (size_t c = 0; c < n; c += group)
-        round_group(shape, w + c, std::min(group, n - c), (c0 + c) / group, r, &stage.rows[r][c],
-                    panel.scales);
-    }
-    write_lines(shape.codes, stage, round_up(n, group),
-                panel.codes + c0 * column_bytes(shape.codes));
+/// Columns begin..end-1 of row r, unquantized, to q4 or q8.
+template <Codes kCodes>
+void pack_rounded_row(const Panel& panel, const PackedShape& shape, size_t r, size_t begin,
+                      size_t end, const std::byte* ahead) {
+  const size_t size = dtype_info(panel.type).block_bytes;
+  uint8_t* lane = panel.codes + r * kLaneBytes;
+  float w[kRun];
+  uint8_t codes[kRun];
+  for (size_t c0 = begin; c0 < end; c0 += kRun) {
+    const size_t n = std::min(kRun, end - c0);
+    for (size_t i = 0; i < n * size; i += kLineBytes) fetch(ahead, (c0 - begin) * size + i);
+    dequantize(panel.type, panel.at(r, c0), n, w);
+    round_groups(shape, w, n, c0 / shape.group, r, codes, panel.scales);
+    for (size_t c = 0; c < round_up(n, shape.group); c += 8)
+      store_codes<kCodes>(load_as<uint64_t>(codes + c), c0 + c, lane);
   }
+}
+
+template <Codes kCodes>
+void pack_rounded(const Panel& panel, const PackedShape& shape) {
+  for_steps<kCodes>(panel, shape.cols, [&](size_t r, size_t begin, size_t end, const auto* ahead) {
+    pack_rounded_row<kCodes>(panel, shape, r, begin, end, ahead);
+  });
 }
 
 /// To f32, f16 or bf16 (all of type T): load_row(bytes, n, row) brings n elements to it.
 template <class T, class Fn>
 void pack_plain(const Panel& panel, const PackedShape& shape, Fn&& load_row) {
   Stage<T> stage;
-  for (size_t c0 = 0; c0 < shape.cols; c0 += kStep) {
-    const size_t n = std::min<size_t>(kStep, shape.cols - c0);
+  for (size_t c0 = 0; c0 < shape.cols; c0 += kRun) {
+    const size_t n = std::min<size_t>(kRun, shape.cols - c0);
     for (size_t r = 0; r < panel.n_rows; ++r) load_row(panel.at(r, c0), n, stage.rows[r]);
     T* out = reinterpret_cast<T*>(panel.codes) + c0 * kPanelRows;
     for (size_t c = 0; c < n; ++c)
@@ -179,7 +213,7 @@ void pack_panel(const Panel& panel, const PackedShape& shape) {
     std::memcpy(out, in, n * sizeof *out);
   };
   const auto narrow = [&](const std::byte* in, size_t n, uint16_t* out) {
-    float row[kStep];
+    float row[kRun];
     widen(in, n, row);
     std::transform(row, row + n, out, float_to_half);
   };
@@ -195,9 +229,16 @@ void pack_panel(const Panel& panel, const PackedShape& shape) {
     case Codes::q8:
       break;
   }
-  const bool blocks =
-      with_block(type, [&](auto tag) { pack_blocks<typename decltype(tag)::type>(panel, shape); });
-  if (!blocks) pack_rounded(panel, shape);
+  const bool blocks = with_block(type, [&](auto tag) {
+    using Block = typename decltype(tag)::type;
+    for_steps<Block::kForm.codes>(panel, shape.cols,
+                                  [&](auto... row) { pack_block_row<Block>(panel, row...); });
+  });
+  if (blocks) return;
+  if (shape.codes == Codes::q4)
+    pack_rounded<Codes::q4>(panel, shape);
+  else
+    pack_rounded<Codes::q8>(panel, shape);
 }
 
 /// Row `row` of a matrix that is stored transposed, together.
@@ -288,6 +329,9 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Row
         panel.rows[r] = gathered.data() + r * row_bytes;
         gather_column(source, source_row(p, r), gathered.data() + r * row_bytes);
       }
+      for (size_t r = 0; r < kAhead; ++r)
+        panel.next[r] = source.data.data() +
+                        std::min<size_t>(source_row(p + 1, r), source.rows - 1) * row_bytes;
       pack_panel(panel, shape);
     }
     return;

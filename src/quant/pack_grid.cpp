@@ -36,12 +36,6 @@ void store_in_line_order(uint32_t (&x)[kPanelRows], uint32_t* out) {
   std::copy_n(x, kPanelRows, out);
 }
 
-/// Words of a column lie far apart, where the hardware does not look ahead. The address may lie
-/// behind the end.
-void fetch(const std::byte* base, size_t offset) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(base) + offset));
-}
-
 /// The source rows of a panel: those of lanes 0..n-1.
 struct Rows {
   const uint32_t* row;

@@ -111,5 +111,8 @@ struct RtnGroup {
 RtnGroup rtn4_group(const float* w, size_t n, bool symmetric, uint8_t* q);
 /// 8 bits, symmetric: s = absmax / 127 rounded to fp16, q = 128 + round(w / s) in 1..255.
 RtnGroup rtn8_group(const float* w, size_t n, uint8_t* q);
+/// The same for n weights in groups, of which the last may have fewer: grids [n / group].
+enum class RtnKind : uint8_t { q4, q4_symmetric, q8 };
+void rtn_groups(RtnKind kind, const float* w, size_t n, size_t group, uint8_t* q, RtnGroup* grids);
 
 }  // namespace nibble
