@@ -121,11 +121,6 @@ void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock&
   });
 }
 
-/// Brings memory into the L2 cache.
-inline void fetch(const uint8_t* begin, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(begin + i, 0, 2);
-}
-
 /// Adds the columns of the block to y of all rows and P panels, which it widens before. Meanwhile
 /// the same columns of the next panels are fetched, a share with every two tiles of rows.
 template <int P, class Tiles>
@@ -194,6 +189,7 @@ constexpr Kernels amx_kernels() {
   kernels.row_unit = 2 * kTileRows;
   // 256 rows of 1024 columns are 512 KB, fetched once a call into L2: with 16 panels and more that
   // is 4 bytes a cycle of products.
+  kernels.row_block = 256;
   kernels.piece_bytes = 1 << 20;
   kernels.quantize_rows = round_rows;
   kernels.matmul_q = matmul_tiles<Tiles>;

@@ -279,10 +279,12 @@ struct Avx2 {
     }
   }
 
-  /// dot[p][t] += the sum over `n` unpacked lines of the codes of P panels times x[t].
-  template <Codes C, size_t P, size_t T>
+  /// dot[p][t] += the sum over `n` unpacked lines of the codes of P panels times x[t]; then
+  /// done(t).
+  template <Codes C, size_t P, size_t T, class Done>
   [[gnu::always_inline]] static void dot_block(const uint8_t* lines, size_t panel_stride, size_t n,
-                                               const int8_t* const (&x)[T], I (&dot)[P][T]) {
+                                               const int8_t* const (&x)[T], I (&dot)[P][T],
+                                               const Done& done) {
     for (size_t p = 0; p < P; ++p, lines += panel_stride) {
       if constexpr (C == Codes::q8) {
         for (size_t i = 0; i < n; ++i)
@@ -293,6 +295,7 @@ struct Avx2 {
           add_q4_block<8>(lines + i * kLineBytes, x, 4 * i, dot[p]);
       }
     }
+    for (size_t t = 0; t < T; ++t) done(t);
   }
 
   /// dot + the sums of neighbouring int16.

@@ -154,24 +154,35 @@ struct Avx512 {
       _mm512_store_si512(out + kLineBytes, _mm512_and_si512(_mm512_srli_epi16(codes, 4), low_bits));
   }
 
+  /// dot[p][t] += the codes of an unpacked line of P panels times row t of x; then done(t).
+  template <size_t P, size_t T, class Done>
+  [[gnu::always_inline]] static void add_line(const uint8_t* lines, size_t panel_stride,
+                                              const int8_t* const (&x)[T], size_t k, I (&dot)[P][T],
+                                              const Done& done) {
+    I codes[P];
+    for (size_t p = 0; p < P; ++p) codes[p] = _mm512_load_si512(lines + p * panel_stride);
+    for (size_t t = 0; t < T; ++t) {
+      const I four = load_x(x[t] + k);
+      for (size_t p = 0; p < P; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p], four);
+      done(t);
+    }
+  }
+
   /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group).
-  template <Codes, size_t P, size_t T>
+  /// done(t) is called as soon as the sums of row t are complete: what it computes then fills the
+  /// gaps that the products of the last line leave, 4% of the time of a group of 32.
+  template <Codes, size_t P, size_t T, class Done>
   [[gnu::always_inline]] static void dot_block(const uint8_t* lines, size_t panel_stride, size_t n,
-                                               const int8_t* const (&x)[T], I (&dot)[P][T]) {
+                                               const int8_t* const (&x)[T], I (&dot)[P][T],
+                                               const Done& done) {
+    const auto go_on = [](size_t) {};
     size_t k = 0;
-    do {
-      for (size_t i = 0; i < 4; ++i) {
-        I codes[P];
-        for (size_t p = 0; p < P; ++p)
-          codes[p] = _mm512_load_si512(lines + p * panel_stride + i * kLineBytes);
-        for (size_t t = 0; t < T; ++t) {
-          const I four = load_x(x[t] + k + 4 * i);
-          for (size_t p = 0; p < P; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p], four);
-        }
-      }
-      lines += 4 * kLineBytes;
-      k += 16;
-    } while (k != 4 * n);
+    for (; k != 4 * n - 16; k += 16, lines += 4 * kLineBytes)
+      for (size_t i = 0; i < 4; ++i)
+        add_line(lines + i * kLineBytes, panel_stride, x, k + 4 * i, dot, go_on);
+    for (size_t i = 0; i < 3; ++i)
+      add_line(lines + i * kLineBytes, panel_stride, x, k + 4 * i, dot, go_on);
+    add_line(lines + 3 * kLineBytes, panel_stride, x, k + 12, dot, done);
   }
 
   // For vector_peak.h.

@@ -53,10 +53,12 @@ struct AvxVnni : Avx2 {
       __builtin_memcpy(out, line, kLineBytes);
   }
 
-  /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group).
-  template <Codes, size_t P, size_t T>
+  /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group);
+  /// then done(t).
+  template <Codes, size_t P, size_t T, class Done>
   [[gnu::always_inline]] static void dot_block(const uint8_t* lines, size_t panel_stride, size_t n,
-                                               const int8_t* const (&x)[T], I (&dot)[P][T]) {
+                                               const int8_t* const (&x)[T], I (&dot)[P][T],
+                                               const Done& done) {
     size_t k = 0;
     do {
       for (size_t i = 0; i < 4; ++i, k += 4, lines += kLineBytes)
@@ -66,6 +68,7 @@ struct AvxVnni : Avx2 {
             dot[p][t] = add_products(dot[p][t], codes, load_x(x[t] + k));
         }
     } while (k != 4 * n);
+    for (size_t t = 0; t < T; ++t) done(t);
   }
 
   // For vector_peak.h.

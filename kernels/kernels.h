@@ -69,9 +69,10 @@ struct Kernels {
   const char* name;  // "scalar", "avx2", ... as NIBBLE_ISA spells it
 
   ActivationCode activations = ActivationCode::int8;
-  /// How products are best cut into calls of matmul_q: rows in multiples of row_unit; where there
-  /// are many rows, panels of at most piece_bytes of codes.
+  /// How products are best cut into calls of matmul_q: rows in multiples of row_unit, about
+  /// row_block of them; where there are many rows, panels of at most piece_bytes of codes.
   size_t row_unit = 12;
+  size_t row_block = 256;
   size_t piece_bytes = 256 << 10;
 
   /// Quantizes x [n_rows, cols] (row stride x_stride) into `out`, whose buffers and sizes are set

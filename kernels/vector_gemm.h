@@ -28,31 +28,31 @@ template <class V, Zero kZero>
 template <class V, size_t P>
 struct UnpackedBlock {
   alignas(64) uint8_t codes[P][kBlockCols * kPanelRows];
-  GroupScale<V> scales[P][kBlockCols / 16];  // z is the term that V::plus_product() takes
+  typename V::F s[P][kBlockCols / 16], m[P][kBlockCols / 16];  // m: Zero::none
+  typename V::I z[P][kBlockCols / 16];  // Zero::per_row: the term that V::plus_product() takes
   size_t first_group = 0;
   size_t n_groups = 0;
   size_t group = 0;
   int32_t zero = 0;  // Zero::constant: what to add to a dot product, in units of xsum
 };
 
-/// `next` is how far behind the codes of this block those of the next one lie: they are fetched
-/// while this block is worked on.
 template <class V, Codes C, class Grid, size_t P>
-void unpack_block(const PackedView& w, size_t panel, size_t next, UnpackedBlock<V, P>& block) {
+void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block) {
   constexpr int32_t kOffset = C == Codes::q8 ? V::kQ8Offset : 0;
   const size_t first_line = block.first_group * block.group / kLineCols<C>;
   const size_t n_lines = block.n_groups * block.group / kLineCols<C>;
   for (size_t p = 0; p < P; ++p) {
     const uint8_t* lines = w.codes + (panel + p) * w.code_stride + first_line * kLineBytes;
     for (size_t i = 0; i < n_lines; ++i) {
-      __builtin_prefetch(lines + next + i * kLineBytes, 0, 2);
       V::template unpack_line<C>(lines + i * kLineBytes,
                                  block.codes[p] + i * kLineCols<C> * kPanelRows);
     }
     const Grid grid(w, panel + p);
     for (size_t g = 0; g < block.n_groups; ++g) {
-      block.scales[p][g] = grid.at(block.first_group + g);
-      block.scales[p][g].z = V::zero_term(kOffset, block.scales[p][g].z);
+      const GroupScale<V> scale = grid.at(block.first_group + g);
+      block.s[p][g] = scale.s;
+      if constexpr (Grid::kZero == Zero::none) block.m[p][g] = scale.m;
+      if constexpr (Grid::kZero == Zero::per_row) block.z[p][g] = V::zero_term(kOffset, scale.z);
     }
   }
   block.zero = kOffset;
@@ -60,50 +60,60 @@ void unpack_block(const PackedView& w, size_t panel, size_t next, UnpackedBlock<
 }
 
 /// Adds the block's columns to y of the rows t0..t0+T-1 of activations and P panels; the first
-/// block overwrites y. Rows beyond the last are computed like the last and not stored. Integer sums
-/// start at -z * xsum, so that a constant zero costs nothing. kGroup is the group, or 0: any.
+/// block overwrites y. Rows beyond the last are that row again. Integer sums start at -z * xsum, so
+/// that a constant zero costs nothing. kGroup is the group, or 0: any.
 template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
 [[gnu::noinline]] void many_rows_tile(const UnpackedBlock<V, P>& block, const QuantizedRows& x,
                                       size_t t0, float* y, size_t y_stride) {
   const size_t group = kGroup ? kGroup : block.group;
-  const size_t rows = min_of(T, x.n_rows - t0);
-  const bool first = block.first_group == 0;
   const int8_t* xq[T];
   const float* xs[T];
   const int32_t* xsum[T];
   float* out[T];
-  int32_t start[T][kBlockCols / 16];  // [T, n_groups]
-  typename V::F acc[P][T];
   for (size_t t = 0; t < T; ++t) {
-    const size_t row = t0 + min_of(t, rows - 1);
+    const size_t row = min_of(t0 + t, x.n_rows - 1);
     xq[t] = x.codes + row * x.stride + block.first_group * group;
     xs[t] = x.scales + row * x.n_groups + block.first_group;
     xsum[t] = x.sums + row * x.n_groups + block.first_group;
     out[t] = y + row * y_stride;
+  }
+  int32_t start[T][kBlockCols / 16];  // [T, n_groups]
+  for (size_t t = 0; t < T; ++t)
     for (size_t g = 0; g < block.n_groups; ++g) start[t][g] = block.zero * xsum[t][g];
+  typename V::F acc[P][T];
+  for (size_t t = 0; t < T; ++t)
     for (size_t p = 0; p < P; ++p) {
       __builtin_prefetch(out[t] + T * y_stride + p * kPanelRows, 1);  // of the next tile
-      acc[p][t] = first ? V::zero() : V::load(out[t] + p * kPanelRows);
+      acc[p][t] = V::zero();
     }
-  }
+  if (block.first_group > 0)
+    for (size_t t = 0; t < T; ++t)
+      for (size_t p = 0; p < P; ++p) acc[p][t] = V::load(out[t] + p * kPanelRows);
   for (size_t g = 0; g < block.n_groups; ++g) {
     typename V::I dot[P][T];
     for (size_t t = 0; t < T; ++t) {
       for (size_t p = 0; p < P; ++p)
         dot[p][t] = kZero == Zero::per_row
-                        ? V::plus_product(V::zero_int(), block.scales[p][g].z, xsum[t][g])
+                        ? V::plus_product(V::zero_int(), block.z[p][g], xsum[t][g])
                         : V::set1_int(start[t][g]);
     }
     V::template dot_block<C>(block.codes[0] + g * group * kPanelRows, sizeof block.codes[0],
-                             group / 4, xq, dot);
-    for (size_t p = 0; p < P; ++p)
-      for (size_t t = 0; t < T; ++t)
-        acc[p][t] =
-            add_group<V, kZero>(acc[p][t], dot[p][t], block.scales[p][g], xs[t][g], xsum[t][g]);
+                             group / 4, xq, dot, [&](size_t t) {
+                               for (size_t p = 0; p < P; ++p)
+                                 acc[p][t] = add_group<V, kZero>(
+                                     acc[p][t], dot[p][t],
+                                     {block.s[p][g], block.m[p][g], block.z[p][g]}, xs[t][g],
+                                     xsum[t][g]);
+                             });
     for (size_t t = 0; t < T; ++t) xq[t] += group;
   }
-  for (size_t t = 0; t < rows; ++t)
+  for (size_t t = 0; t < T; ++t)
     for (size_t p = 0; p < P; ++p) V::store(out[t] + p * kPanelRows, acc[p][t]);
+}
+
+/// Brings memory into the L2 cache.
+inline void fetch(const uint8_t* begin, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(begin + i, 0, 2);
 }
 
 template <class V, Codes C, class Grid, size_t P>
@@ -118,11 +128,16 @@ void many_rows_panels(const PackedView& w, size_t panel, const QuantizedRows& x,
   y += panel * kPanelRows;
   for (block.first_group = 0; block.first_group < n_groups; block.first_group += step) {
     block.n_groups = min_of(step, n_groups - block.first_group);
-    // The next block lies behind this one, or is the first one of the next panels.
+    unpack_block<V, C, Grid>(w, panel, block);
+    // The next block lies behind this one, or is the first one of the next panels: a share of it is
+    // fetched with every tile.
     const size_t done = block.first_group / step * block_bytes;
     const bool last = block.first_group + step >= n_groups;
-    unpack_block<V, C, Grid>(w, panel, last ? P * w.code_stride - done : block_bytes, block);
-    for (size_t t = 0; t < x.n_rows; t += kTile) {
+    const uint8_t* next =
+        w.codes + panel * w.code_stride + (last ? P * w.code_stride : done + block_bytes);
+    const size_t share = (block_bytes * kTile / x.n_rows / kLineBytes + 1) * kLineBytes;
+    for (size_t t = 0; t < x.n_rows; t += kTile, next += share) {
+      for (size_t p = 0; p < P; ++p) fetch(next + p * w.code_stride, share);
       if (block.group == 32)
         many_rows_tile<V, C, Grid::kZero, kTile, 32>(block, x, t, y, y_stride);
       else

@@ -13,6 +13,8 @@ template <class V>
 constexpr Kernels vector_kernels(const char* name) {
   return {
       .name = name,
+      .row_block = 512,         // shares the unpacking of a panel; rows come from the L3 cache
+      .piece_bytes = 32 << 10,  // two panels, so that no thread waits long for the last piece
       .quantize_rows = quantize_rows<V>,
       .matmul_q = matmul_q<V>,
       .matmul_f32 = matmul_f32<V>,

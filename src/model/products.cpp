@@ -3,11 +3,9 @@
 namespace nibble {
 namespace {
 
-// Rows of a piece of work of a matrix product: enough to share the cost of unpacking weights, few
-// enough that a block of their columns stays in the L2 cache.
-constexpr size_t kRowBlock = 256;
-constexpr size_t kPanelUnit = 4;  // what kernels take at once, for one row
 constexpr size_t kManyRows = 64;  // from here on arithmetic is the limit, not memory
+// Panels that kernels take at once, for one row and for many.
+constexpr size_t kPanelUnit = 4, kManyRowsPanelUnit = 2;
 
 }  // namespace
 
@@ -65,12 +63,13 @@ void Products::multiply(std::span<const Product> products, const float* x, size_
   const size_t piece_bytes =
       std::clamp<size_t>(bytes / (static_cast<size_t>(n_threads_) * 8), 16 << 10,
                          n < kManyRows ? 256 << 10 : kernels_.piece_bytes);
-  const size_t row_block =
-      round_up(ceil_div(n, std::max<size_t>(1, ceil_div(n, kRowBlock))), kernels_.row_unit);
+  const size_t row_block = round_up(
+      ceil_div(n, std::max<size_t>(1, ceil_div(n, kernels_.row_block))), kernels_.row_unit);
   const auto rows_of = [&](const Product& p) { return p.n_rows > 0 ? p.n_rows : n; };
   const auto row_blocks_of = [&](const Product& p) { return ceil_div(rows_of(p), row_block); };
   const auto panels_per_piece = [&](const Product& p) {
-    return round_up(std::max<size_t>(1, piece_bytes / p.w->view.code_stride), kPanelUnit);
+    return round_up(std::max<size_t>(1, piece_bytes / p.w->view.code_stride),
+                    n < kManyRows ? kPanelUnit : kManyRowsPanelUnit);
   };
   const auto pieces_of = [&](const Product& p) {
     return ceil_div(ceil_div(p.w->view.shape.rows, kPanelRows), panels_per_piece(p)) *
