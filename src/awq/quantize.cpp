@@ -150,6 +150,7 @@ struct Job {
     plan = plan_weights(checkpoint, impl->config,
                         {options.weights, checked_group(options.group), options.symmetric},
                         impl->weights);
+    plan.read_vectors();
   }
 
   void write(const std::string& out, const MatrixWriter& pack, const Progress& progress) const {

@@ -84,6 +84,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
   } else {
     const WeightPlan plan = plan_weights(checkpoint, model->config, rule, model->weights);
     pack_weights(checkpoint, plan, model->weights, *model->pool, options.progress);
+    plan.read_vectors();
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
     note_rounding(plan, model->info);
     if (options.mlock) model->weights.packed->lock();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "model/weights.h"
@@ -30,6 +31,11 @@ class PackQueue {
     size_t index;       // of the matrix
   };
   const std::vector<Piece>& pieces() const { return pieces_; }
+  /// In the order of the file, which the system reads ahead.
+  void sort() {
+    std::ranges::stable_sort(pieces_, std::less<>(),
+                             [](const Piece& piece) { return piece.matrix->source.begin(); });
+  }
 
   void add(const PlannedMatrix& m, std::byte* out) {
     const PackedLayout layout = packed_layout(m.shape, m.name);

@@ -189,20 +189,28 @@ void require_shape(const std::string& path, const TensorView& tensor,
   throw Error::mismatch(path + ": " + tensor.name, "shape", expected + "]", tensor.shape_text());
 }
 
-// The values of tensors, one after the other; `n` in all.
-std::vector<float> read_values(const std::string& path,
-                               const std::vector<const TensorView*>& tensors, int64_t n) {
-  std::vector<float> values(static_cast<size_t>(n));
-  const uint64_t part = values.size() / tensors.size();
-  uint64_t done = 0;
+// Error unless the tensors, one after the other, are `n` values.
+void require_values(const std::string& path, const std::vector<const TensorView*>& tensors,
+                    int64_t n) {
+  const uint64_t total = static_cast<uint64_t>(n), part = total / tensors.size();
   for (const TensorView* tensor : tensors) {
     const std::string where = path + ": " + tensor->name;
     if (tensor->type != DType::f32 && tensor->type != DType::f16 && tensor->type != DType::bf16)
       throw Error::mismatch(where, "type", "F32, F16 or BF16", dtype_info(tensor->type).name);
-    if (tensor->n_elements() != part || part * tensors.size() != values.size())
+    if (tensor->n_elements() != part || part * tensors.size() != total)
       throw Error::mismatch(where, "shape", "[" + std::to_string(part) + "]", tensor->shape_text());
-    dequantize(tensor->type, tensor->data.data(), part, values.data() + done);
-    done += part;
+  }
+}
+
+// The values of such tensors. Error if they are not finite.
+std::vector<float> read_values(const std::string& path,
+                               const std::vector<const TensorView*>& tensors, int64_t n) {
+  require_values(path, tensors, n);
+  std::vector<float> values(static_cast<size_t>(n));
+  uint64_t done = 0;
+  for (const TensorView* tensor : tensors) {
+    dequantize(tensor->type, tensor->data.data(), tensor->n_elements(), values.data() + done);
+    done += tensor->n_elements();
   }
   for (const float v : values)
     if (!std::isfinite(v))
@@ -350,16 +358,25 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
         const SourceRows source = source_rows(layout, config, place, n);
         const bool of_heads = place.slot == Slot::q_norm || place.slot == Slot::k_norm;
         const int parts = of_heads ? static_cast<int>(n / config.head_dim) : 1;
-        const std::vector<float> values =
-            read_values(checkpoint.path, names.vector(place, parts), source.total);
         const float added = layout.unit_norms && is_norm(place.slot) && !place.bias ? 1.0f : 0.0f;
-        out.resize(static_cast<size_t>(n));
-        for (uint32_t i = 0; i < out.size(); ++i) out[i] = values[source.map.source_row(i)] + added;
-        if (place.slot == Slot::act_scales) invert(out, checkpoint.path);
+        std::vector<const TensorView*> tensors = names.vector(place, parts);
+        require_values(checkpoint.path, tensors, source.total);
+        plan.reads.push_back([&checkpoint, &out, n, source, added, tensors = std::move(tensors),
+                              inverted = place.slot == Slot::act_scales] {
+          const std::vector<float> values = read_values(checkpoint.path, tensors, source.total);
+          out.resize(static_cast<size_t>(n));
+          for (uint32_t i = 0; i < out.size(); ++i)
+            out[i] = values[source.map.source_row(i)] + added;
+          if (inverted) invert(out, checkpoint.path);
+        });
         plan.vectors.emplace_back(TensorNames::nib_name(place), &out);
       });
   names.refuse_unknown(config.tied_embeddings);
   return plan;
+}
+
+void WeightPlan::read_vectors() const {
+  for (const auto& read : reads) read();
 }
 
 void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
@@ -382,6 +399,7 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
     m.destination->column_order.assign(order.begin(), order.end());
     done += bytes;
   }
+  queue.sort();
   // Many pieces at a time, so that threads wait for each other seldom; not all, so that the caller
   // hears of it.
   constexpr size_t kTogether = 128;

@@ -83,11 +83,16 @@ struct PlannedMatrix {
   PackedMatrix* destination = nullptr;
 };
 
-/// What a checkpoint's tensors become. Vectors (norms, biases) are read at once, into the Weights.
+/// What a checkpoint's tensors become. It points into the checkpoint and the Weights.
 struct WeightPlan {
   std::vector<PlannedMatrix> matrices;
-  /// Names and values of the vectors, for writing; they point into the Weights.
+  /// Names and values of the vectors, for writing; they are there after read_vectors().
   std::vector<std::pair<std::string, std::vector<float>*>> vectors;
+  std::vector<std::function<void()>> reads;
+
+  /// Reads the vectors (norms, biases). They lie between matrices: once those have been read, these
+  /// cost no time. Throws Error for values that are not finite.
+  void read_vectors() const;
 };
 
 struct QuantizeRule {
@@ -121,7 +126,7 @@ void for_each_vector(const LayerWeights& l, Fn&& fn) {
 }
 
 /// Finds every tensor of the model's family, checks its shape against the config, and says what it
-/// becomes. `weights` receives the vectors and must outlive the plan. Throws Error that names what
+/// becomes. `weights` and `checkpoint` must outlive the plan. Throws Error that names what
 /// is missing, of a wrong shape, or present but unknown to the family.
 WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
                         const QuantizeRule& rule, Weights& weights);

@@ -14,6 +14,8 @@ bool is_float(DType type) {
 
 }  // namespace
 
+const std::byte* MatrixSource::begin() const { return grid ? grid->codes : data.data(); }
+
 bool MatrixSource::has_grid() const { return grid || dtype_info(type).block_elems > 1; }
 
 std::span<const uint32_t> MatrixSource::column_order() const {

@@ -34,6 +34,8 @@ struct MatrixSource {
   /// The tensors that it is made of, in the checkpoint.
   std::vector<const TensorView*> tensors;
 
+  /// Where its elements, blocks or codes begin.
+  const std::byte* begin() const;
   /// Whether it comes as codes and scales, which packing keeps unless it widens.
   bool has_grid() const;
   /// Which column of the source packed column c is, if packing reorders them (activation order of
