@@ -66,51 +66,55 @@ bool spin_until(const Ready& ready, std::chrono::nanoseconds limit) {
   return false;
 }
 
-// The state of the loop that runs, in one word, so that a worker that comes late can tell with one
-// compare-and-swap whether a chunk is left for it: chunks not yet claimed, and threads allowed.
-constexpr uint64_t kThreadBits = 16;
-constexpr uint64_t kMaxThreads = (1u << kThreadBits) - 1;
-constexpr uint64_t pack(uint64_t unclaimed, uint64_t n_threads) {
-  return unclaimed << kThreadBits | n_threads;
+// The chunks begin..end-1 that are left of a thread's share, and how many threads the loop may use:
+// one word, so that a thread that comes late can tell with one compare-and-swap whether a chunk is
+// left for it.
+constexpr uint64_t kThreadBits = 16, kChunkBits = 24;
+constexpr uint64_t kMaxThreads = (uint64_t{1} << kThreadBits) - 1;
+constexpr uint64_t kMaxChunks = (uint64_t{1} << kChunkBits) - 1;
+constexpr uint64_t share(uint64_t begin, uint64_t end, uint64_t n_threads) {
+  return (begin << kChunkBits | end) << kThreadBits | n_threads;
 }
-constexpr uint64_t unclaimed(uint64_t word) { return word >> kThreadBits; }
-constexpr bool has_work(uint64_t word, uint64_t thread) {
-  return thread < (word & kMaxThreads) && unclaimed(word) > 0;
-}
+constexpr uint64_t begin_of(uint64_t share) { return share >> (kChunkBits + kThreadBits); }
+constexpr uint64_t end_of(uint64_t share) { return share >> kThreadBits & kMaxChunks; }
+constexpr uint64_t threads_of(uint64_t word) { return word & kMaxThreads; }
 
 }  // namespace
 
 struct ThreadPool::Impl {
   struct Worker {
+    alignas(kCacheLine) std::atomic<uint64_t> share = 0;
     alignas(kCacheLine) std::atomic<int> parked = 0;  // 1 while the thread sleeps
     std::thread thread;
   };
 
-  alignas(kCacheLine) std::atomic<uint64_t> word = 0;
+  alignas(kCacheLine) std::atomic<uint64_t> loop = 0;    // its number, then the threads it may use
   alignas(kCacheLine) std::atomic<uint64_t> n_done = 0;  // chunks
-  // Written before `word` is and read only by a thread that holds a chunk: the loop cannot end, so
-  // the next one cannot begin, before that chunk is counted in n_done.
+  // Written before any share is and read only by a thread that holds a chunk: the loop cannot end,
+  // so the next one cannot begin, before that chunk is counted in n_done.
   alignas(kCacheLine) Call call = nullptr;
   void* fn = nullptr;
-  uint64_t n_chunks = 0;
+  size_t first_chunk = 0;
   std::atomic<bool> stop = false;
-  std::vector<Worker> workers;  // thread i + 1
+  std::vector<Worker> workers;  // thread 0 is the caller's
   std::chrono::nanoseconds spin;
 
   explicit Impl(int n_threads);
   ~Impl() { shut_down(); }
+  bool claim(uint64_t thread, uint64_t& chunk);
   void work(uint64_t thread);
-  void worker_main(Worker& self, uint64_t thread);
+  void worker_main(uint64_t thread);
+  void run(size_t first, size_t n, size_t n_threads);
   static void wake(Worker& worker);
   void shut_down();
 };
 
 ThreadPool::Impl::Impl(int n_threads)
-    : workers(static_cast<size_t>(n_threads - 1)),
+    : workers(static_cast<size_t>(n_threads)),
       spin(n_threads <= allowed_cpu_count() ? kSpin : kSpinOversubscribed) {
   try {
-    for (size_t i = 0; i < workers.size(); ++i)
-      workers[i].thread = std::thread([this, i] { worker_main(workers[i], i + 1); });
+    for (size_t i = 1; i < workers.size(); ++i)
+      workers[i].thread = std::thread([this, i] { worker_main(i); });
   } catch (const std::system_error&) {
     shut_down();
     throw Error("threads", "the system refuses to start " + std::to_string(n_threads) + " threads",
@@ -126,29 +130,48 @@ void ThreadPool::Impl::shut_down() {
   }
 }
 
+/// Takes the first chunk of the thread's own share, else the last one of another's.
+bool ThreadPool::Impl::claim(uint64_t thread, uint64_t& chunk) {
+  for (uint64_t i = 0; i < workers.size(); ++i) {
+    std::atomic<uint64_t>& share = workers[(thread + i) % workers.size()].share;
+    uint64_t seen = share.load(std::memory_order_acquire);
+    while (thread < threads_of(seen) && begin_of(seen) < end_of(seen)) {
+      const uint64_t begin = begin_of(seen) + (i == 0 ? 1 : 0),
+                     end = end_of(seen) - (i == 0 ? 0 : 1);
+      chunk = i == 0 ? begin_of(seen) : end;
+      if (share.compare_exchange_weak(seen, nibble::share(begin, end, threads_of(seen)),
+                                      std::memory_order_acquire))
+        return true;
+    }
+  }
+  return false;
+}
+
 /// Claims and runs chunks until none is left for this thread.
 void ThreadPool::Impl::work(uint64_t thread) {
   uint64_t n_mine = 0;
-  uint64_t seen = word.load(std::memory_order_acquire);
-  while (has_work(seen, thread)) {
-    if (!word.compare_exchange_weak(seen, seen - pack(1, 0), std::memory_order_acquire)) continue;
-    call(fn, n_chunks - unclaimed(seen), static_cast<int>(thread));
-    ++n_mine;
-    seen = word.load(std::memory_order_acquire);
-  }
+  for (uint64_t chunk = 0; claim(thread, chunk); ++n_mine)
+    call(fn, first_chunk + chunk, static_cast<int>(thread));
   if (n_mine > 0) n_done.fetch_add(n_mine, std::memory_order_release);
 }
 
-void ThreadPool::Impl::worker_main(Worker& self, uint64_t thread) {
-  // Sequentially consistent loads and stores of `word`, `stop` and `parked`: either this thread
-  // sees the new work before it sleeps, or the caller sees that it sleeps.
-  const auto ready = [&] { return stop.load() || has_work(word.load(), thread); };
+void ThreadPool::Impl::worker_main(uint64_t thread) {
+  // Sequentially consistent loads and stores of `loop`, `stop` and `parked`: either this thread
+  // sees the new loop before it sleeps, or the caller sees that it sleeps.
+  Worker& self = workers[thread];
+  uint64_t last = 0;
+  const auto ready = [&] {
+    const uint64_t now = loop.load();
+    return stop.load() || (now != last && thread < threads_of(now));
+  };
   while (!stop.load()) {
+    if (!spin_until(ready, spin)) {
+      self.parked.store(1);
+      if (!ready()) self.parked.wait(1);
+      self.parked.store(0);
+    }
+    last = loop.load();
     work(thread);
-    if (spin_until(ready, spin)) continue;
-    self.parked.store(1);
-    if (!ready()) self.parked.wait(1);
-    self.parked.store(0);
   }
 }
 
@@ -161,26 +184,35 @@ void ThreadPool::Impl::wake(Worker& worker) {
 ThreadPool::ThreadPool(int n_threads)
     : impl_(new Impl(std::clamp(n_threads, 1, static_cast<int>(kMaxThreads)))) {}
 ThreadPool::~ThreadPool() = default;
-int ThreadPool::size() const { return static_cast<int>(impl_->workers.size()) + 1; }
+int ThreadPool::size() const { return static_cast<int>(impl_->workers.size()); }
+
+/// The chunks first..first+n-1, n <= kMaxChunks, in equal shares.
+void ThreadPool::Impl::run(size_t first, size_t n, size_t n_threads) {
+  first_chunk = first;
+  n_done.store(0, std::memory_order_relaxed);
+  for (size_t i = 0; i < workers.size(); ++i) {
+    const uint64_t begin = std::min(i, n_threads) * n / n_threads;
+    const uint64_t end = std::min(i + 1, n_threads) * n / n_threads;
+    workers[i].share.store(share(begin, end, n_threads), std::memory_order_release);
+  }
+  loop.store(((loop.load() >> kThreadBits) + 1) << kThreadBits | n_threads);
+  for (size_t i = 1; i < n_threads; ++i) wake(workers[i]);
+  work(0);
+  const auto done = [&] { return n_done.load(std::memory_order_acquire) == n; };
+  while (!spin_until(done, spin)) std::this_thread::yield();
+}
 
 void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn) {
-  if (n_chunks == 0) return;
   const size_t allowed = static_cast<size_t>(n_threads > 0 ? std::min(n_threads, size()) : size());
   const size_t team = std::min(allowed, n_chunks);
-  if (team == 1) {
+  if (team <= 1) {
     for (size_t chunk = 0; chunk < n_chunks; ++chunk) call(fn, chunk, 0);
     return;
   }
-  Impl& pool = *impl_;
-  pool.call = call;
-  pool.fn = fn;
-  pool.n_chunks = n_chunks;
-  pool.n_done.store(0, std::memory_order_relaxed);
-  pool.word.store(pack(n_chunks, team));
-  for (size_t i = 0; i + 1 < team; ++i) Impl::wake(pool.workers[i]);
-  pool.work(0);
-  const auto done = [&] { return pool.n_done.load(std::memory_order_acquire) == n_chunks; };
-  while (!spin_until(done, pool.spin)) std::this_thread::yield();
+  impl_->call = call;
+  impl_->fn = fn;
+  for (size_t first = 0; first < n_chunks; first += kMaxChunks)
+    impl_->run(first, std::min<size_t>(kMaxChunks, n_chunks - first), team);
 }
 
 #endif

@@ -18,8 +18,10 @@ class ThreadPool {
   int size() const;
 
   /// Calls fn(chunk, thread) once for every chunk in 0..n_chunks-1, on `n_threads` threads at most
-  /// (0: all), and returns when all are done. Chunks are claimed one at a time in ascending order,
-  /// so that slow cores take fewer. fn must not throw. One caller at a time.
+  /// (0: all), and returns when all are done. Each thread walks up a share of neighbouring chunks
+  /// of its own, so that what it fetches ahead is what it needs; one that is through with it takes
+  /// the last chunks of others' shares, so that slow cores compute fewer. fn must not throw. One
+  /// caller at a time.
   template <class Fn>
   void run(size_t n_chunks, Fn&& fn, int n_threads = 0) {
     using F = std::remove_reference_t<Fn>;
