@@ -21,6 +21,7 @@ struct Avx2 {
   static constexpr size_t kTileRows = 4;       // of many rows: activations that share loaded codes
   static constexpr size_t kFewRows = 4;        // of few rows: activations that share unpacked codes
   static constexpr size_t kFetchCodes = 8192;  // bytes ahead, in each of the panels read at once
+  static constexpr size_t kDotPanels = 1;      // of few rows: whose products stay in registers
   static constexpr size_t kTilePanels = 1;     // more would not fit the registers
   static constexpr size_t kAttentionSums = 4;  // of rows x panels, rows x columns of values
 
@@ -181,33 +182,34 @@ struct Avx2 {
                                                I (&dot)[P][T]) {
     for (size_t p = 0; p < P; ++p)
       for (size_t t = 0; t < T; ++t) dot[p][t] = zero_int();
-    const size_t step = C == Codes::q8 ? 1 : n < 4 ? 2 : 4;  // two lines are a group of 16
-    const size_t columns = C == Codes::q8 ? 4 : 8;
     const int8_t* row[T];
     for (size_t t = 0; t < T; ++t) row[t] = x + t * x_stride;
-    for (size_t i = 0; i < n; i += step)
-      for (size_t p = 0; p < P; ++p) {
-        const uint8_t* at = lines + p * panel_stride + i * kLineBytes;
-        for (size_t line = 0; line < step; ++line)
-          __builtin_prefetch(at + line * kLineBytes + fetch);
-        if constexpr (C == Codes::q8)
-          add_q8_line(at, row, i * columns, dot[p]);
-        else if (step == 4)
-          add_q4_lines<4>(at, row, i * columns, dot[p]);
-        else
-          add_q4_lines<2>(at, row, i * columns, dot[p]);
-      }
+    for (size_t p = 0; p < P; ++p) {
+      const uint8_t* at = lines + p * panel_stride;
+      if constexpr (C == Codes::q8)
+        for (size_t i = 0; i < n; ++i, at += kLineBytes) {
+          __builtin_prefetch(at + fetch);
+          add_q8_line(at, row, 4 * i, dot[p]);
+        }
+      else if (n < 4)  // two lines are a group of 16
+        add_q4_lines<2>(at, fetch, row, 0, dot[p]);
+      else
+        for (size_t i = 0; i < n; i += 4)
+          add_q4_lines<4>(at + i * kLineBytes, fetch, row, 8 * i, dot[p]);
+    }
   }
 
   /// Up to four packed lines: an int16 gathers 8 sums of two products, at most 8 * 2 * 15 * 127 =
   /// 30,480.
   template <size_t kLines, size_t T>
-  [[gnu::always_inline]] static void add_q4_lines(const uint8_t* lines, const int8_t* const (&x)[T],
-                                                  size_t k, I (&dot)[T]) {
+  [[gnu::always_inline]] static void add_q4_lines(const uint8_t* lines, size_t fetch,
+                                                  const int8_t* const (&x)[T], size_t k,
+                                                  I (&dot)[T]) {
     const __m256i low_bits = _mm256_set1_epi8(15);
     I sum[T];
     for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
     for (size_t i = 0; i < kLines; ++i) {
+      __builtin_prefetch(lines + i * kLineBytes + fetch);
       const I line = load_int(lines + i * kLineBytes);
       add_q4_codes({_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)}, x,
                    k + 8 * i, sum);

@@ -24,6 +24,7 @@ constexpr size_t kFetchScales = 256;
 template <class V, Codes C, class Grid, size_t T, size_t P>
 [[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, const QuantizedRows& x,
                                      size_t t0, float* y, size_t y_stride) {
+  constexpr size_t kTogether = min_of(P, V::kDotPanels);
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const size_t lines = group / kLineCols<C>;
@@ -37,22 +38,26 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   for (size_t p = 0; p < P; ++p)
     for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
   for (size_t g = 0; g < n_groups; ++g) {
-    typename V::I dot[P][T];
     const size_t offset = g * lines * kLineBytes, scale_offset = g * scale_step;
-    V::template dot_lines<C>(codes + offset, w.code_stride, lines, xq + g * group, x.stride,
-                             fetch_distance(offset, V::kFetchCodes, w.code_stride, P), dot);
+    const size_t fetch = fetch_distance(offset, V::kFetchCodes, w.code_stride, P);
     const size_t scale_fetch =
         scale_offset + fetch_distance(scale_offset, kFetchScales, w.scale_stride, P);
-    for (size_t p = 0; p < P; ++p) {
-      __builtin_prefetch(scales + p * w.scale_stride + scale_fetch);
-      const GroupScale<V> scale = Grid(w, panel + p).at(g);
-      const auto term = V::zero_term(C == Codes::q8 ? V::kQ8Offset : 0, scale.z);
-      for (size_t t = 0; t < T; ++t) {
-        const size_t i = t * x.n_groups + g;
-        auto sum = dot[p][t];
-        if constexpr (Grid::kZero != Zero::none || (C == Codes::q8 && V::kQ8Offset != 0))
-          sum = V::plus_product(sum, term, xsum[i]);
-        acc[p][t] = add_group<V, Grid::kZero>(acc[p][t], sum, scale, xs[i], xsum[i]);
+    for (size_t first = 0; first < P; first += kTogether) {
+      typename V::I dot[kTogether][T];
+      V::template dot_lines<C>(codes + first * w.code_stride + offset, w.code_stride, lines,
+                               xq + g * group, x.stride, fetch, dot);
+      for (size_t i = 0; i < kTogether; ++i) {
+        const size_t p = first + i;
+        __builtin_prefetch(scales + p * w.scale_stride + scale_fetch);
+        const GroupScale<V> scale = Grid(w, panel + p).at(g);
+        const auto term = V::zero_term(C == Codes::q8 ? V::kQ8Offset : 0, scale.z);
+        for (size_t t = 0; t < T; ++t) {
+          const size_t at = t * x.n_groups + g;
+          auto sum = dot[i][t];
+          if constexpr (Grid::kZero != Zero::none || (C == Codes::q8 && V::kQ8Offset != 0))
+            sum = V::plus_product(sum, term, xsum[at]);
+          acc[p][t] = add_group<V, Grid::kZero>(acc[p][t], sum, scale, xs[at], xsum[at]);
+        }
       }
     }
   }
