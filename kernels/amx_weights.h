@@ -91,11 +91,11 @@ template <Codes C, class Grid>
   const size_t group = w.shape.group;
   const size_t offset = k0 / kLineCols<C> * kLineBytes;
   const uint8_t* line = w.codes + panel * w.code_stride + offset;
-  const size_t fetch = fetch_distance(offset, Avx512::kFetchCodes, w.code_stride, n_panels);
+  const size_t fetch = fetch_distance(offset, kWalk.fetch, w.code_stride, n_panels);
   const size_t scale_step = w.scale_stride / (w.cols_padded / group);
   const size_t scale_offset = k0 / group * scale_step;
   const uint8_t* scales = w.scales + panel * w.scale_stride + scale_offset +
-                          fetch_distance(scale_offset, kFetchScales, w.scale_stride, n_panels);
+                          fetch_distance(scale_offset, kWalk.fetch / 4, w.scale_stride, n_panels);
   const Grid grid(w, panel);
   for (size_t g = k0 / group; g * group < k0 + n; ++g, scales += scale_step) {
     __builtin_prefetch(scales);

@@ -8,9 +8,17 @@
 namespace nibble {
 namespace {
 
-/// A few rows wait for memory: each line of codes is fetched V::kFetchCodes bytes ahead, and the
-/// scales likewise. The hardware's prefetching stops at page ends and at the ends of panels.
-constexpr size_t kFetchScales = 256;
+/// A few rows wait for memory. How weights are walked through then: so many panels side by side, in
+/// each of which every line is fetched `fetch` bytes ahead, and the scales a quarter of that.
+struct Walk {
+  bool one_panel;  // after the other; else as many as a tile has
+  size_t fetch;
+};
+/// The prefetching of AMD's cores follows one long stream and runs past the ends of many short
+/// ones: on Zen 5 one panel reaches 93 to 95% of what memory reads, four reach 78 to 84%. That of
+/// Intel's stops at the ends of pages and panels: on Emerald Rapids four panels reach 94%, two 78%.
+constexpr Walk kWalkOnAmd = {true, 4096}, kWalk = {false, 1536};
+inline Walk best_walk() { return __builtin_cpu_is("amd") ? kWalkOnAmd : kWalk; }
 
 /// What to fetch while the byte at `offset` of each of n panels is read: the distance from that
 /// byte to the one `ahead` bytes later in the panel, or in the panel that follows by n.
@@ -22,8 +30,8 @@ constexpr size_t kFetchScales = 256;
 /// y of T rows of activations from row t0 and P panels. The unpacked codes of a line serve all T
 /// rows, the loaded activations all P panels.
 template <class V, Codes C, class Grid, size_t T, size_t P>
-[[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, const QuantizedRows& x,
-                                     size_t t0, float* y, size_t y_stride) {
+[[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, size_t ahead,
+                                     const QuantizedRows& x, size_t t0, float* y, size_t y_stride) {
   constexpr size_t kTogether = min_of(P, V::kDotPanels);
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
@@ -39,9 +47,9 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
     for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
   for (size_t g = 0; g < n_groups; ++g) {
     const size_t offset = g * lines * kLineBytes, scale_offset = g * scale_step;
-    const size_t fetch = fetch_distance(offset, V::kFetchCodes, w.code_stride, P);
+    const size_t fetch = fetch_distance(offset, ahead, w.code_stride, P);
     const size_t scale_fetch =
-        scale_offset + fetch_distance(scale_offset, kFetchScales, w.scale_stride, P);
+        scale_offset + fetch_distance(scale_offset, ahead / 4, w.scale_stride, P);
     for (size_t first = 0; first < P; first += kTogether) {
       typename V::I dot[kTogether][T];
       V::template dot_lines<C>(codes + first * w.code_stride + offset, w.code_stride, lines,
@@ -65,33 +73,33 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
     for (size_t t = 0; t < T; ++t) V::store(y + t * y_stride + (panel + p) * kPanelRows, acc[p][t]);
 }
 
-/// Rows t.. of x as long as there are T of them left, panels in steps of P and then one by one.
-/// Several panels are several streams of codes, which keeps more of the memory busy than one.
+/// Rows t..t+T-1 of x, P panels at a time and then one by one.
 template <class V, Codes C, class Grid, size_t T, size_t P>
-void few_rows_panels(const PackedView& w, size_t panel_begin, size_t panel_end,
+void few_rows_panels(const PackedView& w, size_t panel_begin, size_t panel_end, size_t ahead,
                      const QuantizedRows& x, size_t t, float* y, size_t y_stride) {
   size_t panel = panel_begin;
   for (; panel + P <= panel_end; panel += P)
-    few_rows_tile<V, C, Grid, T, P>(w, panel, x, t, y + t * y_stride, y_stride);
+    few_rows_tile<V, C, Grid, T, P>(w, panel, ahead, x, t, y + t * y_stride, y_stride);
   for (; panel < panel_end; ++panel)
-    few_rows_tile<V, C, Grid, T, 1>(w, panel, x, t, y + t * y_stride, y_stride);
+    few_rows_tile<V, C, Grid, T, 1>(w, panel, ahead, x, t, y + t * y_stride, y_stride);
 }
 
 template <class V, Codes C, class Grid>
 void matmul_few_rows(const PackedView& w, size_t panel_begin, size_t panel_end,
                      const QuantizedRows& x, float* y, size_t y_stride) {
+  const Walk walk = best_walk();
   size_t t = 0;
-  for (; t + V::kFewRows <= x.n_rows; t += V::kFewRows)
-    few_rows_panels<V, C, Grid, V::kFewRows, V::kTilePanels>(w, panel_begin, panel_end, x, t, y,
-                                                             y_stride);
-  if (V::kFewRows > 4 && t + 4 <= x.n_rows) {
-    few_rows_panels<V, C, Grid, 4, 2>(w, panel_begin, panel_end, x, t, y, y_stride);
-    t += 4;
-  }
-  for (; t + 2 <= x.n_rows; t += 2)
-    few_rows_panels<V, C, Grid, 2, 2>(w, panel_begin, panel_end, x, t, y, y_stride);
-  for (; t < x.n_rows; ++t)
-    few_rows_panels<V, C, Grid, 1, 4>(w, panel_begin, panel_end, x, t, y, y_stride);
+  const auto rows = [&]<size_t T, size_t P>() {
+    for (; t + T <= x.n_rows; t += T)
+      if (walk.one_panel && T <= 4)  // more rows wait for arithmetic, and share loaded activations
+        few_rows_panels<V, C, Grid, T, 1>(w, panel_begin, panel_end, walk.fetch, x, t, y, y_stride);
+      else
+        few_rows_panels<V, C, Grid, T, P>(w, panel_begin, panel_end, walk.fetch, x, t, y, y_stride);
+  };
+  rows.template operator()<V::kFewRows, V::kTilePanels>();
+  if constexpr (V::kFewRows > 4) rows.template operator()<4, 2>();
+  rows.template operator()<2, 2>();
+  rows.template operator()<1, 4>();
 }
 
 template <class V>
