@@ -113,13 +113,31 @@ void a_parked_pool_wakes() {
   }
 }
 
-void one_claim_at_a_time_in_ascending_order() {
+void threads_walk_up_their_shares() {
   ThreadPool pool(2);
   std::vector<std::vector<size_t>> claimed(2);
   pool.run(500, [&](size_t chunk, int thread) {
     claimed[static_cast<size_t>(thread)].push_back(chunk);
   });
-  for (const auto& chunks : claimed) check(std::is_sorted(chunks.begin(), chunks.end()));
+  for (size_t thread = 0; thread < 2; ++thread) {
+    std::vector<size_t>& chunks = claimed[thread];
+    std::erase_if(chunks, [&](size_t chunk) { return chunk / 250 != thread; });
+    check(std::is_sorted(chunks.begin(), chunks.end()));
+  }
+}
+
+/// The thread that has chunk 0 is held up until all others are done, those of its share included.
+void a_slow_thread_is_helped() {
+  constexpr size_t kChunks = 100;
+  ThreadPool pool(3);
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::atomic<size_t> n_done = 0;
+    pool.run(kChunks, [&](size_t chunk, int) {
+      while (chunk == 0 && n_done < kChunks - 1) std::this_thread::yield();
+      ++n_done;
+    });
+    check_eq(n_done.load(), kChunks);
+  }
 }
 
 void callers_may_change_between_loops() {
@@ -266,7 +284,8 @@ int main(int argc, char** argv) {
        {"n_threads limits who takes part", n_threads_limits_who_takes_part},
        {"all threads take part", all_threads_take_part},
        {"a parked pool wakes", a_parked_pool_wakes},
-       {"claims ascend", one_claim_at_a_time_in_ascending_order},
+       {"threads walk up their shares", threads_walk_up_their_shares},
+       {"a slow thread is helped", a_slow_thread_is_helped},
        {"callers may change between loops", callers_may_change_between_loops},
        {"more threads than cores make progress", more_threads_than_cores_make_progress},
        {"pools come and go", pools_come_and_go},
