@@ -133,15 +133,14 @@ void ThreadPool::Impl::shut_down() {
 /// Takes the first chunk of the thread's own share, else the last one of another's.
 bool ThreadPool::Impl::claim(uint64_t thread, uint64_t& chunk) {
   for (uint64_t i = 0; i < workers.size(); ++i) {
-    std::atomic<uint64_t>& share = workers[(thread + i) % workers.size()].share;
-    uint64_t seen = share.load(std::memory_order_acquire);
+    std::atomic<uint64_t>& left = workers[(thread + i) % workers.size()].share;
+    uint64_t seen = left.load(std::memory_order_acquire);
     while (thread < threads_of(seen) && begin_of(seen) < end_of(seen)) {
-      const uint64_t begin = begin_of(seen) + (i == 0 ? 1 : 0),
-                     end = end_of(seen) - (i == 0 ? 0 : 1);
-      chunk = i == 0 ? begin_of(seen) : end;
-      if (share.compare_exchange_weak(seen, nibble::share(begin, end, threads_of(seen)),
-                                      std::memory_order_acquire))
-        return true;
+      const uint64_t first = begin_of(seen), last = end_of(seen) - 1, n_threads = threads_of(seen);
+      chunk = i == 0 ? first : last;
+      const uint64_t rest =
+          i == 0 ? share(first + 1, last + 1, n_threads) : share(first, last, n_threads);
+      if (left.compare_exchange_weak(seen, rest, std::memory_order_acquire)) return true;
     }
   }
   return false;
