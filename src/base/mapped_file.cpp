@@ -47,6 +47,11 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.fd, 0);
   if (data == MAP_FAILED) throw Error(path, "cannot map the file: " + last_error());
   data_ = static_cast<const std::byte*>(data);
+#ifdef MADV_HUGEPAGE
+  // Where the file system has large pages, Linux then reads ahead by them, however little it reads
+  // ahead elsewhere, and maps them whole.
+  advise(data_, size_, MADV_HUGEPAGE, false);
+#endif
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -63,10 +68,6 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
-}
-
-void MappedFile::prefetch(std::span<const std::byte> range) const noexcept {
-  advise(range.data(), range.size(), MADV_WILLNEED, false);
 }
 
 void MappedFile::release(std::span<const std::byte> range) const noexcept {

@@ -7,8 +7,9 @@
 
 namespace nibble {
 
-/// A file mapped read-only. Movable; the bytes stay where they are when it moves. A file that is
-/// truncated by another process while mapped can end the process (the operating system's rule).
+/// A file mapped read-only; the system reads it ahead. Movable; the bytes stay where they are when
+/// it moves. A file that is truncated by another process while mapped can end the process (the
+/// operating system's rule).
 class MappedFile {
  public:
   /// Throws Error if the file cannot be opened, is not a regular file or is empty.
@@ -20,8 +21,6 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
-  /// Asks the system to read the range soon.
-  void prefetch(std::span<const std::byte> range) const noexcept;
   /// Lets go of the memory behind a range that has been consumed (it can still be read).
   void release(std::span<const std::byte> range) const noexcept;
   /// Locks all pages in memory. Throws Error if the system refuses.

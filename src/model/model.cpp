@@ -77,10 +77,8 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
     model->weights.files =
         std::make_shared<const std::vector<MappedFile>>(std::move(checkpoint.files));
-    for (const MappedFile& file : *model->weights.files) {
-      file.prefetch(file.bytes());
-      if (options.mlock) file.lock();
-    }
+    if (options.mlock)
+      for (const MappedFile& file : *model->weights.files) file.lock();
   } else {
     const WeightPlan plan = plan_weights(checkpoint, model->config, rule, model->weights);
     pack_weights(checkpoint, plan, model->weights, *model->pool, options.progress);
