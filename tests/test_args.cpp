@@ -1,4 +1,9 @@
 // Flags and the editing of input lines. The command is an executable: its sources are part of this.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
 #include "check.h"
 #include "files.h"
 
@@ -294,6 +299,60 @@ void test_blocks() {
   check_eq(block_content("\"\"\"open"), std::string("\"\"\"open"));
 }
 
+/// Standard error on a pseudo-terminal, until it goes out of scope.
+class ErrorTerminal {
+ public:
+  ErrorTerminal() {
+    master_ = ::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+    if (master_ < 0 || ::grantpt(master_) != 0 || ::unlockpt(master_) != 0)
+      skip("needs a pseudo-terminal");
+    const int slave = ::open(::ptsname(master_), O_RDWR | O_NOCTTY);
+    if (slave < 0) skip("needs a pseudo-terminal");
+    ::dup2(slave, STDERR_FILENO);
+    ::close(slave);
+  }
+  ~ErrorTerminal() {
+    ::dup2(before_, STDERR_FILENO);
+    ::close(before_);
+    ::close(master_);
+  }
+  std::string take() {
+    std::string text(4096, '\0');
+    const ssize_t n = ::read(master_, text.data(), text.size());
+    text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+    return text;
+  }
+
+ private:
+  int master_ = -1;
+  int before_ = ::dup(STDERR_FILENO);
+};
+
+void test_progress_bar() {
+  ErrorTerminal terminal;
+  Progress bar = progress_bar("loading");
+  check(bar != nullptr && bar(0.1), "it goes on");
+  check_eq(terminal.take(), "", "in the first second");
+  ::usleep(1'050'000);
+  check(bar(0.5));
+  const std::string shown = terminal.take();
+  check(shown.find("\rloading [###############...............]  50%") == 0, shown);
+  check(bar(0.501));
+  check_eq(terminal.take(), "", "the same picture is not drawn again");
+  bar = nullptr;
+  check_eq(terminal.take(), "\r\x1b[K", "it is wiped out at the end");
+}
+
+void test_no_progress_bar() {
+  const int before = ::dup(STDERR_FILENO), null = ::open("/dev/null", O_WRONLY);
+  ::dup2(null, STDERR_FILENO);
+  const bool none = progress_bar("loading") == nullptr;
+  ::dup2(before, STDERR_FILENO);
+  ::close(before);
+  ::close(null);
+  check(none, "a bar only on a terminal");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -308,5 +367,7 @@ int main(int argc, char** argv) {
               {"edit", test_edit},
               {"edit words and lines", test_edit_words_and_lines},
               {"layout", test_layout},
-              {"blocks", test_blocks}});
+              {"blocks", test_blocks},
+              {"progress bar", test_progress_bar},
+              {"no progress bar", test_no_progress_bar}});
 }

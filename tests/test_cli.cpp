@@ -144,6 +144,7 @@ void test_chat_template() {
   // <|im_start|> s y s t e m \n x <|im_end|> \n comes before the 21 tokens of the message.
   const Run run = nibble_cli(command("chat", model, {"-p", "hi", "-sys", "x", "-v"}));
   check(run.err.find("prompt 32 tokens") != std::string::npos, run.err);
+  check(run.err.find("; loaded in ") != std::string::npos, run.err);
 }
 
 // ---- chat on a terminal

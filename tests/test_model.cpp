@@ -395,6 +395,16 @@ void bad_options() {
   o = {};
   o.progress = [](double) { return false; };
   check_error([&] { Model(dir / "hf", o); }, "cancelled");
+  std::vector<double> heard;
+  const auto me = std::this_thread::get_id();
+  o.progress = [&](double done) {
+    check(std::this_thread::get_id() == me, "in the thread that loads");
+    heard.push_back(done);
+    return true;
+  };
+  check(Model(dir / "hf", o).info().load_seconds > 0);
+  check(heard.size() >= 2 && std::ranges::is_sorted(heard) && heard.front() == 0 &&
+        heard.back() == 1);
   check_error([&] { Model(dir / "nothing-here"); }, "nothing-here");
   check_error([&] { quantize(dir / "hf", dir.path()); }, "is a directory");
   quantize(dir / "hf", dir / "m.nib");

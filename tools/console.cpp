@@ -67,7 +67,14 @@ void print_model(const std::string& path, const Model& model, const CommonOption
                 static_cast<double>(info.n_params) * (billions ? 1e-9 : 1e-6),
                 billions ? "billion" : "million", info.bits_per_weight, info.kernels.c_str(),
                 info.threads);
-  print_note(path + text, options);
+  std::string line = path + text;
+  const bool mapped = info.format.starts_with("nib");
+  if (info.load_seconds > 0 && !mapped) {
+    std::snprintf(text, sizeof text, "; loaded in %.2f s (%.1f GB/s of file)", info.load_seconds,
+                  static_cast<double>(info.file_bytes) * 1e-9 / info.load_seconds);
+    line += text;
+  }
+  print_note(line, options);
   for (const std::string& note : info.notes) print_note(note, options);
 }
 

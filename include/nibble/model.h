@@ -22,7 +22,9 @@ enum class WeightType : uint8_t { automatic, q4, q8, f16, f32 };
 /// for checking; the KV cache is then f32 too). automatic: int8.
 enum class Activations : uint8_t { automatic, int8, f32 };
 
-/// Called with the share done (0..1); returning false cancels, and the operation throws Error.
+/// Called with the share done (0..1), never falling, in the thread that asked for the operation,
+/// and by it alone; returning false cancels, and the operation throws Error. What it throws is
+/// passed on.
 using Progress = std::function<bool(double done)>;
 
 struct ModelOptions {
@@ -47,6 +49,7 @@ struct ModelInfo {
   std::string kernels;         // name of the kernel set in use
   int threads = 0;
   int threads_batch = 0;
+  double load_seconds = 0;  // that the construction took; 0 for models from no file
   /// The name of chat_template_names() that the model's own template renders like, "custom", "not
   /// usable" (see notes), or "none".
   std::string chat_template;

@@ -1,6 +1,7 @@
 #include "nibble/model.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 
@@ -66,6 +67,7 @@ void note_rounding(const WeightPlan& plan, ModelInfo& info) {
 }
 
 std::shared_ptr<const ModelImpl> load_model(const std::string& path, const ModelOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
   auto model = make_model_impl(options);
   QuantizeRule rule;
   rule.weights = options.weights;
@@ -87,6 +89,8 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
     note_rounding(plan, model->info);
     if (options.mlock) model->weights.packed->lock();
   }
+  model->info.load_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }
 
