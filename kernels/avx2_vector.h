@@ -24,6 +24,8 @@ struct Avx2 {
   static constexpr size_t kTilePanels = 1;     // more would not fit the registers
   static constexpr size_t kAttentionSums = 4;  // of rows x panels, rows x columns of values
 
+  static Walk walk() { return best_walk(); }
+
   static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

@@ -29,6 +29,8 @@ struct Avx512 {
   static constexpr size_t kDotPanels = 4;   // of few rows: whose products stay in registers
   static constexpr size_t kAttentionSums = 16;  // of rows x panels, rows x columns of values
 
+  static Walk walk() { return best_walk(); }
+
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

@@ -8,11 +8,10 @@
 namespace nibble {
 namespace {
 
-/// A few rows wait for memory. How weights are walked through then: so many panels side by side, in
-/// each of which every line is fetched `fetch` bytes ahead, and the scales a quarter of that.
+/// A few rows wait for memory. How weights are walked through then.
 struct Walk {
-  bool one_panel;  // after the other; else as many as a tile has
-  size_t fetch;
+  bool one_panel;  // after the other, instead of several side by side
+  size_t fetch;    // bytes ahead that every line of a panel is fetched; for scales a quarter of it
 };
 /// The prefetching of AMD's cores follows one long stream and runs past the ends of many short
 /// ones: on Zen 5 one panel reaches 93 to 95% of what memory reads, four reach 78 to 84%. That of
@@ -87,7 +86,7 @@ void few_rows_panels(const PackedView& w, size_t panel_begin, size_t panel_end, 
 template <class V, Codes C, class Grid>
 void matmul_few_rows(const PackedView& w, size_t panel_begin, size_t panel_end,
                      const QuantizedRows& x, float* y, size_t y_stride) {
-  const Walk walk = best_walk();
+  const Walk walk = V::walk();
   size_t t = 0;
   const auto rows = [&]<size_t T, size_t P>() {
     for (; t + T <= x.n_rows; t += T)
