@@ -160,6 +160,11 @@ struct Kernels {
   /// operations that were, a product and its addition counting two: what bounds a prompt. Null
   /// where nothing is to be compared with it (scalar).
   uint64_t (*peak_operations)(size_t n_rounds) = nullptr;
+
+  /// The sum modulo 2^32 of the 32-bit words of memory [bytes], a multiple of 256: four streams
+  /// through its quarters, each fetched ahead, by the widest loads. What bounds decoding. Null
+  /// where plain C++ reads as wide.
+  uint32_t (*sum_words)(const uint8_t* memory, size_t bytes) = nullptr;
 };
 
 /// What is compiled in, best first within an architecture. Only rows whose `supported()` says yes

@@ -36,6 +36,7 @@ constexpr Kernels vector_kernels(const char* name) {
       .attention_merge = attention_merge<V>,
       .attention_finish = attention_finish<V>,
       .peak_operations = peak_operations<V>,
+      .sum_words = sum_words<V>,
   };
 }
 

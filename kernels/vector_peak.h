@@ -1,4 +1,5 @@
-// The multiply-adds that a vector instruction set reaches with no memory in their way.
+// What bounds a vector instruction set: multiply-adds with no memory in their way, and memory read
+// with no arithmetic in its way.
 #pragma once
 
 #include "vector_math.h"
@@ -35,6 +36,21 @@ uint64_t peak_operations(size_t n_rounds) {
   for (size_t i = 0; i < n_rounds; ++i) sums.multiply_add(codes, x);
   V::keep_alive(sums.total());
   return uint64_t{2} * V::kProducts * V::kPeakSums * n_rounds;
+}
+
+template <class V>
+uint32_t sum_words(const uint8_t* memory, size_t bytes) {
+  constexpr size_t kStreams = 4, kLine = 64, kAhead = 1536;
+  const size_t part = bytes / kStreams;
+  auto a = V::zero_int(), b = a, c = a, d = a;
+  for (const uint8_t* at = memory; at != memory + part; at += kLine) {
+    for (size_t s = 0; s < kStreams; ++s) __builtin_prefetch(at + s * part + kAhead);
+    a = V::add_int(a, V::load_int(at));
+    b = V::add_int(b, V::load_int(at + part));
+    c = V::add_int(c, V::load_int(at + 2 * part));
+    d = V::add_int(d, V::load_int(at + 3 * part));
+  }
+  return static_cast<uint32_t>(V::reduce_add_int(V::add_int(V::add_int(a, b), V::add_int(c, d))));
 }
 
 }  // namespace

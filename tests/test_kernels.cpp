@@ -290,6 +290,18 @@ void counts_operations() {
   }
 }
 
+/// The memory ceiling reads every word.
+void sums_words() {
+  Random random(9);
+  std::vector<uint32_t> memory(64 * 37);
+  uint32_t expected = 0;
+  for (uint32_t& word : memory) expected += word = static_cast<uint32_t>(random());
+  const auto* bytes = reinterpret_cast<const uint8_t*>(memory.data());
+  for (const Kernels* kernels : sets_under_test())
+    if (kernels->sum_words != nullptr)
+      check_eq(kernels->sum_words(bytes, 4 * memory.size()), expected, kernels->name);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -306,5 +318,6 @@ int main(int argc, char** argv) {
                                {"activations", activations},
                                {"rope", ropes},
                                {"peak_operations", counts_operations},
+                               {"the memory ceiling reads every word", sums_words},
                            });
 }

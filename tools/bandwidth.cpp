@@ -33,24 +33,23 @@ uint64_t buffer_bytes() {
   return std::max(bytes, uint64_t{64} << 20) / kChunkBytes * kChunkBytes;
 }
 
-using Line [[gnu::vector_size(64)]] = uint64_t;
-
-/// The sum of lines [kChunkBytes / 64], read the way that a core reads fastest, so that it is a
-/// ceiling: as four streams, each fetched ahead across the ends of pages, where the hardware's own
-/// prefetching stops. Additions of one stream do not wait for those of another.
-uint64_t sum_chunk(const Line* lines) {
-  constexpr size_t kStreams = 4, kStream = kChunkBytes / sizeof(Line) / kStreams;  // lines
-  constexpr size_t kAhead = 1536 / sizeof(Line);
-  Line a{}, b{}, c{}, d{};
-  for (const Line* line = lines; line != lines + kStream; ++line) {
-    for (size_t s = 0; s < kStreams; ++s) __builtin_prefetch(line + s * kStream + kAhead);
-    a += line[0];
-    b += line[kStream];
-    c += line[2 * kStream];
-    d += line[3 * kStream];
-  }
-  const Line all = a + b + c + d;
-  return all[0] + all[1] + all[2] + all[3] + all[4] + all[5] + all[6] + all[7];
+/// Kernels::sum_words in plain C++.
+uint32_t sum_words(const uint8_t* memory, size_t bytes) {
+  using Line [[gnu::vector_size(64)]] = uint32_t;
+  constexpr size_t kStreams = 4, kAhead = 1536;
+  const size_t part = bytes / kStreams;
+  std::array<Line, kStreams> sums{};
+  for (const uint8_t* at = memory; at != memory + part; at += sizeof(Line))
+    for (size_t s = 0; s < kStreams; ++s) {
+      __builtin_prefetch(at + s * part + kAhead);
+      Line line;
+      std::memcpy(&line, at + s * part, sizeof line);
+      sums[s] += line;
+    }
+  const Line all = sums[0] + sums[1] + sums[2] + sums[3];
+  uint32_t total = 0;
+  for (size_t i = 0; i < sizeof(Line) / sizeof(uint32_t); ++i) total += all[i];
+  return total;
 }
 
 }  // namespace
@@ -81,8 +80,9 @@ uint64_t last_cache_bytes() {
 }
 #endif
 
-MemoryMeter::MemoryMeter(int threads)
-    : sums_(buffer_bytes() / kChunkBytes),
+MemoryMeter::MemoryMeter(const Kernels& kernels, int threads)
+    : sum_(kernels.sum_words != nullptr ? kernels.sum_words : sum_words),
+      sums_(buffer_bytes() / kChunkBytes),
       buffer_(sums_.size() * kChunkBytes),
       pool_(std::max(threads, 1)) {
   // Untouched pages would all be the one page of zeros.
@@ -93,18 +93,18 @@ MemoryMeter::MemoryMeter(int threads)
 
 double MemoryMeter::read() {
   constexpr int kPasses = 5;
-  const auto* lines = reinterpret_cast<const Line*>(buffer_.data());
+  const auto* memory = reinterpret_cast<const uint8_t*>(buffer_.data());
   std::array<double, kPasses> rates{};
   for (double& rate : rates) {
     const auto start = std::chrono::steady_clock::now();
     pool_.run(sums_.size(), [&](size_t chunk, int) {
-      sums_[chunk] += sum_chunk(lines + chunk * (kChunkBytes / sizeof(Line)));
+      sums_[chunk] += sum_(memory + chunk * kChunkBytes, kChunkBytes);
     });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     rate = static_cast<double>(sums_.size() * kChunkBytes) / took.count() * 1e-9;
   }
   // The sums are looked at, so that no compiler may drop them.
-  volatile uint64_t sink = sums_[sums_.size() / 2];
+  volatile uint32_t sink = sums_[sums_.size() / 2];
   static_cast<void>(sink);
   std::nth_element(rates.begin(), rates.begin() + kPasses / 2, rates.end());
   return rates[kPasses / 2];

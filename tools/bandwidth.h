@@ -10,17 +10,19 @@
 
 namespace nibble::tools {
 
-/// Measures what reading memory reaches: a plain sum by `threads` threads over a buffer of at least
-/// 512 MiB and twice the last cache (less if memory is short). A shared machine's memory changes
-/// its speed within seconds, so this is cheap enough to be asked again and again.
+/// Measures what reading memory reaches: a plain sum by `threads` threads, with the loads of
+/// `kernels`, over a buffer of at least 512 MiB and twice the last cache (less if memory is short).
+/// A shared machine's memory changes its speed within seconds, so this is cheap enough to be asked
+/// again and again.
 class MemoryMeter {
  public:
-  explicit MemoryMeter(int threads);
+  MemoryMeter(const Kernels& kernels, int threads);
   /// GB/s (1e9 bytes), the median of a few passes.
   double read();
 
  private:
-  std::vector<uint64_t> sums_;  // [n_chunks]
+  uint32_t (*sum_)(const uint8_t* memory, size_t bytes);
+  std::vector<uint32_t> sums_;  // [n_chunks]
   AnonymousMemory buffer_;
   ThreadPool pool_;
 };

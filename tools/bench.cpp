@@ -201,7 +201,7 @@ std::vector<BenchRow> run_group(const Model& loaded, const Request& r, const Mod
   const bool ceilings = r.ceilings && !wrong;
   std::optional<MemoryMeter> meter;
   if (ceilings) {
-    meter.emplace(common.threads);
+    meter.emplace(*model.impl()->kernels, common.threads);
     common.peak_gops = measure_peak(*model.impl()->kernels, common.threads);
   }
   std::vector<BenchRow> rows;
