@@ -50,7 +50,12 @@ uint32_t sum_words(const uint8_t* memory, size_t bytes) {
     c = V::add_int(c, V::load_int(at + 2 * part));
     d = V::add_int(d, V::load_int(at + 3 * part));
   }
-  return static_cast<uint32_t>(V::reduce_add_int(V::add_int(V::add_int(a, b), V::add_int(c, d))));
+  const auto all = V::add_int(V::add_int(a, b), V::add_int(c, d));
+  uint32_t words[kLanes];  // their sum may overflow, which int must not
+  __builtin_memcpy(words, &all, sizeof words);
+  uint32_t sum = 0;
+  for (const uint32_t word : words) sum += word;
+  return sum;
 }
 
 }  // namespace

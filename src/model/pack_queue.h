@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <tuple>
 #include <vector>
 
 #include "model/weights.h"
@@ -33,8 +34,9 @@ class PackQueue {
   const std::vector<Piece>& pieces() const { return pieces_; }
   /// In the order of the file, which the system reads ahead.
   void sort() {
-    std::ranges::stable_sort(pieces_, std::less<>(),
-                             [](const Piece& piece) { return piece.matrix->source.begin(); });
+    std::ranges::sort(pieces_, std::less<>(), [](const Piece& piece) {
+      return std::tuple(piece.matrix->source.begin(), piece.index, piece.begin);
+    });
   }
 
   void add(const PlannedMatrix& m, std::byte* out) {
