@@ -122,12 +122,8 @@ struct Avx512 {
                                                I (&dot)[P][T]) {
     constexpr size_t kParts = C == Codes::q4 ? 2 : 1;  // of a line, four columns each
     const I low_bits = _mm512_set1_epi8(15);
-    // One sum of eight products would wait for itself where there are no others.
-    constexpr size_t kSums = P * T < 4 ? kParts : 1;
-    I sum[kSums][P][T];
-    for (size_t s = 0; s < kSums; ++s)
-      for (size_t p = 0; p < P; ++p)
-        for (size_t t = 0; t < T; ++t) sum[s][p][t] = _mm512_setzero_si512();
+    for (size_t p = 0; p < P; ++p)
+      for (size_t t = 0; t < T; ++t) dot[p][t] = _mm512_setzero_si512();
     const uint8_t* const end = lines + n * kLineBytes;
     do {  // a group is an even number of lines
       for (size_t i = 0; i < 2; ++i) {
@@ -143,19 +139,13 @@ struct Avx512 {
         for (size_t part = 0; part < kParts; ++part)
           for (size_t t = 0; t < T; ++t) {
             const I four = load_x(x + t * x_stride + 4 * (kParts * i + part));
-            for (size_t p = 0; p < P; ++p) {
-              I& products = sum[part % kSums][p][t];
-              products = _mm512_dpbusd_epi32(products, codes[p][part], four);
-            }
+            for (size_t p = 0; p < P; ++p)
+              dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p][part], four);
           }
       }
       lines += 2 * kLineBytes;
       x += 8 * kParts;
     } while (lines != end);
-    for (size_t p = 0; p < P; ++p)
-      for (size_t t = 0; t < T; ++t)
-        dot[p][t] =
-            kSums == 1 ? sum[0][p][t] : _mm512_add_epi32(sum[0][p][t], sum[kSums - 1][p][t]);
   }
 
   /// The codes of a line, a byte each, in lines of four columns.
