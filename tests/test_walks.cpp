@@ -7,7 +7,7 @@ namespace {
 using namespace nibble;
 using namespace nibble::test;
 
-void same_bits(const char* name, const Kernels& one_panel, const Kernels& side_by_side) {
+void same_bits(const char* name, const BothWalks& walks) {
   if (find_kernels(name) == nullptr) test::skip(std::string("this CPU has no ") + name);
   Random random(1);
   for (const Format& f : quantized_formats()) {
@@ -16,17 +16,16 @@ void same_bits(const char* name, const Kernels& one_panel, const Kernels& side_b
     for (const size_t n_rows : {1u, 2u, 3u, 4u, 5u, 8u, 13u}) {
       const Activations a = random_activations(random, m.view, n_rows, false);
       std::vector<float> first(n_rows * stride, -1.0f), second(n_rows * stride, -2.0f);
-      one_panel.matmul_q(m.view, 0, m.panels(), a.rows, first.data(), stride);
-      side_by_side.matmul_q(m.view, 0, m.panels(), a.rows, second.data(), stride);
-      check_same(
-          std::string(one_panel.name) + ", " + f.name() + ", " + std::to_string(n_rows) + " rows",
-          first, second);
+      walks.one_panel.matmul_q(m.view, 0, m.panels(), a.rows, first.data(), stride);
+      walks.side_by_side.matmul_q(m.view, 0, m.panels(), a.rows, second.data(), stride);
+      check_same(std::string(name) + ", " + f.name() + ", " + std::to_string(n_rows) + " rows",
+                 first, second);
     }
   }
 }
 
-void avx2() { same_bits("avx2", kAvx2OnePanel, kAvx2SideBySide); }
-void avx512() { same_bits("avx512", kAvx512OnePanel, kAvx512SideBySide); }
+void avx2() { same_bits("avx2", kAvx2Walks); }
+void avx512() { same_bits("avx512", kAvx512Walks); }
 
 }  // namespace
 

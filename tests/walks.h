@@ -1,9 +1,13 @@
+// Kernels that walk through weights in either way, whichever suits this CPU.
 #pragma once
 
 #include "kernels.h"
 
 namespace nibble::test {
 
-extern const Kernels kAvx2OnePanel, kAvx2SideBySide, kAvx512OnePanel, kAvx512SideBySide;
+struct BothWalks {
+  Kernels one_panel, side_by_side;
+};
+extern const BothWalks kAvx2Walks, kAvx512Walks;
 
 }  // namespace nibble::test
