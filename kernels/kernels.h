@@ -162,9 +162,8 @@ struct Kernels {
   uint64_t (*peak_operations)(size_t n_rounds) = nullptr;
 
   /// The sum modulo 2^32 of the 32-bit words of memory [bytes], a multiple of 256: four streams
-  /// through its quarters, each fetched ahead, by the widest loads. What bounds decoding. Null
-  /// where plain C++ reads as wide.
-  uint32_t (*sum_words)(const uint8_t* memory, size_t bytes) = nullptr;
+  /// through its quarters, each fetched ahead, by the widest loads. What bounds decoding.
+  uint32_t (*sum_words)(const uint8_t* memory, size_t bytes);
 };
 
 /// What is compiled in, best first within an architecture. Only rows whose `supported()` says yes

@@ -4,6 +4,7 @@
 #include "neon_attention.h"
 #include "neon_matmul.h"
 #include "neon_rows.h"
+#include "sum_words.h"
 
 namespace nibble {
 namespace {
@@ -53,7 +54,8 @@ constexpr Kernels neon_kernels(const char* name) {
           .attention_chunk = attention_chunk,
           .attention_merge = attention_merge,
           .attention_finish = attention_finish,
-          .peak_operations = peak_operations<Dot>};
+          .peak_operations = peak_operations<Dot>,
+          .sum_words = sum_words};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "sets.h"
+#include "sum_words.h"
 
 namespace nibble {
 namespace {
@@ -396,6 +397,7 @@ const Kernels kScalarKernels = {
     .attention_chunk = attention_chunk,
     .attention_merge = attention_merge,
     .attention_finish = attention_finish,
+    .sum_words = sum_words,
 };
 
 }  // namespace nibble

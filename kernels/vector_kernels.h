@@ -1,6 +1,7 @@
 // The table of a vector instruction set V: all of vector_*.h.
 #pragma once
 
+#include "sum_words.h"
 #include "vector_attention.h"
 #include "vector_matmul.h"
 #include "vector_peak.h"
@@ -36,7 +37,7 @@ constexpr Kernels vector_kernels(const char* name) {
       .attention_merge = attention_merge<V>,
       .attention_finish = attention_finish<V>,
       .peak_operations = peak_operations<V>,
-      .sum_words = sum_words<V>,
+      .sum_words = sum_words,
   };
 }
 

@@ -1,5 +1,4 @@
-// What bounds a vector instruction set: multiply-adds with no memory in their way, and memory read
-// with no arithmetic in its way.
+// The multiply-adds that a vector instruction set reaches with no memory in their way.
 #pragma once
 
 #include "vector_math.h"
@@ -36,26 +35,6 @@ uint64_t peak_operations(size_t n_rounds) {
   for (size_t i = 0; i < n_rounds; ++i) sums.multiply_add(codes, x);
   V::keep_alive(sums.total());
   return uint64_t{2} * V::kProducts * V::kPeakSums * n_rounds;
-}
-
-template <class V>
-uint32_t sum_words(const uint8_t* memory, size_t bytes) {
-  constexpr size_t kStreams = 4, kLine = 64, kAhead = 1536;
-  const size_t part = bytes / kStreams;
-  auto a = V::zero_int(), b = a, c = a, d = a;
-  for (const uint8_t* at = memory; at != memory + part; at += kLine) {
-    for (size_t s = 0; s < kStreams; ++s) __builtin_prefetch(at + s * part + kAhead);
-    a = V::add_int(a, V::load_int(at));
-    b = V::add_int(b, V::load_int(at + part));
-    c = V::add_int(c, V::load_int(at + 2 * part));
-    d = V::add_int(d, V::load_int(at + 3 * part));
-  }
-  const auto all = V::add_int(V::add_int(a, b), V::add_int(c, d));
-  uint32_t words[kLanes];  // their sum may overflow, which int must not
-  __builtin_memcpy(words, &all, sizeof words);
-  uint32_t sum = 0;
-  for (const uint32_t word : words) sum += word;
-  return sum;
 }
 
 }  // namespace

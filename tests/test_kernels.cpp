@@ -298,8 +298,7 @@ void sums_words() {
   for (uint32_t& word : memory) expected += word = static_cast<uint32_t>(random());
   const auto* bytes = reinterpret_cast<const uint8_t*>(memory.data());
   for (const Kernels* kernels : sets_under_test())
-    if (kernels->sum_words != nullptr)
-      check_eq(kernels->sum_words(bytes, 4 * memory.size()), expected, kernels->name);
+    check_eq(kernels->sum_words(bytes, 4 * memory.size()), expected, kernels->name);
 }
 
 }  // namespace

@@ -33,25 +33,6 @@ uint64_t buffer_bytes() {
   return std::max(bytes, uint64_t{64} << 20) / kChunkBytes * kChunkBytes;
 }
 
-/// Kernels::sum_words in plain C++.
-uint32_t sum_words(const uint8_t* memory, size_t bytes) {
-  using Line [[gnu::vector_size(64)]] = uint32_t;
-  constexpr size_t kStreams = 4, kAhead = 1536;
-  const size_t part = bytes / kStreams;
-  std::array<Line, kStreams> sums{};
-  for (const uint8_t* at = memory; at != memory + part; at += sizeof(Line))
-    for (size_t s = 0; s < kStreams; ++s) {
-      __builtin_prefetch(at + s * part + kAhead);
-      Line line;
-      std::memcpy(&line, at + s * part, sizeof line);
-      sums[s] += line;
-    }
-  const Line all = sums[0] + sums[1] + sums[2] + sums[3];
-  uint32_t total = 0;
-  for (size_t i = 0; i < sizeof(Line) / sizeof(uint32_t); ++i) total += all[i];
-  return total;
-}
-
 }  // namespace
 
 #if defined(__APPLE__)
@@ -81,7 +62,7 @@ uint64_t last_cache_bytes() {
 #endif
 
 MemoryMeter::MemoryMeter(const Kernels& kernels, int threads)
-    : sum_(kernels.sum_words != nullptr ? kernels.sum_words : sum_words),
+    : sum_(kernels.sum_words),
       sums_(buffer_bytes() / kChunkBytes),
       buffer_(sums_.size() * kChunkBytes),
       pool_(std::max(threads, 1)) {
