@@ -193,27 +193,71 @@ void check_padding_codes(const Packed& p, const std::string& what) {
           128, what + ": the code of a padded column");
 }
 
-void test_packed_rtn() {
-  const size_t rows = 19, cols = 300;
+/// Rows as models have them, and such as test every corner.
+std::vector<float> rows_to_round(size_t rows, size_t cols) {
   std::mt19937 random(17);
   std::normal_distribution<float> normal(0.1f, 0.5f);
-  std::vector<uint16_t> bits(rows * cols);
-  for (uint16_t& b : bits) b = float_to_bf16(normal(random));
-  const TensorView tensor{"w", DType::bf16, {rows, cols}, std::as_bytes(std::span(bits))};
-  for (const Kind kind : {Kind::q4, Kind::q8})
-    for (const uint16_t group : std::initializer_list<uint16_t>{16, 32, 64, 128})
-      for (const bool symmetric : {false, true}) {
-        const PackTarget target{kind, group, symmetric};
-        const Packed p = pack(tensor, target);
-        const std::string what = format_name(p.shape);
-        std::vector<float> w(cols), found(cols);
-        for (size_t r = 0; r < rows; ++r) {
-          for (size_t c = 0; c < cols; ++c) w[c] = bf16_to_float(bits[r * cols + c]);
-          unpack_row(p.view, r, found.data());
-          check(found == rounded_row(w, target), what + " row " + std::to_string(r));
+  std::vector<float> w(rows * cols);
+  for (float& x : w) x = normal(random);
+  const auto change = [&](size_t row, auto&& fn) {
+    for (size_t c = 0; c < cols; ++c) w[row * cols + c] = fn(w[row * cols + c], c);
+  };
+  change(1, [](float, size_t) { return 0.0f; });
+  change(2, [](float x, size_t) { return std::abs(x); });
+  change(3, [](float x, size_t) { return -std::abs(x); });
+  change(4, [](float x, size_t) { return x * 1e-6f; });  // scales below fp16's normal ones
+  change(5, [](float x, size_t) { return x * 6e4f; });
+  change(6, [](float x, size_t c) { return c % 9 == 0 ? NAN : x; });
+  change(7, [](float x, size_t c) { return c % 40 == 0 ? INFINITY : x; });
+  change(8, [](float, size_t c) { return static_cast<float>(c % 31) * 0.5f - 7.0f; });  // ties
+  change(rows - 1, [](float x, size_t c) { return c > 290 ? 40 * x : x; });
+  return w;
+}
+
+/// Nothing is written of the rows that the last panel does not have.
+void check_absent_rows(const Packed& p, const std::string& what) {
+  const auto* codes = p.view.codes + p.shape.rows / 16 * p.layout.code_stride;
+  for (size_t i = 0; i < p.layout.code_stride; ++i)
+    if (i % 64 / 4 >= p.shape.rows % 16) check_eq(int{codes[i]}, 0, what + ": code of no row");
+  const auto* scales = p.view.scales + p.shape.rows / 16 * p.layout.scale_stride;
+  const size_t size = p.shape.scheme == Scheme::f16 ? 32 : 48;
+  for (size_t i = 0; i < p.layout.cols_padded / p.shape.group * size; ++i)
+    if ((i % size < 32 ? i % size / 2 : i % size - 32) >= p.shape.rows % 16)
+      check_eq(int{scales[i]}, 0, what + ": scale of no row");
+}
+
+/// Panels are rounded side by side; every row must be what its groups are one by one.
+void test_packed_rtn() {
+  const size_t rows = 19, cols = 300;
+  std::vector<float> w = rows_to_round(rows, cols);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    std::vector<uint16_t> bits(w.size());
+    for (size_t i = 0; i < w.size() && type != DType::f32; ++i) {
+      bits[i] = type == DType::f16 ? float_to_half(w[i]) : float_to_bf16(w[i]);
+      w[i] = type == DType::f16 ? half_to_float(bits[i]) : bf16_to_float(bits[i]);
+    }
+    const TensorView tensor{
+        "w",
+        type,
+        {rows, cols},
+        type == DType::f32 ? std::as_bytes(std::span(w)) : std::as_bytes(std::span(bits))};
+    for (const Kind kind : {Kind::q4, Kind::q8})
+      for (const uint16_t group : std::initializer_list<uint16_t>{16, 32, 64, 128})
+        for (const bool symmetric : {false, true}) {
+          const PackTarget target{kind, group, symmetric};
+          const Packed p = pack(tensor, target);
+          const std::string what =
+              std::string(dtype_info(type).name) + " to " + format_name(p.shape);
+          std::vector<float> found(cols);
+          for (size_t r = 0; r < rows; ++r) {
+            unpack_row(p.view, r, found.data());
+            const std::vector<float> row(&w[r * cols], &w[r * cols] + cols);
+            check(found == rounded_row(row, target), what + " row " + std::to_string(r));
+          }
+          check_padding_codes(p, what);
+          check_absent_rows(p, what);
         }
-        check_padding_codes(p, what);
-      }
+  }
 }
 
 // The shared files.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "base/checked.h"
@@ -13,13 +14,14 @@
 #include "quant/ggml_split.h"
 #include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
+#include "quant/round_panel.h"
+#include "quant/transpose.h"
 
 namespace nibble {
 namespace {
 
 /// Columns that are widened together: a multiple of every block and group.
 constexpr size_t kRun = 256;
-constexpr size_t kMinGroup = 16;
 /// Bytes of a line that belong to one row.
 constexpr size_t kLaneBytes = kLineBytes / kPanelRows;
 /// While a row is packed, the row after the next is fetched: hardware looks ahead neither past the
@@ -39,11 +41,6 @@ struct Panel {
     const DTypeInfo& info = dtype_info(type);
     return rows[r] + col / info.block_elems * info.block_bytes;
   }
-};
-
-template <class T>
-struct Stage {
-  alignas(64) T rows[kPanelRows][kRun] = {};  // rows beyond the matrix stay zero
 };
 
 /// Bytes that one column of 16 codes takes.
@@ -144,101 +141,73 @@ void pack_block_row(const Panel& panel, size_t r, size_t begin, size_t end,
   }
 }
 
-/// Rounds n weights of row r to nearest, which are groups g.. of the panel; the columns from n to
-/// the end of the last group get the code of zero.
-void round_groups(const PackedShape& shape, const float* w, size_t n, size_t g, size_t r,
-                  uint8_t* codes, uint8_t* scales) {
-  const bool symmetric = shape.scheme == Scheme::f16;
-  const RtnKind kind = shape.codes == Codes::q8 ? RtnKind::q8
-                       : symmetric              ? RtnKind::q4_symmetric
-                                                : RtnKind::q4;
-  RtnGroup grids[kRun / kMinGroup];
-  rtn_groups(kind, w, n, shape.group, codes, grids);
-  const size_t n_groups = ceil_div(n, shape.group);
-  std::fill(codes + n, codes + n_groups * shape.group, grids[n_groups - 1].zero);
-  for (size_t i = 0; i < n_groups; ++i) {
-    if (symmetric) {
-      struct_at<ScaleF16>(scales, g + i).s[r] = grids[i].scale;
-    } else {
-      struct_at<ScaleF16Zero>(scales, g + i).s[r] = grids[i].scale;
-      struct_at<ScaleF16Zero>(scales, g + i).z[r] = grids[i].zero;
-    }
-  }
+/// Where column `col` of each row lies.
+using RowPointers = std::array<const std::byte*, kPanelRows>;
+RowPointers rows_at(const Panel& panel, size_t col) {
+  RowPointers rows{};
+  for (size_t r = 0; r < panel.n_rows; ++r) rows[r] = panel.at(r, col);
+  return rows;
 }
 
-/// Columns begin..end-1 of row r, unquantized, to q4 or q8.
-template <Codes kCodes>
-void pack_rounded_row(const Panel& panel, const PackedShape& shape, size_t r, size_t begin,
-                      size_t end, const std::byte* ahead) {
-  const size_t size = dtype_info(panel.type).block_bytes;
-  uint8_t* lane = panel.codes + r * kLaneBytes;
-  float w[kRun];
-  uint8_t codes[kRun];
-  for (size_t c0 = begin; c0 < end; c0 += kRun) {
-    const size_t n = std::min(kRun, end - c0);
-    for (size_t i = 0; i < n * size; i += kLineBytes) fetch(ahead, (c0 - begin) * size + i);
-    dequantize(panel.type, panel.at(r, c0), n, w);
-    round_groups(shape, w, n, c0 / shape.group, r, codes, panel.scales);
-    for (size_t c = 0; c < round_up(n, shape.group); c += 8)
-      store_codes<kCodes>(load_as<uint64_t>(codes + c), c0 + c, lane);
+/// Columns col.. of the panel as f32, out [n, up to a multiple of 16][16]; n <= kRun.
+void load_columns(const Panel& panel, size_t col, size_t n, float* out) {
+  RowPointers rows = rows_at(panel, col);
+  if (panel.type == DType::f16)
+    return transpose_rows<uint16_t>(rows.data(), panel.n_rows, n, out,
+                                    [](uint16_t x) { return half_to_float(x); });
+  if (panel.type == DType::bf16)
+    return transpose_rows<uint16_t>(rows.data(), panel.n_rows, n, out,
+                                    [](uint16_t x) { return bf16_to_float(x); });
+  float wide[kPanelRows][kRun];
+  for (size_t r = 0; r < panel.n_rows; ++r) {
+    dequantize(panel.type, rows[r], n, wide[r]);
+    rows[r] = reinterpret_cast<const std::byte*>(wide[r]);
   }
+  transpose_rows<float>(rows.data(), panel.n_rows, n, out, std::identity());
 }
 
-template <Codes kCodes>
+/// Unquantized rows, to q4 or q8.
 void pack_rounded(const Panel& panel, const PackedShape& shape) {
-  for_steps<kCodes>(panel, shape.cols, [&](size_t r, size_t begin, size_t end, const auto* ahead) {
-    pack_rounded_row<kCodes>(panel, shape, r, begin, end, ahead);
-  });
+  const size_t scale_bytes = shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
+  alignas(64) float w[kRun * kPanelRows];
+  for (size_t c = 0; c < shape.cols; c += kRun) {
+    const size_t n = std::min<size_t>(kRun, shape.cols - c), whole = round_up(n, shape.group);
+    load_columns(panel, c, n, w);
+    std::fill(w + n * kPanelRows, w + whole * kPanelRows, 0.0f);
+    round_panel(shape, w, whole, panel.n_rows, panel.codes + c * column_bytes(shape.codes),
+                panel.scales + c / shape.group * scale_bytes);
+  }
 }
 
-/// To f32, f16 or bf16 (all of type T): load_row(bytes, n, row) brings n elements to it.
-template <class T, class Fn>
-void pack_plain(const Panel& panel, const PackedShape& shape, Fn&& load_row) {
-  Stage<T> stage;
-  for (size_t c0 = 0; c0 < shape.cols; c0 += kRun) {
-    const size_t n = std::min<size_t>(kRun, shape.cols - c0);
-    for (size_t r = 0; r < panel.n_rows; ++r) load_row(panel.at(r, c0), n, stage.rows[r]);
-    T* out = reinterpret_cast<T*>(panel.codes) + c0 * kPanelRows;
-    for (size_t c = 0; c < n; ++c)
-      for (size_t r = 0; r < kPanelRows; ++r) out[c * kPanelRows + r] = stage.rows[r][c];
+/// To f32, f16 or bf16.
+void pack_plain(const Panel& panel, const PackedShape& shape) {
+  alignas(64) float w[kRun * kPanelRows];
+  uint16_t halves[kRun * kPanelRows];
+  for (size_t c = 0; c < shape.cols; c += kRun) {
+    const size_t n = std::min<size_t>(kRun, shape.cols - c), count = n * kPanelRows;
+    if (shape.codes == Codes::f32) {
+      load_columns(panel, c, n, w);
+      std::memcpy(panel.codes + c * kPanelRows * sizeof(float), w, count * sizeof(float));
+      continue;
+    }
+    if (shape.codes == Codes::bf16 || panel.type == DType::f16) {
+      transpose_rows<uint16_t>(rows_at(panel, c).data(), panel.n_rows, n, halves, std::identity());
+    } else {
+      load_columns(panel, c, n, w);
+      std::transform(w, w + count, halves, [](float x) { return float_to_half(x); });
+    }
+    std::memcpy(panel.codes + c * kPanelRows * sizeof(uint16_t), halves, count * sizeof(uint16_t));
   }
 }
 
 void pack_panel(const Panel& panel, const PackedShape& shape) {
-  const DType type = panel.type;
-  const auto widen = [type](const std::byte* in, size_t n, float* out) {
-    dequantize(type, in, n, out);
-  };
-  const auto copy = [](const std::byte* in, size_t n, uint16_t* out) {
-    std::memcpy(out, in, n * sizeof *out);
-  };
-  const auto narrow = [&](const std::byte* in, size_t n, uint16_t* out) {
-    float row[kRun];
-    widen(in, n, row);
-    std::transform(row, row + n, out, float_to_half);
-  };
-  switch (shape.codes) {
-    case Codes::f32:
-      return pack_plain<float>(panel, shape, widen);
-    case Codes::bf16:
-      return pack_plain<uint16_t>(panel, shape, copy);
-    case Codes::f16:
-      return type == DType::f16 ? pack_plain<uint16_t>(panel, shape, copy)
-                                : pack_plain<uint16_t>(panel, shape, narrow);
-    case Codes::q4:
-    case Codes::q8:
-      break;
-  }
-  const bool blocks = with_block(type, [&](auto tag) {
+  if (shape.codes != Codes::q4 && shape.codes != Codes::q8) return pack_plain(panel, shape);
+  const bool blocks = with_block(panel.type, [&](auto tag) {
     using Block = typename decltype(tag)::type;
     for_steps<Block::kForm.codes>(panel, shape.cols,
                                   [&](auto... row) { pack_block_row<Block>(panel, row...); });
   });
-  if (blocks) return;
-  if (shape.codes == Codes::q4)
-    pack_rounded<Codes::q4>(panel, shape);
-  else
-    pack_rounded<Codes::q8>(panel, shape);
+  if (!blocks) pack_rounded(panel, shape);
 }
 
 /// Row `row` of a matrix that is stored transposed, together.

@@ -99,7 +99,8 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Row
 /// Dequantizes `n` elements that start at a block boundary of a tensor of any type to f32.
 void dequantize(DType type, const std::byte* data, size_t n, float* out);
 
-/// One row and group of n <= group weights, rounded to nearest: the specification of RTN.
+/// One row and group of n <= group weights, rounded to nearest: the specification of RTN, which
+/// round_panel() follows.
 /// Asymmetric: the range includes zero; s = (max - min) / 15 rounded to fp16 first, then
 /// z = round(-min / s) and q = round(w / s) + z, ties to even, clamped to 0..15.
 /// Symmetric: s = absmax / 7 rounded to fp16, z = 8, q in 1..15.
@@ -111,8 +112,5 @@ struct RtnGroup {
 RtnGroup rtn4_group(const float* w, size_t n, bool symmetric, uint8_t* q);
 /// 8 bits, symmetric: s = absmax / 127 rounded to fp16, q = 128 + round(w / s) in 1..255.
 RtnGroup rtn8_group(const float* w, size_t n, uint8_t* q);
-/// The same for n weights in groups, of which the last may have fewer: grids [n / group].
-enum class RtnKind : uint8_t { q4, q4_symmetric, q8 };
-void rtn_groups(RtnKind kind, const float* w, size_t n, size_t group, uint8_t* q, RtnGroup* grids);
 
 }  // namespace nibble

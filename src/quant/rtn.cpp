@@ -1,9 +1,6 @@
-// Round to nearest: the quantizer without statistics.
+// Round to nearest, one group at a time: the specification in plain code.
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
-#include <type_traits>
 
 #include "base/half.h"
 #include "quant/packed_matrix.h"
@@ -14,121 +11,58 @@ namespace {
 constexpr uint16_t kSmallestHalf = 0x0001;  // 2^-24
 constexpr uint16_t kLargestHalf = 0x7bff;   // 65504
 
-uint16_t usable_scale(float s) {
-  const uint16_t bits = float_to_half(s);
-  if (bits == 0) return kSmallestHalf;
-  return bits > kLargestHalf ? kLargestHalf : bits;
-}
+uint16_t usable_scale(float s) { return std::clamp(float_to_half(s), kSmallestHalf, kLargestHalf); }
 
-/// x clamped to lo..hi (NaN becomes lo) and rounded to an integer, ties to even. |lo|, |hi| < 2^22:
-/// there, adding 1.5 * 2^23 leaves the integer in the low bits of the sum.
-int32_t round_clamped(float x, float lo, float hi) {
-  const float above = x > lo ? x : lo;
-  const float clamped = above < hi ? above : hi;
-  return std::bit_cast<int32_t>(clamped + 0x1.8p23f) - std::bit_cast<int32_t>(0x1.8p23f);
-}
-
-/// Compilers make vectors of loops whose length they know.
-constexpr size_t kBlock = 32;
-
-/// Calls fn(block, i, n) for the weights i..i+n-1 in blocks of 32, the last filled up with zeros.
-template <class Fn>
-void for_blocks(const float* w, size_t n, Fn&& fn) {
-  size_t i = 0;
-  for (; i + kBlock <= n; i += kBlock) fn(w + i, i, std::integral_constant<size_t, kBlock>());
-  if (i == n) return;
-  float last[kBlock] = {};
-  std::copy(w + i, w + n, last);
-  fn(last, i, n - i);
-}
-
-/// q[i] = zero + round(w[i] / s), within lo..hi.
-void round_codes(const float* w, size_t n, float s, int zero, int lo, int hi, uint8_t* q) {
-  const float least = static_cast<float>(lo - zero);
-  const float most = static_cast<float>(hi - zero);
-  for_blocks(w, n, [&](const float* block, size_t i, auto count) {
-    int32_t rounded[kBlock];
-    uint8_t codes[kBlock];
-    for (size_t k = 0; k < kBlock; ++k)
-      rounded[k] = round_clamped(block[k] / s, least, most) + zero;
-    for (size_t k = 0; k < kBlock; ++k) codes[k] = static_cast<uint8_t>(rounded[k]);
-    std::memcpy(q + i, codes, count);
-  });
+/// x clamped to low..high (NaN becomes low) and rounded to an integer, ties to even.
+int round_clamped(float x, int low, int high) {
+  if (!(x > static_cast<float>(low))) return low;
+  return static_cast<int>(std::nearbyint(std::min(x, static_cast<float>(high))));
 }
 
 struct Range {
   float min = 0;
   float max = 0;
-
-  void see(float least, float most) {
-    min = least < min ? least : min;
-    max = most > max ? most : max;
-  }
 };
 
 /// The least and greatest of the weights and zero; NaN is passed over.
 Range range_with_zero(const float* w, size_t n) {
-  constexpr size_t kLanes = 4;
   Range range;
-  for_blocks(w, n, [&](const float* block, size_t, auto) {
-    float min[kLanes] = {}, max[kLanes] = {};
-    for (size_t i = 0; i < kBlock; i += kLanes)
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const float x = block[i + lane];
-        min[lane] = x < min[lane] ? x : min[lane];
-        max[lane] = x > max[lane] ? x : max[lane];
-      }
-    for (size_t lane = 0; lane < kLanes; ++lane) range.see(min[lane], max[lane]);
-  });
+  for (size_t i = 0; i < n; ++i) {
+    if (w[i] < range.min) range.min = w[i];
+    if (w[i] > range.max) range.max = w[i];
+  }
   return range;
 }
 
-/// The scale and zero for weights of that range.
-RtnGroup grid_of(const Range& range, RtnKind kind) {
-  if (kind == RtnKind::q4) {
-    RtnGroup grid{usable_scale((range.max - range.min) / 15), 0};
-    grid.zero = static_cast<uint8_t>(round_clamped(-range.min / half_to_float(grid.scale), 0, 15));
-    return grid;
-  }
-  const float most = kind == RtnKind::q8 ? 127 : 7;
-  const float absmax = std::max(range.max, std::abs(range.min));
-  return {usable_scale(absmax / most), static_cast<uint8_t>(kind == RtnKind::q8 ? 128 : 8)};
+/// q = zero + round(w / scale), within low..high.
+void round_codes(const float* w, size_t n, const RtnGroup& grid, int low, int high, uint8_t* q) {
+  const float s = half_to_float(grid.scale);
+  const int zero = grid.zero;
+  for (size_t i = 0; i < n; ++i)
+    q[i] = static_cast<uint8_t>(zero + round_clamped(w[i] / s, low - zero, high - zero));
+}
+
+RtnGroup symmetric_group(const float* w, size_t n, int most, uint8_t zero, uint8_t* q) {
+  const Range range = range_with_zero(w, n);
+  const float absmax = std::max(range.max, -range.min);
+  const RtnGroup grid{usable_scale(absmax / static_cast<float>(most)), zero};
+  round_codes(w, n, grid, zero - most, zero + most, q);
+  return grid;
 }
 
 }  // namespace
 
-void rtn_groups(RtnKind kind, const float* w, size_t n, size_t group, uint8_t* q, RtnGroup* grids) {
-  // Each step for many groups, so that the CPU need not wait for one group's range, scale and zero.
-  constexpr size_t kTogether = 16;
-  Range ranges[kTogether];
-  for (size_t first = 0; first < n; first += kTogether * group) {
-    const size_t end = std::min(n, first + kTogether * group);
-    const auto for_groups = [&](auto&& fn) {
-      for (size_t i = first, g = 0; i < end; i += group, ++g) fn(i, std::min(group, n - i), g);
-    };
-    for_groups(
-        [&](size_t i, size_t count, size_t g) { ranges[g] = range_with_zero(w + i, count); });
-    for_groups([&](size_t, size_t, size_t g) { grids[g] = grid_of(ranges[g], kind); });
-    for_groups([&](size_t i, size_t count, size_t g) {
-      const int zero = grids[g].zero, most = kind == RtnKind::q8 ? 127 : 7;
-      const int least_code = kind == RtnKind::q4 ? 0 : zero - most;
-      const int most_code = kind == RtnKind::q4 ? 15 : zero + most;
-      round_codes(w + i, count, half_to_float(grids[g].scale), zero, least_code, most_code, q + i);
-    });
-    grids += kTogether;
-  }
-}
-
 RtnGroup rtn4_group(const float* w, size_t n, bool symmetric, uint8_t* q) {
-  RtnGroup grid;
-  rtn_groups(symmetric ? RtnKind::q4_symmetric : RtnKind::q4, w, n, n, q, &grid);
+  if (symmetric) return symmetric_group(w, n, 7, 8, q);
+  const Range range = range_with_zero(w, n);
+  RtnGroup grid{usable_scale((range.max - range.min) / 15), 0};
+  grid.zero = static_cast<uint8_t>(round_clamped(-range.min / half_to_float(grid.scale), 0, 15));
+  round_codes(w, n, grid, 0, 15, q);
   return grid;
 }
 
 RtnGroup rtn8_group(const float* w, size_t n, uint8_t* q) {
-  RtnGroup grid;
-  rtn_groups(RtnKind::q8, w, n, n, q, &grid);
-  return grid;
+  return symmetric_group(w, n, 127, 128, q);
 }
 
 }  // namespace nibble
