@@ -119,14 +119,14 @@ void run_case(const FamilyCase& c) {
   write_file(dir / "hf/tokenizer.json", kTokenizer);
   std::string text;
   std::mt19937 random(3);
-  for (int i = 0; i < 500; ++i) text += static_cast<char>('a' + random() % 9);
+  for (int i = 0; i < 250; ++i) text += static_cast<char>('a' + random() % 9);
   write_file(dir / "text.txt", text);
   QuantizeOptions options;
   options.threads = 2;
   options.scales = true;
   options.rounding = Rounding::compensated;
   options.calibration = dir / "text.txt";
-  options.window = 30;
+  options.window = 60;
   quantize(dir / "hf", dir / "out.nib", options);
   const double rtn = distance(logits_of(open_exact(dir / "hf", WeightType::automatic)), exact);
   const double calibrated =

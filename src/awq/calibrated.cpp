@@ -1,13 +1,10 @@
 #include "awq/calibrated.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 
 #include "awq/calibration.h"
-#include "awq/fold.h"
 #include "base/checked.h"
-#include "model/transformer.h"
 #include "nibble/error.h"
 #include "text/chat_template.h"
 
@@ -22,46 +19,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-PackedShape f32_shape(const PlannedMatrix& m) {
-  return {.rows = m.shape.rows, .cols = m.shape.cols, .codes = Codes::f32};
-}
-
-// Packs a matrix as another format than the plan says: exactly as the file has it, or as f32.
-void pack_as(const PlannedMatrix& m, PackTarget::Kind kind, std::byte* out, ThreadPool& pool) {
-  PlannedMatrix as = m;
-  retarget(as, kind);
-  pack_matrix(as, out, pool);
-}
-
-// The rows of an f32 matrix as a source, to be packed like any other.
-std::vector<float> rows_of(const PackedMatrix& m, ThreadPool& pool) {
-  const size_t cols = m.view.shape.cols;
-  std::vector<float> out(size_t{m.view.shape.rows} * cols);
-  pool.run(m.view.shape.rows, [&](size_t r, int) { unpack_row(m.view, r, out.data() + r * cols); });
-  return out;
-}
-
 }  // namespace
-
-void retarget(PlannedMatrix& m, PackTarget::Kind kind) {
-  const uint32_t rows = m.shape.rows;  // the tensor may hold those of other matrices, too
-  m.target.kind = kind;
-  m.shape = packed_shape_of(m.source, m.target);
-  m.shape.rows = rows;
-}
-
-bool is_rounded(const PlannedMatrix& m) {
-  return layer_of(m.name) >= 0 && m.target.kind == PackTarget::Kind::q4 && !m.source.has_grid();
-}
-
-int layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return -1;
-  name.remove_prefix(kPrefix.size());
-  int layer = -1;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
-  return error == std::errc{} && end != name.data() + name.size() && *end == '.' ? layer : -1;
-}
 
 LayerByLayer::LayerByLayer(const Checkpoint& checkpoint, ModelImpl& impl, const WeightPlan& plan,
                            const WorkFolder& folder, const QuantizeOptions& options)
@@ -71,16 +29,17 @@ LayerByLayer::LayerByLayer(const Checkpoint& checkpoint, ModelImpl& impl, const 
       folder_(folder),
       options_(options),
       compute_{*impl.kernels, *impl.pool},
-      layers_(static_cast<size_t>(impl.config.n_layers)) {
+      layers_(static_cast<size_t>(impl.config.n_layers)),
+      loaded_(checkpoint, *impl.pool) {
   const auto layer = [&](std::string_view name) {
     const int index = layer_of(name);
     return index >= 0 && index < impl.config.n_layers ? &layers_[static_cast<size_t>(index)]
                                                       : nullptr;
   };
   for (const PlannedMatrix& m : plan.matrices)
-    if (Layer* of = layer(m.name)) of->matrices.push_back(&m);
+    if (LayerPlan* of = layer(m.name)) of->matrices.push_back(&m);
   for (const auto& [name, values] : plan.vectors)
-    if (Layer* of = layer(name)) of->vectors.emplace_back(name, values);
+    if (LayerPlan* of = layer(name)) of->vectors.emplace_back(name, values);
 }
 
 void LayerByLayer::run() {
@@ -97,17 +56,13 @@ void LayerByLayer::run() {
   for (int i = 0, n_done = 0; n_done < n_missing; ++i) {
     const auto start = Clock::now();
     step(i, 0);
-    const bool finished = folder_.has(i);
-    StatsPlan stats;
-    stats.group = static_cast<size_t>(options_.group);
-    stats.n_tokens = states_ ? states_->n_tokens() : 0;
-    stats.full_gram = options_.rounding == Rounding::compensated;
-    LayerInputs inputs(compute_, stats);
-    if (!finished || states_) load_layer(layers_[static_cast<size_t>(i)]);
-    if (states_) forward(i, finished ? nullptr : &inputs);
-    if (finished) continue;
-    inputs.finish();
-    QuantizedLayer report = quantize(i, inputs);
+    if (folder_.has(i)) {
+      if (!rows_) continue;
+      loaded_.load(layers_[static_cast<size_t>(i)]);
+      rows_->pass(i, loaded_, folder_.load(i), part_of(i, 0, 1));
+      continue;
+    }
+    QuantizedLayer report = quantize(i);
     report.seconds = seconds_since(start);
     seconds += report.seconds;
     ++n_done;
@@ -122,15 +77,24 @@ void LayerByLayer::step(int layer, double part) const {
     throw Error(folder_.file(""), "quantizing was cancelled", "--resume goes on with it");
 }
 
-// The second moments of all inputs of a layer at once are what needs most memory.
+CalibrationRows::Step LayerByLayer::part_of(int layer, double from, double size) const {
+  return [=, this](double part) { step(layer, from + size * part); };
+}
+
+// What needs most memory: the f32 layer, the second moments of all its inputs (counted once for
+// each matrix, which is too much where inputs are shared), and for the largest matrix the drift and
+// the factor [cols, cols], what is owed [cols, rows] and its corrected copy [rows, cols].
 void LayerByLayer::check_memory() const {
-  uint64_t panels = 0, moments = 0;
-  for (const PlannedMatrix* m : layers_.front().matrices) {
-    panels += packed_layout(f32_shape(*m), m->name).total_bytes();
-    if (options_.rounding == Rounding::compensated)
-      moments += uint64_t{m->shape.cols} * m->shape.cols * sizeof(float);
+  const LayerPlan& layer = layers_.front();
+  uint64_t moments = 0, largest = 0;
+  for (const PlannedMatrix* m : layer.matrices) {
+    if (!compensated() || !is_rounded(*m)) continue;
+    const uint64_t rows = m->shape.rows, cols = m->shape.cols;
+    moments += cols * cols * sizeof(float);
+    largest = std::max(largest, 2 * cols * (cols + rows) * sizeof(float));
   }
-  const uint64_t needed = checked_add(panels, moments, checkpoint_.path);
+  const uint64_t panels = LoadedLayer::float_bytes(layer);
+  const uint64_t needed = checked_add(panels, moments + largest, checkpoint_.path);
   const uint64_t available = available_memory();
   if (available > 0 && needed > available)
     throw Error(checkpoint_.path,
@@ -146,33 +110,21 @@ void LayerByLayer::embed() {
   const MappedFile text(options_.calibration);
   const auto bytes = text.bytes();
   const size_t context = static_cast<size_t>(impl_.config.context_length);
-  windows_ = calibration_windows({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                                 *impl_.tokenizer, /*style=*/{},
-                                 {options_.calibration, static_cast<size_t>(options_.samples),
-                                  std::min(context, static_cast<size_t>(options_.window))});
-  std::vector<size_t> lengths;
-  size_t longest = 0;
-  for (const auto& window : windows_) {
-    lengths.push_back(window.size());
-    longest = std::max(longest, window.size());
-  }
-  const auto dim = static_cast<size_t>(impl_.config.dim);
-  states_ = std::make_unique<HiddenStates>(std::move(lengths), dim, kStatesInMemory,
-                                           folder_.file("activations"));
-  cache_ = std::make_unique<KvCache>(impl_.config, KvCode::f32, static_cast<int>(longest));
-  workspace_ = std::make_unique<Workspace>(impl_, static_cast<int>(longest));
-
-  std::vector<AnonymousMemory> tables;
-  for (const PlannedMatrix& m : plan_.matrices)
-    if (is_embedding(m)) tables.push_back(load_as_it_is(m));
-  for (size_t i = 0; i < windows_.size(); ++i) {
-    for (const Token id : windows_[i])
+  CalibrationRows::Windows windows = calibration_windows(
+      {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, *impl_.tokenizer, /*style=*/{},
+      {options_.calibration, static_cast<size_t>(options_.samples),
+       std::min(context, static_cast<size_t>(options_.window))});
+  for (const auto& window : windows)
+    for (const Token id : window)
       if (id < 0 || id >= impl_.config.vocab_size)
         throw Error(options_.calibration,
                     "the token " + std::to_string(id) + " is outside the model's vocabulary");
-    embed_tokens(impl_, *workspace_, windows_[i]);
-    states_->store(i, workspace_->x, workspace_->x_stride);
-  }
+  rows_ = std::make_unique<CalibrationRows>(impl_, std::move(windows), compensated(),
+                                            kStatesInMemory, folder_.file("activations"));
+  std::vector<AnonymousMemory> tables;
+  for (const PlannedMatrix& m : plan_.matrices)
+    if (is_embedding(m)) tables.push_back(load_as_it_is(m));
+  rows_->embed();
   for (const PlannedMatrix& m : plan_.matrices) {
     if (!is_embedding(m)) continue;
     m.destination->view = {};
@@ -198,90 +150,55 @@ AnonymousMemory LayerByLayer::load_as_it_is(const PlannedMatrix& m) const {
   return memory;
 }
 
-void LayerByLayer::load_layer(const Layer& layer) {
-  uint64_t total = 0;
-  for (const PlannedMatrix* m : layer.matrices)
-    total = checked_add(total, packed_layout(f32_shape(*m), m->name).total_bytes(), m->name);
-  if (panels_.size() < total) {
-    panels_ = {};
-    panels_ = AnonymousMemory(total);
-  }
-  std::byte* at = panels_.data();
-  for (const PlannedMatrix* m : layer.matrices) {
-    const PackedShape shape = f32_shape(*m);
-    const size_t bytes = packed_layout(shape, m->name).total_bytes();
-    std::fill_n(at, bytes, std::byte{0});
-    pack_as(*m, PackTarget::Kind::f32, at, compute_.pool);
-    m->destination->name = m->name;
-    m->destination->view = packed_view(shape, {at, bytes}, m->name);
-    m->destination->bytes = bytes;
-    release(checkpoint_, m->source);
-    at += bytes;
-  }
+StatsPlan LayerByLayer::stats_plan() const {
+  StatsPlan out;
+  out.group = static_cast<size_t>(options_.group);
+  out.n_tokens = rows_ ? rows_->n_tokens() : 0;
+  out.full_gram = compensated();
+  return out;
 }
 
-void LayerByLayer::forward(int index, LayerInputs* inputs) {
-  const InputTap tap = [&](std::span<const PackedMatrix* const> readers, const float* x,
-                           size_t stride, size_t n_rows, size_t cols) {
-    if (inputs) inputs->add(readers, x, stride, n_rows, cols);
-  };
-  for (size_t i = 0; i < states_->n_windows(); ++i) {
-    step(index, 0.5 * static_cast<double>(i) / static_cast<double>(states_->n_windows()));
-    states_->load(i, workspace_->x, workspace_->x_stride);
-    run_layer(impl_, *cache_, *workspace_, index, states_->length(i), tap);
-    states_->store(i, workspace_->x, workspace_->x_stride);
-  }
+LayerRule LayerByLayer::rule() const {
+  LayerRule out;
+  out.scales = options_.scales;
+  out.rounding.group = static_cast<size_t>(options_.group);
+  out.rounding.grid.symmetric = options_.symmetric;
+  out.rounding.rounding = options_.rounding;
+  return out;
 }
 
-QuantizedLayer LayerByLayer::quantize(int index, LayerInputs& inputs) {
-  step(index, 0.5);
+QuantizedLayer LayerByLayer::quantize(int index) {
+  const LayerPlan& plan = layers_[static_cast<size_t>(index)];
+  LayerWeights& layer = impl_.weights.layers[static_cast<size_t>(index)];
+  loaded_.load(plan);
   std::vector<PackedMatrix*> quantized;
-  for (const PlannedMatrix* m : layers_[static_cast<size_t>(index)].matrices)
+  for (const PlannedMatrix* m : plan.matrices)
     if (is_rounded(*m)) quantized.push_back(m->destination);
-  LayerRule rule;
-  rule.scales = options_.scales;
-  rule.rounding.group = static_cast<size_t>(options_.group);
-  rule.rounding.grid.symmetric = options_.symmetric;
-  rule.rounding.rounding = options_.rounding;
-  const LayerResult result =
-      quantize_layer(compute_, impl_.config, impl_.weights.layers[static_cast<size_t>(index)],
-                     quantized, inputs, rule);
-  save(index, result.matrices, quantized);
+
+  LayerErrors errors;
+  const std::vector<Stage> stages = compensated() ? stages_of(impl_.config, layer, quantized)
+                                                  : std::vector<Stage>{{.matrices = quantized}};
+  const double size = compensated() ? 1.0 / static_cast<double>(stages.size() + 1) : 0.5;
+  for (size_t k = 0; k < stages.size(); ++k) {
+    // The first inputs are those of all matrices, for the scales.
+    LayerInputs inputs(compute_, stats_plan(), stages[k], k > 0);
+    const double from = size * static_cast<double>(k);
+    if (rows_) rows_->measure(index, loaded_, inputs, part_of(index, from, size));
+    if (k == 0) scale_layer(compute_, impl_.config, layer, quantized, inputs, rule(), errors);
+    const std::vector<RoundedMatrix> rounded =
+        round_matrices(compute_, stages[k].matrices, inputs, rule(), errors);
+    for (size_t i = 0; i < rounded.size(); ++i)
+      loaded_.write_rounded(stages[k].matrices[i], rounded[i]);
+  }
+  loaded_.write_others();
+  folder_.save(index, loaded_.pieces());
+  if (rows_ && index + 1 < impl_.config.n_layers) rows_->finish(index, loaded_);
   QuantizedLayer report;
   report.layer = index;
   report.n_layers = impl_.config.n_layers;
-  report.error_before = result.error_before;
-  report.error_after = result.error_after;
+  report.error_before = errors.before.value();
+  report.error_after = errors.after.value();
   return report;
-}
-
-void LayerByLayer::save(int index, const std::vector<RoundedMatrix>& rounded,
-                        const std::vector<PackedMatrix*>& quantized) {
-  const Layer& layer = layers_[static_cast<size_t>(index)];
-  std::vector<AnonymousMemory> packed;
-  std::vector<LayerPiece> pieces;
-  for (const PlannedMatrix* m : layer.matrices) {
-    const size_t bytes = packed_layout(m->shape, m->name).total_bytes();
-    packed.emplace_back(bytes);
-    const std::span<std::byte> out{packed.back().data(), bytes};
-    const auto at = std::find(quantized.begin(), quantized.end(), m->destination);
-    if (at != quantized.end()) {
-      pack_rounded(rounded[static_cast<size_t>(at - quantized.begin())], m->shape, out,
-                   compute_.pool);
-    } else {
-      const std::vector<float> rows = rows_of(*m->destination, compute_.pool);
-      PlannedMatrix scaled = *m;
-      scaled.rows = {};  // in order already
-      scaled.source.type = DType::f32;
-      scaled.source.data = std::as_bytes(std::span(rows));
-      scaled.source.tensors.clear();
-      pack_matrix(scaled, out.data(), compute_.pool);
-    }
-    pieces.push_back({m->name, out});
-  }
-  for (const auto& [name, values] : layer.vectors)
-    pieces.push_back({name, std::as_bytes(std::span(*values))});
-  folder_.save(index, pieces);
 }
 
 }  // namespace nibble

@@ -52,8 +52,24 @@ void InputStats::add(const Compute& compute, const float* x, size_t stride, size
     add_gram(compute, x, stride, n, g * group, group_gram[g]);
 }
 
+void InputStats::add_drift(const Compute& compute, const FloatMatrix& x, const FloatMatrix& exact,
+                           const FloatMatrix& lacking) {
+  const size_t n = x.rows();
+  FloatMatrix difference(n, cols);
+  for (size_t t = 0; t < n; ++t)
+    for (size_t c = 0; c < cols; ++c) difference.row(t)[c] = exact.row(t)[c] - x.row(t)[c];
+  if (drift.empty()) drift = FloatMatrix(cols, cols);
+  add_product(compute, x, difference, drift);
+  if (lacking.empty()) return;
+  if (owed.empty()) owed = FloatMatrix(cols, lacking.cols());
+  add_product(compute, x, lacking, owed);
+}
+
 void InputStats::finish() {
   const float factor = n_rows == 0 ? 0.0f : 1.0f / static_cast<float>(n_rows);
+  for (FloatMatrix* m : {&drift, &owed})
+    for (size_t i = 0; i < m->rows(); ++i)
+      for (size_t j = 0; j < m->cols(); ++j) m->row(i)[j] *= factor;
   for (auto* values : {&mean_abs, &mean_square})
     for (float& v : *values) v *= factor;
   if (gram.empty()) {
@@ -78,6 +94,10 @@ void InputStats::divide(const std::vector<float>& s) {
     for (size_t c = 0; c < cols; ++c) sample.row(t)[c] *= by[c];
   for (size_t i = 0; i < gram.rows(); ++i)
     for (size_t j = 0; j < cols; ++j) gram.row(i)[j] *= by[i] * by[j];
+  for (size_t i = 0; i < drift.rows(); ++i)
+    for (size_t j = 0; j < cols; ++j) drift.row(i)[j] *= by[i] * by[j];
+  for (size_t i = 0; i < owed.rows(); ++i)
+    for (size_t j = 0; j < owed.cols(); ++j) owed.row(i)[j] *= by[i];
   for (size_t g = 0; g < group_gram.size(); ++g)
     for (size_t i = 0; i < group_gram[g].rows(); ++i)
       for (size_t j = 0; j < group_gram[g].cols(); ++j)

@@ -30,7 +30,15 @@ struct InputStats {
   std::vector<FloatMatrix> group_gram;  // mean of x x^T within each group of columns
   FloatMatrix gram;                     // mean of x x^T, [cols, cols]; or empty
 
+  // Where x are the rows of the model whose layers in front are rounded; else empty.
+  FloatMatrix drift;  // mean of x (exact x - x)^T, [cols, cols]
+  FloatMatrix owed;   // mean of x (what the outputs are to gain besides)^T, [cols, outputs]
+
   void add(const Compute& compute, const float* x, size_t stride, size_t n);
+  /// Of rows that add() took: x and the exact ones, both [n, cols], and what the outputs are to
+  /// gain [n, outputs], or an empty matrix.
+  void add_drift(const Compute& compute, const FloatMatrix& x, const FloatMatrix& exact,
+                 const FloatMatrix& lacking);
   void finish();
   /// The statistics of x / s, s [cols].
   void divide(const std::vector<float>& s);

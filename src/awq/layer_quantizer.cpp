@@ -5,6 +5,9 @@
 namespace nibble {
 namespace {
 
+// Of the correction for drift: the whole of it fits the calibration text and harms others.
+constexpr float kDriftShare = 0.3f;
+
 // What a matrix nobody multiplied is rounded by: all channels count the same.
 InputStats flat_stats(size_t cols, size_t group) {
   StatsPlan plan;
@@ -24,17 +27,6 @@ double energy(OutputError& error, const FloatPanels& w) {
   return error.sum(w.n_panels(),
                    [&](size_t p, float* d) { std::copy_n(w.panel(p), w.cols * kLanes, d); });
 }
-
-struct MeanRatio {
-  double sum = 0;
-  size_t n = 0;
-  void add(double part, double whole) {
-    if (!(whole > 0)) return;
-    sum += part / whole;
-    ++n;
-  }
-  double mean() const { return n == 0 ? 0 : sum / static_cast<double>(n); }
-};
 
 bool contains(std::span<PackedMatrix* const> list, const PackedMatrix* m) {
   return std::find(list.begin(), list.end(), m) != list.end();
@@ -68,51 +60,54 @@ void scale_fold(const Compute& compute, const Fold& fold, std::span<PackedMatrix
 
 }  // namespace
 
-void LayerInputs::add(std::span<const PackedMatrix* const> readers, const float* x, size_t stride,
-                      size_t n_rows, size_t cols) {
-  std::shared_ptr<InputStats>& stats = by_reader_[readers.front()];
-  if (!stats) {
-    stats = std::make_shared<InputStats>(cols, plan_);
-    all_.push_back(stats);
-    for (const PackedMatrix* reader : readers) by_reader_[reader] = stats;
-  }
-  stats->add(compute_, x, stride, n_rows);
-}
-
-void LayerInputs::finish() {
-  for (const auto& stats : all_) stats->finish();
-}
-
-InputStats* LayerInputs::find(const PackedMatrix* matrix) {
-  const auto at = by_reader_.find(matrix);
-  return at == by_reader_.end() ? nullptr : at->second.get();
-}
-
-LayerResult quantize_layer(const Compute& compute, const Config& config, LayerWeights& layer,
-                           std::span<PackedMatrix* const> quantized, LayerInputs& inputs,
-                           const LayerRule& rule) {
-  LayerResult out;
-  MeanRatio before, after;
+void scale_layer(const Compute& compute, const Config& config, LayerWeights& layer,
+                 std::span<PackedMatrix* const> quantized, LayerInputs& inputs,
+                 const LayerRule& rule, LayerErrors& errors) {
   for (const PackedMatrix* m : quantized) {
     const InputStats* stats = inputs.find(m);
     if (!stats) continue;
     const FloatPanels w = panels_of(*m);
     OutputError error(compute, *stats);
-    before.add(scaled_error(error, w, std::vector<float>(w.cols, 1.0f), rule.rounding),
-               energy(error, w));
+    errors.before.add(scaled_error(error, w, std::vector<float>(w.cols, 1.0f), rule.rounding),
+                      energy(error, w));
   }
-  if (rule.scales)
-    for (const Fold& fold : folds_of(config, layer))
-      scale_fold(compute, fold, quantized, inputs, rule);
+  if (!rule.scales) return;
+  for (const Fold& fold : folds_of(config, layer))
+    scale_fold(compute, fold, quantized, inputs, rule);
+}
 
+std::vector<Stage> stages_of(const Config& config, LayerWeights& layer,
+                             std::span<PackedMatrix* const> quantized) {
+  enum : size_t { kQkv, kO, kUp, kDown, kCount };
+  std::vector<Stage> stages(kCount);
+  for (PackedMatrix* m : quantized) {
+    bool is_down = m == &layer.down;
+    for (const ExpertWeights& expert : layer.experts) is_down |= m == &expert.down;
+    const bool is_qkv = m == &layer.q || m == &layer.k || m == &layer.v;
+    stages[is_qkv ? kQkv : m == &layer.o ? kO : is_down ? kDown : kUp].matrices.push_back(m);
+  }
+  stages[kQkv].in_attention = stages[kO].in_attention = true;
+  stages[kUp].compared = stages[kDown].compared = layer.experts.empty();
+  if (config.norm_placement == NormPlacement::before)  // else there is a norm between
+    stages[kO].residual_scale = stages[kDown].residual_scale = config.residual_scale;
+  std::erase_if(stages, [](const Stage& stage) { return stage.matrices.empty(); });
+  if (stages.empty()) stages.emplace_back();  // the text has to pass all the same
+  return stages;
+}
+
+std::vector<RoundedMatrix> round_matrices(const Compute& compute,
+                                          std::span<PackedMatrix* const> matrices,
+                                          LayerInputs& inputs, const LayerRule& rule,
+                                          LayerErrors& errors) {
+  std::vector<RoundedMatrix> out;
   const InputStats* feedback_of = nullptr;
   Feedback feedback;
-  for (const PackedMatrix* m : quantized) {
-    const FloatPanels w = panels_of(*m);
+  for (const PackedMatrix* m : matrices) {
+    FloatPanels w = panels_of(*m);
     const InputStats* stats = inputs.find(m);
     if (!stats) {
       const InputStats flat = flat_stats(w.cols, rule.rounding.group);
-      out.matrices.push_back(round_matrix(compute, w, flat, rule.rounding, nullptr));
+      out.push_back(round_matrix(compute, w, flat, rule.rounding, nullptr));
       continue;
     }
     const bool compensated = rule.rounding.rounding == Rounding::compensated;
@@ -120,18 +115,22 @@ LayerResult quantize_layer(const Compute& compute, const Config& config, LayerWe
       feedback = make_feedback(compute, copy_of(stats->gram));
       feedback_of = stats;
     }
-    out.matrices.push_back(
+    FloatMatrix corrected;
+    if (compensated && !stats->drift.empty()) {
+      corrected = FloatMatrix(w.n_panels() * w.cols, kLanes);
+      std::copy_n(w.data, w.n_panels() * w.cols * kLanes, corrected.row(0));
+      w.data = corrected.row(0);
+      correct_drift(compute, w, *stats, feedback, kDriftShare);
+    }
+    out.push_back(
         round_matrix(compute, w, *stats, rule.rounding, compensated ? &feedback : nullptr));
-    const RoundedMatrix& rounded = out.matrices.back();
     OutputError error(compute, *stats);
     const double remaining = error.sum(w.n_panels(), [&](size_t p, float* d) {
-      panel_values(rounded, p, d);
+      panel_values(out.back(), p, d);
       for (size_t j = 0; j < w.cols * kLanes; ++j) d[j] -= w.panel(p)[j];
     });
-    after.add(remaining, energy(error, w));
+    errors.after.add(remaining, energy(error, w));
   }
-  out.error_before = before.mean();
-  out.error_after = after.mean();
   return out;
 }
 

@@ -1,52 +1,51 @@
 // One layer of a model: from f32 panels and the rows that pass through it to rounded weights.
 #pragma once
 
-#include <map>
-#include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "awq/fold.h"
-#include "awq/input_stats.h"
+#include "awq/layer_inputs.h"
 #include "awq/rounding.h"
 #include "model/weights.h"
 
 namespace nibble {
-
-/// The statistics of every input of a layer's matrices; matrices that share an input share them.
-class LayerInputs {
- public:
-  LayerInputs(const Compute& compute, const StatsPlan& plan) : compute_(compute), plan_(plan) {}
-
-  /// Takes rows that `readers` multiply, as InputTap (transformer.h) shows them.
-  void add(std::span<const PackedMatrix* const> readers, const float* x, size_t stride,
-           size_t n_rows, size_t cols);
-  void finish();
-  /// Of the input of that matrix; null if no row ever came to it.
-  InputStats* find(const PackedMatrix* matrix);
-
- private:
-  const Compute& compute_;
-  StatsPlan plan_;
-  std::map<const PackedMatrix*, std::shared_ptr<InputStats>> by_reader_;
-  std::vector<std::shared_ptr<InputStats>> all_;
-};
 
 struct LayerRule {
   bool scales = true;
   RoundingRule rounding;
 };
 
-struct LayerResult {
-  std::vector<RoundedMatrix> matrices;  // as `quantized` lists them
-  double error_before = 0, error_after = 0;
+/// Squared errors of a layer's products relative to the products, mean over matrices.
+struct LayerErrors {
+  struct Mean {
+    double sum = 0;
+    size_t n = 0;
+    void add(double part, double whole) {
+      if (!(whole > 0)) return;
+      sum += part / whole;
+      ++n;
+    }
+    double value() const { return n == 0 ? 0 : sum / static_cast<double>(n); }
+  };
+  Mean before, after;  // rounded to nearest without scales, and as written
 };
 
-/// Searches scales, folds them into the f32 panels and vectors of the layer, and rounds the
-/// matrices of `quantized`. Other matrices of the layer stay f32, scaled where a fold asks for it.
-LayerResult quantize_layer(const Compute& compute, const Config& config, LayerWeights& layer,
-                           std::span<PackedMatrix* const> quantized, LayerInputs& inputs,
-                           const LayerRule& rule);
+/// Searches scales and folds them into the f32 panels and vectors of the layer, and into `inputs`.
+void scale_layer(const Compute& compute, const Config& config, LayerWeights& layer,
+                 std::span<PackedMatrix* const> quantized, LayerInputs& inputs,
+                 const LayerRule& rule, LayerErrors& errors);
+
+/// `quantized` in the order in which a text passes, for compensated rounding: each stage reads what
+/// those in front make. At least one stage.
+std::vector<Stage> stages_of(const Config& config, LayerWeights& layer,
+                             std::span<PackedMatrix* const> quantized);
+
+/// Rounds f32 matrices, compensated with the correction for drift if there is any; they stay as
+/// they are.
+std::vector<RoundedMatrix> round_matrices(const Compute& compute,
+                                          std::span<PackedMatrix* const> matrices,
+                                          LayerInputs& inputs, const LayerRule& rule,
+                                          LayerErrors& errors);
 
 }  // namespace nibble

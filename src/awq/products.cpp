@@ -34,6 +34,31 @@ void gather_panel(const FloatMatrix& m, size_t first, size_t n, size_t column, s
   }
 }
 
+// Rows x [n, stride] of `cols` columns as [cols, n].
+FloatMatrix transpose(const Compute& compute, const float* x, size_t stride, size_t n,
+                      size_t cols) {
+  FloatMatrix out(cols, n);
+  compute.pool.run(ceil_div(cols, kLanes), [&](size_t i, int) {
+    const size_t end = std::min(cols, (i + 1) * kLanes);
+    for (size_t t = 0; t < n; ++t)
+      for (size_t c = i * kLanes; c < end; ++c) out.row(c)[t] = x[t * stride + c];
+  });
+  return out;
+}
+
+// Columns begin..end-1 of x [n, stride] as the rows of panels [n][16], and how many panels that is.
+// Lanes beyond `end` are left as they are.
+size_t columns_as_panels(const float* x, size_t stride, size_t n, size_t begin, size_t end,
+                         float* panels) {
+  const size_t n_panels = ceil_div(end - begin, kLanes);
+  for (size_t p = 0; p < n_panels; ++p) {
+    const size_t first = begin + p * kLanes, lanes = std::min(kLanes, end - first);
+    for (size_t t = 0; t < n; ++t)
+      std::copy_n(x + t * stride + first, lanes, panels + (p * n + t) * kLanes);
+  }
+  return n_panels;
+}
+
 // fn(row_begin, row_end, col_begin, col_end, thread) for the blocks of a lower triangle [n, n].
 template <class Fn>
 void for_lower_blocks(const Compute& compute, size_t begin, size_t n, Fn&& fn) {
@@ -141,24 +166,13 @@ PackedView float_panels(const float* panels, size_t n_panels, size_t cols) {
 void add_gram(const Compute& compute, const float* x, size_t stride, size_t n, size_t column,
               FloatMatrix& gram) {
   const size_t size = gram.rows();
-  FloatMatrix transposed(size, n);
-  compute.pool.run(ceil_div(size, kLanes), [&](size_t i, int) {
-    const size_t end = std::min(size, (i + 1) * kLanes);
-    for (size_t t = 0; t < n; ++t)
-      for (size_t c = i * kLanes; c < end; ++c) transposed.row(c)[t] = x[t * stride + column + c];
-  });
+  const FloatMatrix transposed = transpose(compute, x + column, stride, n, size);
   Scratch y = scratch(compute, kRowBlock, kBlockCols);
   Scratch panels = scratch(compute, kPanelBlock * n, kLanes);
   for_lower_blocks(
       compute, 0, size, [&](size_t row, size_t row_end, size_t col, size_t col_end, size_t thread) {
         float* panel = panels[thread].row(0);
-        const size_t n_panels = ceil_div(col_end - col, kLanes);
-        for (size_t p = 0; p < n_panels; ++p) {
-          const size_t first = col + p * kLanes;
-          const size_t lanes = std::min(kLanes, col_end - first);
-          for (size_t t = 0; t < n; ++t)
-            std::copy_n(x + t * stride + column + first, lanes, panel + (p * n + t) * kLanes);
-        }
+        const size_t n_panels = columns_as_panels(x + column, stride, n, col, col_end, panel);
         FloatMatrix& out = y[thread];
         compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels,
                                    transposed.row(row), n, row_end - row, out.row(0), out.cols());
@@ -167,6 +181,27 @@ void add_gram(const Compute& compute, const float* x, size_t stride, size_t n, s
           for (size_t c = col; c < end; ++c) gram.row(r)[c] += out.row(r - row)[c - col];
         }
       });
+}
+
+void add_product(const Compute& compute, const FloatMatrix& x, const FloatMatrix& y,
+                 FloatMatrix& out) {
+  const size_t n = x.rows(), cols = out.cols();
+  const FloatMatrix transposed = transpose(compute, x.row(0), x.cols(), n, out.rows());
+  Scratch products = scratch(compute, kRowBlock, kBlockCols);
+  Scratch panels = scratch(compute, kPanelBlock * n, kLanes);
+  compute.pool.run(ceil_div(cols, kBlockCols), [&](size_t block, int thread) {
+    const size_t col = block * kBlockCols, end = std::min(cols, col + kBlockCols);
+    float* panel = panels[static_cast<size_t>(thread)].row(0);
+    const size_t n_panels = columns_as_panels(y.row(0), y.cols(), n, col, end, panel);
+    FloatMatrix& product = products[static_cast<size_t>(thread)];
+    for (size_t row = 0; row < out.rows(); row += kRowBlock) {
+      const size_t n_rows = std::min(kRowBlock, out.rows() - row);
+      compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels, transposed.row(row),
+                                 n, n_rows, product.row(0), product.cols());
+      for (size_t r = 0; r < n_rows; ++r)
+        for (size_t c = col; c < end; ++c) out.row(row + r)[c] += product.row(r)[c - col];
+    }
+  });
 }
 
 void mirror_lower(FloatMatrix& m, float factor) {

@@ -59,6 +59,43 @@ void compensate_panel(const Compute& compute, const float* w, const RoundingRule
   }
 }
 
+// x [cols][16] = gram^-1 x, with gram = C C^T and C [cols, cols] as make_feedback() leaves it:
+// itself on and below the diagonal of `factor`, its columns divided by their diagonal above it.
+void solve_factored(const Kernels& kernels, const FloatMatrix& factor, float* x) {
+  constexpr size_t kBlock = 64;
+  alignas(64) float known[kBlock * kLanes];  // what the part that is solved gives
+  const size_t cols = factor.rows();
+  for (size_t begin = 0; begin < cols; begin += kBlock) {
+    const size_t end = std::min(cols, begin + kBlock);
+    std::fill_n(known, kBlock * kLanes, 0.0f);
+    if (begin > 0)
+      kernels.matmul_f32(float_panels(x, 1, begin), 0, 1, factor.row(begin), cols, end - begin,
+                         known, kLanes);
+    for (size_t c = begin; c < end; ++c) {
+      float* v = row_of(x, c);
+      for (size_t r = 0; r < kLanes; ++r) v[r] -= known[(c - begin) * kLanes + r];
+      for (size_t j = begin; j < c; ++j)
+        for (size_t r = 0; r < kLanes; ++r) v[r] -= factor.row(c)[j] * row_of(x, j)[r];
+      for (size_t r = 0; r < kLanes; ++r) v[r] /= factor.row(c)[c];
+    }
+  }
+  for (size_t end = cols; end > 0;) {
+    const size_t begin = (end - 1) / kBlock * kBlock;
+    std::fill_n(known, kBlock * kLanes, 0.0f);
+    if (end < cols)
+      kernels.matmul_f32(float_panels(row_of(x, end), 1, cols - end), 0, 1, factor.row(begin) + end,
+                         cols, end - begin, known, kLanes);
+    for (size_t c = end; c-- > begin;) {
+      float* v = row_of(x, c);
+      for (size_t r = 0; r < kLanes; ++r)
+        v[r] = v[r] / factor.row(c)[c] - known[(c - begin) * kLanes + r];
+      for (size_t j = c + 1; j < end; ++j)
+        for (size_t r = 0; r < kLanes; ++r) v[r] -= factor.row(c)[j] * row_of(x, j)[r];
+    }
+    end = begin;
+  }
+}
+
 }  // namespace
 
 Feedback make_feedback(const Compute& compute, FloatMatrix gram) {
@@ -92,6 +129,24 @@ Feedback make_feedback(const Compute& compute, FloatMatrix gram) {
           out.upper.row(k)[j] = out.upper.row(j)[k] / out.upper.row(k)[k];
   for (size_t k = 0; k < n; ++k) out.remaining[k] = out.upper.row(k)[k] * out.upper.row(k)[k];
   return out;
+}
+
+void correct_drift(const Compute& compute, const FloatPanels& w, const InputStats& stats,
+                   const Feedback& feedback, float share) {
+  const FloatMatrix& factor = feedback.upper;
+  std::vector<FloatMatrix> scratch;  // [threads] of [cols, 16]
+  for (int i = 0; i < compute.pool.size(); ++i) scratch.emplace_back(w.cols, kLanes);
+  compute.pool.run(w.n_panels(), [&](size_t p, int thread) {
+    float* x = scratch[static_cast<size_t>(thread)].row(0);
+    compute.kernels.matmul_f32(float_panels(w.panel(p), 1, w.cols), 0, 1, stats.drift.row(0),
+                               stats.drift.cols(), w.cols, x, kLanes);
+    if (!stats.owed.empty())
+      for (size_t c = 0; c < w.cols; ++c)
+        for (size_t r = 0; r < kLanes && p * kLanes + r < w.rows; ++r)
+          row_of(x, c)[r] += stats.owed.row(c)[p * kLanes + r];
+    solve_factored(compute.kernels, factor, x);
+    for (size_t i = 0; i < w.cols * kLanes; ++i) w.panel(p)[i] += share * x[i];
+  });
 }
 
 RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const InputStats& stats,

@@ -34,13 +34,20 @@ struct RoundedMatrix {
 /// of LDLQ, arXiv 2307.13304): with gram = (L + I) D (L + I)^T, column k is rounded from
 /// w_k + sum over j > k of e_j L[j][k], e = w - w'. Columns go from the last to the first.
 struct Feedback {
-  FloatMatrix upper;             // [cols, cols]: L[j][k] at [k][j]; below the diagonal: not used
+  FloatMatrix upper;             // [cols, cols]: L[j][k] at [k][j]; the others are of (L + I) D^1/2
   std::vector<float> remaining;  // [cols]: D, how much the error of a column counts then
 };
 
 /// Of the second moments `gram`, which it consumes, damped by 1% of their mean diagonal (more if
 /// that does not do).
 Feedback make_feedback(const Compute& compute, FloatMatrix gram);
+
+/// Adds a share of what makes W x nearest, on average, to W (exact x) + what is owed, by the drift
+/// of the statistics: W += share (W drift^T + owed^T) gram^-1 (GPTAQ, arXiv 2504.02692, where
+/// nothing is owed). W [rows, cols], drift and gram [cols, cols], owed [cols, rows] or empty.
+/// `feedback` was made of the same gram, and has its damping.
+void correct_drift(const Compute& compute, const FloatPanels& w, const InputStats& stats,
+                   const Feedback& feedback, float share);
 
 struct RoundingRule {
   size_t group = 32;

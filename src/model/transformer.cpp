@@ -310,11 +310,11 @@ void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const 
 }
 
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
-               const InputTap& tap) {
+               const InputTap& tap, LayerPart part) {
   ForwardPass pass(model, workspace, n, &tap);
   pass.place(0);
   pass.attention_block(layer, cache, 0);
-  pass.ffn_block(layer);
+  if (part == LayerPart::whole) pass.ffn_block(layer);
 }
 
 void compute_logits(const ModelImpl& model, Workspace& workspace, size_t first, size_t n,

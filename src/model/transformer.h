@@ -27,10 +27,12 @@ using InputTap = std::function<void(std::span<const PackedMatrix* const> readers
 /// The parts of run_layers(), for calibration, which stands between the layers: the embeddings of
 /// tokens at positions 0.. as rows of workspace.x, and one layer over the rows 0..n-1 of
 /// workspace.x as positions 0..n-1 of a text. `tap` is called once for every input that matrices
-/// share; only the matrices of that layer need to exist. The caller holds model.turn.
+/// share; only the matrices of that layer need to exist. LayerPart::attention ends with the product
+/// of o and leaves workspace.x. The caller holds model.turn.
+enum class LayerPart { whole, attention };
 void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens);
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
-               const InputTap& tap);
+               const InputTap& tap, LayerPart part = LayerPart::whole);
 
 /// Logits of the rows first..first+n-1 of the last run_layers(): out [n, vocab_size rounded up to
 /// 16].
