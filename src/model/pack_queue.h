@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/checked.h"
 #include "model/weights.h"
 
 namespace nibble {
@@ -17,6 +18,9 @@ namespace nibble {
 inline size_t panels_of_piece(const PackedLayout& layout) {
   return std::max<size_t>(1, (size_t{1} << 19) / layout.code_stride);
 }
+
+/// Of a grid whose codes lie row by row, so many panels share a cache line.
+inline constexpr size_t kPanelsOfLine = 8;
 
 /// The pieces of many matrices, to be packed by any threads. Who packs the last piece of a matrix
 /// lets go of its source, while others go on.
@@ -41,7 +45,9 @@ class PackQueue {
 
   void add(const PlannedMatrix& m, std::byte* out) {
     const PackedLayout layout = packed_layout(m.shape, m.name);
-    const size_t panels = panels_of_piece(layout), before = pieces_.size();
+    size_t panels = panels_of_piece(layout);
+    if (m.source.grid) panels = round_up(panels, kPanelsOfLine);
+    const size_t before = pieces_.size();
     for (size_t begin = 0; begin < layout.n_panels; begin += panels)
       pieces_.push_back(
           {&m, out, begin, std::min<size_t>(begin + panels, layout.n_panels), n_added_});

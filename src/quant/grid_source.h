@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "load/checkpoint.h"
@@ -40,7 +41,7 @@ struct GridSource {
 
   /// Zeros in words along the rows or along the groups; with no data a constant.
   struct Zeros {
-    const std::byte* data = nullptr;
+    std::span<const std::byte> data;
     bool along_rows = true;
     bool awq_order = false;  // of the eight in a word
     size_t row_stride = 0, group_stride = 0;
@@ -61,7 +62,7 @@ struct GridSource {
 };
 
 inline int GridSource::zero_at(size_t row, size_t g) const {
-  if (!zeros.data) return zeros.constant;
+  if (zeros.data.empty()) return zeros.constant;
   const size_t per_word = static_cast<size_t>(32 / bits);
   size_t word = row * zeros.row_stride, i = g % per_word;
   if (zeros.along_rows) {
@@ -71,7 +72,7 @@ inline int GridSource::zero_at(size_t row, size_t g) const {
     word += g / per_word * zeros.group_stride;
   }
   const size_t shift = zeros.awq_order ? kAwqShifts[i] : i * static_cast<size_t>(bits);
-  const uint32_t value = load_as<uint32_t>(zeros.data + word * sizeof(uint32_t)) >> shift;
+  const uint32_t value = load_as<uint32_t>(zeros.data.data() + word * sizeof(uint32_t)) >> shift;
   return static_cast<int>(value & ((1u << bits) - 1)) + zeros.offset;
 }
 

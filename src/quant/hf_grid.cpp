@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -164,22 +165,35 @@ void set_scales(Found& found, const TensorView& tensor, size_t row_stride, size_
   found.grid.form.scheme = range.fp16 ? Scheme::f16_zero : Scheme::f32_zero;
 }
 
-/// Zeros that are all the same need no place in the panels.
-void settle_zeros(Found& found, const std::string& where) {
-  GridSource& grid = found.grid;
-  const bool wide = grid.zeros.data && (1 << grid.bits) - 1 + grid.zeros.offset > 255;
-  const int first = grid.zero_at(0, 0);
+/// Whether all codes of all words are the same.
+bool same_codes(std::span<const std::byte> words, int bits) {
+  const uint32_t first = load_as<uint32_t>(words.data());
+  return first == std::rotl(first, bits) &&
+         std::ranges::equal(words.subspan(sizeof first), words.first(words.size() - sizeof first));
+}
+
+/// Whether all zeros are the same; Error for those that no panel holds: with an offset, 256.
+bool constant_zeros(const Found& found, const GridSource& grid, const std::string& where) {
+  const int first = grid.zero_at(0, 0), most = (1 << grid.bits) - 1 + grid.zeros.offset;
+  if (same_codes(grid.zeros.data, grid.bits) && first <= 255) return true;
   bool constant = true;
-  for (size_t r = 0; r < found.rows && (constant || wide); ++r)
+  for (size_t r = 0; r < found.rows && (constant || most > 255); ++r)
     for (size_t g = 0; g < grid.n_groups; ++g) {
       const int zero = grid.zero_at(r, g);
       if (zero > 255) throw Error::mismatch(where, "a zero", "at most 255", std::to_string(zero));
-      constant = constant && zero == first;
+      constant &= zero == first;
     }
-  if (!constant) return;
+  return constant;
+}
+
+/// Zeros that are all the same need no place in the panels.
+void settle_zeros(Found& found, const std::string& where) {
+  GridSource& grid = found.grid;
+  if (!grid.zeros.data.empty() && !constant_zeros(found, grid, where)) return;
+  const int zero = grid.zero_at(0, 0);
   grid.zeros = {};
-  grid.zeros.constant = first;
-  grid.form.zero = static_cast<uint8_t>(first);
+  grid.zeros.constant = zero;
+  grid.form.zero = static_cast<uint8_t>(zero);
   if (grid.form.scheme == Scheme::f16_zero) grid.form.scheme = Scheme::f16;
 }
 
@@ -225,7 +239,7 @@ void read_awq_gemm(Layer& layer, const QuantConfig& config, const TensorView& co
   set_scales(found, scales, 1, found.rows, layer.where("scales"));
   if (const TensorView* zeros = layer.find("qzeros")) {
     layer.require("qzeros", *zeros, {DType::i32}, {found.grid.n_groups, words});
-    found.grid.zeros = {zeros->data.data(), true, true, 1, words};
+    found.grid.zeros = {zeros->data, true, true, 1, words};
   }
 }
 
@@ -246,7 +260,7 @@ void read_awq_gemv(Layer& layer, const QuantConfig& config, const TensorView& co
   set_scales(found, scales, 8 * zero_width, 1, layer.where("scales"));
   if (const TensorView* zeros = layer.find("qzeros")) {
     layer.require("qzeros", *zeros, {DType::i32}, {n, zero_width});
-    found.grid.zeros = {zeros->data.data(), false, false, zero_width, 1};
+    found.grid.zeros = {zeros->data, false, false, zero_width, 1};
   }
 }
 
@@ -292,7 +306,7 @@ void read_awq(Layer& layer, const QuantConfig& config, Found& found) {
     case AwqVersion::gemv_fast:
       return read_awq_fast(layer, config, codes, scales, found);
   }
-  if (!found.grid.zeros.data) {
+  if (found.grid.zeros.data.empty()) {
     if (!config.symmetric)
       layer.get("qzeros", "only a configuration with zero_point false lacks it");
     found.grid.zeros.constant = 8;
@@ -360,7 +374,7 @@ void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
       throw Error::mismatch(layer.where("qweight"), "the number of outputs",
                             "a multiple of " + std::to_string(per_word), std::to_string(n));
     layer.require("qzeros", *zeros, {DType::i32}, {found.grid.n_groups, n / per_word});
-    found.grid.zeros = {zeros->data.data(), true, false, 1, n / per_word};
+    found.grid.zeros = {zeros->data, true, false, 1, n / per_word};
     found.grid.zeros.offset = config.gptq_zeros_minus_one ? 1 : 0;
   } else {
     if (!config.symmetric) layer.get("qzeros", "only a configuration with sym true lacks it");
@@ -413,7 +427,7 @@ void read_compressed(Layer& layer, const QuantConfig& config, Found& found) {
   set_scales(found, scales, n_groups, 1, layer.where("weight_scale"));
   if (const TensorView* zeros = layer.find("weight_zero_point")) {
     layer.require("weight_zero_point", *zeros, {DType::i32}, {ceil_div(rows, per_word), n_groups});
-    found.grid.zeros = {zeros->data.data(), true, false, n_groups, 1};
+    found.grid.zeros = {zeros->data, true, false, n_groups, 1};
   } else {
     if (!config.symmetric)
       layer.get("weight_zero_point", "only a configuration with symmetric true lacks it");

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
+#include "base/checked.h"
 #include "base/half.h"
+#include "quant/transpose.h"
 
 namespace nibble {
 namespace {
@@ -30,12 +33,6 @@ constexpr uint32_t to_line_order(uint32_t x) {
 }
 static_assert(to_line_order(0x76543210u) == 0x73625140u);
 
-/// From words of eight codes in order. Not in place: the compiler sees that nothing overlaps.
-void store_in_line_order(uint32_t (&x)[kPanelRows], uint32_t* out) {
-  for (uint32_t& word : x) word = to_line_order(word);
-  std::copy_n(x, kPanelRows, out);
-}
-
 /// The source rows of a panel: those of lanes 0..n-1.
 struct Rows {
   const uint32_t* row;
@@ -48,41 +45,25 @@ struct Rows {
   }
 };
 
-// The layouts. line(rows, k, out) writes the words of one line of columns from k; code(row, k) is
-// one code.
+// The layouts. line(rows, k, out) writes the words of one line of columns from k.
 
-struct RowWords4 {
-  static constexpr size_t kCols = 8;
-  const std::byte* words;
-  size_t stride;
-  void line(const Rows& rows, size_t k, uint32_t* out) const {
-    uint32_t x[kPanelRows] = {};
-    for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(words, rows.row[r] * stride + k / 8);
-    store_in_line_order(x, out);
-  }
-  uint32_t code(size_t row, size_t k) const {
-    return (word_at(words, row * stride + k / 8) >> (4 * (k % 8))) & 15;
+/// Codes of kBits in a word.
+template <size_t kBits>
+struct Words {
+  static constexpr size_t kCols = 32 / kBits;
+  /// A word of consecutive columns as a line has it.
+  static constexpr uint32_t in_line(uint32_t word) {
+    return kBits == 4 ? to_line_order(word) : word;
   }
 };
 
-struct RowWords8 {
-  static constexpr size_t kCols = 4;
+template <size_t kBits>
+struct ColumnWords {
+  static constexpr size_t kCols = Words<kBits>::kCols;
   const std::byte* words;
   size_t stride;
   void line(const Rows& rows, size_t k, uint32_t* out) const {
-    for (size_t r = 0; r < rows.n; ++r) out[r] = word_at(words, rows.row[r] * stride + k / 4);
-  }
-  uint32_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>(words[row * stride * sizeof(uint32_t) + k]);
-  }
-};
-
-struct ColumnWords4 {
-  static constexpr size_t kCols = 8;
-  const std::byte* words;
-  size_t stride;
-  void line(const Rows& rows, size_t k, uint32_t* out) const {
-    const std::byte* from = words + k / 8 * stride * sizeof(uint32_t);
+    const std::byte* from = words + k / kCols * stride * sizeof(uint32_t);
     uint32_t x[kPanelRows] = {};
     if (rows.follow) {
       const size_t first = rows.row[0] * sizeof(uint32_t);
@@ -91,35 +72,11 @@ struct ColumnWords4 {
     } else {
       for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(from, rows.row[r]);
     }
-    store_in_line_order(x, out);
-  }
-  /// Column j of the line is column k[j].
-  void permuted_line(const Rows& rows, const uint32_t* k, uint32_t* out) const {
-    uint32_t sum[kPanelRows] = {};
-    for (size_t j = 0; j < kCols; ++j) {
-      const std::byte* from = words + (k[j] / 8 * stride + rows.row[0]) * sizeof(uint32_t);
-      const unsigned shift = 4 * (k[j] % 8), to = line_shift(j);
-      for (size_t r = 0; r < kPanelRows; ++r) sum[r] |= ((word_at(from, r) >> shift) & 15) << to;
-    }
-    std::copy_n(sum, kPanelRows, out);
-  }
-  uint32_t code(size_t row, size_t k) const {
-    return (word_at(words, k / 8 * stride + row) >> (4 * (k % 8))) & 15;
+    uint32_t line[kPanelRows];  // apart, as the compiler then sees that nothing overlaps
+    for (size_t r = 0; r < kPanelRows; ++r) line[r] = Words<kBits>::in_line(x[r]);
+    std::memcpy(out, line, sizeof line);
   }
 };
-
-struct ColumnWords8 {
-  static constexpr size_t kCols = 4;
-  const std::byte* words;
-  size_t stride;
-  void line(const Rows& rows, size_t k, uint32_t* out) const {
-    for (size_t r = 0; r < rows.n; ++r) out[r] = word_at(words, k / 4 * stride + rows.row[r]);
-  }
-  uint32_t code(size_t row, size_t k) const {
-    return static_cast<uint8_t>(words[(k / 4 * stride + row) * sizeof(uint32_t) + k % 4]);
-  }
-};
-
 struct AwqGemm {
   static constexpr size_t kCols = 8;
   const std::byte* words;
@@ -127,11 +84,11 @@ struct AwqGemm {
   void line(const Rows& rows, size_t k, uint32_t* out) const {
     for (size_t r = 0; r < rows.n; ++r) {
       out[r] = 0;
-      for (size_t j = 0; j < kCols; ++j) out[r] |= code(rows.row[r], k + j) << line_shift(j);
+      for (size_t j = 0; j < kCols; ++j) {
+        const uint32_t word = word_at(words, (k + j) * stride + rows.row[r] / 8);
+        out[r] |= ((word >> kAwqShifts[rows.row[r] % 8]) & 15) << line_shift(j);
+      }
     }
-  }
-  uint32_t code(size_t row, size_t k) const {
-    return (word_at(words, k * stride + row / 8) >> kAwqShifts[row % 8]) & 15;
   }
 };
 
@@ -150,10 +107,6 @@ struct AwqFast {
       out[r] = static_cast<uint32_t>(x | x >> 16);
     }
   }
-  uint32_t code(size_t row, size_t k) const {
-    const uint16_t x = load_as<uint16_t>(at(row, k) + k % 8 * sizeof(uint16_t));
-    return (x >> (k % 32 / 8 * 4)) & 15u;
-  }
 
  private:
   /// The first of the eight elements that hold columns k / 32 * 32 .. + 31 of a row.
@@ -163,46 +116,46 @@ struct AwqFast {
   }
 };
 
-/// One line whose column j is column k[j] of the source.
-template <class Layout>
-void permuted_line(const Layout& layout, const Rows& rows, const uint32_t* k, uint32_t* out) {
-  if constexpr (requires { layout.permuted_line(rows, k, out); }) {
-    if (rows.follow) return layout.permuted_line(rows, k, out);
-  }
-  for (size_t r = 0; r < rows.n; ++r) {
-    out[r] = 0;
-    for (size_t j = 0; j < Layout::kCols; ++j)
-      out[r] |= layout.code(rows.row[r], k[j]) << (Layout::kCols == 8 ? line_shift(j) : 8 * j);
-  }
-}
-
 uint32_t* line_at(const GridPanel& panel, size_t i) {
   return reinterpret_cast<uint32_t*>(panel.codes + i * kLineBytes);
 }
 
-/// In steps of columns, so that panels side by side find each other's cache lines and pages.
+/// Columns of many panels that are packed together, so that panels side by side find each other's
+/// cache lines and pages.
+constexpr size_t kStep = 64;
+
 template <class Layout>
-void pack_codes(const GridSource& grid, const PackedShape& shape, const Layout& layout,
-                std::span<const GridPanel> panels) {
-  constexpr size_t kStep = 256;
-  const uint32_t* order = grid.column_order.empty() ? nullptr : grid.column_order.data();
-  for (size_t c0 = 0; c0 < shape.cols; c0 += kStep)
+void pack_lines(const Layout& layout, size_t cols, std::span<const GridPanel> panels) {
+  for (size_t begin = 0; begin < cols; begin += kStep)
     for (const GridPanel& panel : panels) {
       const Rows rows(panel);
-      for (size_t c = c0; c < std::min<size_t>(c0 + kStep, shape.cols); c += Layout::kCols) {
-        uint32_t* out = line_at(panel, c / Layout::kCols);
-        if (order)
-          permuted_line(layout, rows, order + c, out);
-        else
-          layout.line(rows, c, out);
-      }
+      for (size_t c = begin; c < std::min(begin + kStep, cols); c += Layout::kCols)
+        layout.line(rows, c, line_at(panel, c / Layout::kCols));
     }
 }
 
-// awq_gemm: eight words of eight rows are an 8 x 8 matrix of nibbles, to be transposed. All panels
-// at once: their words fill a cache line of the source.
+/// Words of consecutive columns: the 16 x 16 words of 16 lines are transposed.
+template <size_t kBits>
+void pack_row_words(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
+  const size_t n_words = cols / Words<kBits>::kCols;
+  for (const GridPanel& panel : panels)
+    for (size_t i = 0; i < n_words; i += kPanelRows) {
+      const size_t n = std::min(kPanelRows, n_words - i);
+      const std::byte* rows[kPanelRows];
+      for (size_t r = 0; r < panel.n_rows; ++r)
+        rows[r] = grid.codes + (panel.rows[r] * grid.line + i) * sizeof(uint32_t);
+      uint32_t lines[kSquare];
+      transpose_rows<uint32_t>(rows, panel.n_rows, n, lines,
+                               [](uint32_t word) { return Words<kBits>::in_line(word); });
+      std::memcpy(line_at(panel, i), lines, n * kLineBytes);
+    }
+}
 
-constexpr size_t kBlocks = kGridPanels * 2;   // of eight rows
+// awq_gemm: eight words of eight rows are an 8 x 8 matrix of nibbles, to be transposed. Eight
+// panels at once: their words fill a cache line of the source.
+
+constexpr size_t kAwqPanels = 8;
+constexpr size_t kBlocks = kAwqPanels * 2;    // of eight rows
 using Block = std::array<uint32_t, kBlocks>;  // one word of each
 
 /// Nibble j of word i becomes nibble i of word j, in all blocks.
@@ -219,48 +172,121 @@ void transpose(std::array<Block, 8>& x) {
   for (const size_t i : {0, 2, 4, 6}) swap(i, i + 1, 4, 0x0f0f0f0fu);
 }
 
-/// Whether the rows of the panels are whole words, in blocks of eight; word[b] is that of block b.
-bool find_blocks(std::span<const GridPanel> panels, std::array<size_t, kBlocks>& word,
-                 size_t& n_blocks) {
-  n_blocks = 0;
-  for (const GridPanel& panel : panels)
-    for (size_t r = 0; r < panel.n_rows; r += 8) {
-      if (panel.rows[r] % 8 != 0 || r + 8 > panel.n_rows) return false;
-      for (size_t i = 1; i < 8; ++i)
-        if (panel.rows[r + i] != panel.rows[r] + i) return false;
-      word[n_blocks++] = panel.rows[r] / 8;
-    }
-  return true;
-}
+/// Up to eight panels whose rows are whole words, in blocks of eight.
+struct AwqBlocks {
+  std::span<const GridPanel> panels;
+  std::array<size_t, kBlocks> word{};  // that of each block
+  size_t n = 0;
+  bool follow = false;  // all are there, one after the other
 
-void pack_awq_gemm(const GridSource& grid, const PackedShape& shape,
-                   std::span<const GridPanel> panels) {
-  std::array<size_t, kBlocks> word{};
-  size_t n_blocks = 0;
-  if (!find_blocks(panels, word, n_blocks))
-    return pack_codes(grid, shape, AwqGemm{grid.codes, grid.line}, panels);
-  bool follow = n_blocks == kBlocks;
-  for (size_t b = 1; b < n_blocks; ++b) follow = follow && word[b] == word[0] + b;
-  // Column j of eight goes to nibble line_shift(j) / 4; row i comes from nibble kAwqShifts[i] / 4.
-  const size_t line_bytes = grid.line * sizeof(uint32_t), first = word[0] * sizeof(uint32_t);
-  const size_t ahead = 32 * line_bytes + first;
-  std::array<Block, 8> x{};
-  for (size_t k = 0; k < shape.cols; k += 8) {
-    for (size_t j = 0; j < 8; ++j) {
-      const std::byte* from = grid.codes + (k + j) * line_bytes;
+  /// False if the rows are no whole words.
+  bool find() {
+    for (const GridPanel& panel : panels)
+      for (size_t r = 0; r < panel.n_rows; r += 8) {
+        if (panel.rows[r] % 8 != 0 || r + 8 > panel.n_rows) return false;
+        for (size_t i = 1; i < 8; ++i)
+          if (panel.rows[r + i] != panel.rows[r] + i) return false;
+        word[n++] = panel.rows[r] / 8;
+      }
+    follow = n == kBlocks;
+    for (size_t b = 1; b < n; ++b) follow = follow && word[b] == word[0] + b;
+    return true;
+  }
+
+  /// Columns k..k+7: the words of column k at `from`. x: room.
+  void pack(const std::byte* from, size_t line_bytes, size_t k, std::array<Block, 8>& x) const {
+    const size_t first = word[0] * sizeof(uint32_t), ahead = kStep / 2 * line_bytes + first;
+    // Column j of eight goes to nibble line_shift(j) / 4; row i comes from nibble kAwqShifts[i]
+    // / 4.
+    for (size_t j = 0; j < 8; ++j, from += line_bytes) {
       fetch(from, ahead);  // 64 bytes that may straddle two cache lines
       fetch(from, ahead + sizeof(Block) - 1);
       Block& to = x[line_shift(j) / 4];
       if (follow)
         std::memcpy(to.data(), from + first, sizeof(Block));
       else
-        for (size_t b = 0; b < n_blocks; ++b) to[b] = word_at(from, word[b]);
+        for (size_t b = 0; b < n; ++b) to[b] = word_at(from, word[b]);
     }
     transpose(x);
-    for (size_t b = 0; b < n_blocks; ++b) {
-      uint32_t* out = line_at(panels[b / 2], k / 8) + b % 2 * 8;
-      for (size_t i = 0; i < 8; ++i) out[i] = x[kAwqShifts[i] / 4][b];
+    for (size_t b = 0; b < n; ++b) {
+      const std::array<uint32_t, 8> rows = {x[0][b], x[4][b], x[1][b], x[5][b],
+                                            x[2][b], x[6][b], x[3][b], x[7][b]};
+      std::memcpy(line_at(panels[b / 2], k / 8) + b % 2 * 8, rows.data(), sizeof rows);
     }
+  }
+};
+static_assert(kAwqShifts[1] == 4 * 4 && kAwqShifts[2] == 4 * 1 && kAwqShifts[7] == 4 * 7);
+
+void pack_awq_gemm(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
+  std::array<AwqBlocks, ceil_div(kGridPanels, kAwqPanels)> blocks;
+  const size_t n = ceil_div(panels.size(), kAwqPanels), line_bytes = grid.line * sizeof(uint32_t);
+  for (size_t i = 0; i < n; ++i) {
+    const size_t first = i * kAwqPanels;
+    blocks[i].panels = panels.subspan(first, std::min(kAwqPanels, panels.size() - first));
+    if (!blocks[i].find()) return pack_lines(AwqGemm{grid.codes, grid.line}, cols, panels);
+  }
+  std::array<Block, 8> room{};
+  for (size_t begin = 0; begin < cols; begin += kStep)
+    for (size_t i = 0; i < n; ++i)
+      for (size_t k = begin; k < std::min(begin + kStep, cols); k += 8)
+        blocks[i].pack(grid.codes + k * line_bytes, line_bytes, k, room);
+}
+
+/// In the order of the source.
+void pack_codes(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
+  const bool wide = grid.bits == 8;
+  switch (grid.layout) {
+    case CodeLayout::row_words:
+      return wide ? pack_row_words<8>(grid, cols, panels) : pack_row_words<4>(grid, cols, panels);
+    case CodeLayout::column_words:
+      return wide ? pack_lines(ColumnWords<8>{grid.codes, grid.line}, cols, panels)
+                  : pack_lines(ColumnWords<4>{grid.codes, grid.line}, cols, panels);
+    case CodeLayout::awq_gemm:
+      return pack_awq_gemm(grid, cols, panels);
+    case CodeLayout::awq_fast:
+      return pack_lines(AwqFast{grid.codes, grid.line}, cols, panels);
+  }
+}
+
+/// Lines whose column c is column order[c] of the lines `in`.
+template <size_t kBits>
+void permute_columns(const uint32_t* in, std::span<const uint32_t> order, uint32_t* out) {
+  constexpr size_t kCols = Words<kBits>::kCols;
+  const auto shift = [](size_t j) { return kBits == 4 ? line_shift(j) : 8 * j; };
+  for (size_t c = 0; c < order.size(); c += kCols, out += kPanelRows) {
+    const uint32_t* from[kCols];
+    size_t down[kCols];
+    for (size_t j = 0; j < kCols; ++j) {
+      from[j] = in + order[c + j] / kCols * kPanelRows;
+      down[j] = shift(order[c + j] % kCols);
+    }
+    uint32_t line[kPanelRows];
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      const auto code = [&](size_t j) {
+        return ((from[j][r] >> down[j]) & ((1u << kBits) - 1)) << shift(j);
+      };
+      line[r] = code(0) | code(1) | code(2) | code(3);
+      if constexpr (kBits == 4) line[r] |= code(4) | code(5) | code(6) | code(7);
+    }
+    std::memcpy(out, line, sizeof line);
+  }
+}
+
+/// In activation order: packed as they lie, then permuted, which jumps about in a panel alone.
+void pack_permuted(const GridSource& grid, std::span<const GridPanel> panels) {
+  const std::span<const uint32_t> order = grid.column_order;
+  const size_t words = ceil_div(order.size() * static_cast<size_t>(grid.bits), 32) * kPanelRows;
+  std::vector<uint32_t> in_order(panels.size() * words);
+  std::vector<GridPanel> ordered(panels.begin(), panels.end());
+  for (size_t i = 0; i < panels.size(); ++i)
+    ordered[i].codes = reinterpret_cast<uint8_t*>(in_order.data() + i * words);
+  pack_codes(grid, order.size(), ordered);
+  for (size_t i = 0; i < panels.size(); ++i) {
+    const uint32_t* in = in_order.data() + i * words;
+    if (grid.bits == 8)
+      permute_columns<8>(in, order, line_at(panels[i], 0));
+    else
+      permute_columns<4>(in, order, line_at(panels[i], 0));
   }
 }
 
@@ -328,23 +354,10 @@ void pack_scales(const GridSource& grid, const PackedShape& shape, const GridPan
 
 void pack_grid(const GridSource& grid, const PackedShape& shape,
                std::span<const GridPanel> panels) {
-  const auto pack = [&](const auto& layout) { pack_codes(grid, shape, layout, panels); };
-  switch (grid.layout) {
-    case CodeLayout::row_words:
-      grid.bits == 8 ? pack(RowWords8{grid.codes, grid.line})
-                     : pack(RowWords4{grid.codes, grid.line});
-      break;
-    case CodeLayout::column_words:
-      grid.bits == 8 ? pack(ColumnWords8{grid.codes, grid.line})
-                     : pack(ColumnWords4{grid.codes, grid.line});
-      break;
-    case CodeLayout::awq_gemm:
-      pack_awq_gemm(grid, shape, panels);
-      break;
-    case CodeLayout::awq_fast:
-      pack(AwqFast{grid.codes, grid.line});
-      break;
-  }
+  if (grid.column_order.empty())
+    pack_codes(grid, shape.cols, panels);
+  else
+    pack_permuted(grid, panels);
   for (const GridPanel& panel : panels) pack_scales(grid, shape, panel);
 }
 

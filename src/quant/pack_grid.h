@@ -18,8 +18,9 @@ struct GridPanel {
   uint8_t* scales = nullptr;
 };
 
-/// Panels packed together share the cache lines that they read: awq_gemm has eight in a line.
-inline constexpr size_t kGridPanels = 8;
+/// Panels packed together share the cache lines and pages that they read: awq_gemm has eight in a
+/// line.
+inline constexpr size_t kGridPanels = 32;
 
 /// Fills up to kGridPanels panels of a matrix of `shape`. Does not throw.
 void pack_grid(const GridSource& grid, const PackedShape& shape, std::span<const GridPanel> panels);
