@@ -2,14 +2,17 @@
 #include <sys/stat.h>
 
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <thread>
 
 #include "base/checked.h"
 #include "base/half.h"
 #include "base/mapped_file.h"
+#include "base/read_ahead.h"
 #include "base/utf8.h"
 #include "check.h"
 #include "files.h"
@@ -252,6 +255,35 @@ void error_text() {
            "w: its size is 3, expected 2");
 }
 
+// --- Reading ahead
+
+bool reaches(const ReadAhead& reader, size_t position) {
+  for (int i = 0; i < 5000 && reader.position() < position; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return reader.position() >= position;
+}
+
+void read_ahead() {
+  constexpr size_t kWindow = size_t{1} << 20, kSize = 5 * kWindow + 1000;
+  const AnonymousMemory memory(2 * kSize);
+  const std::byte* data = memory.data();
+  // Two ranges with a gap, in any order.
+  ReadAhead reader({{data + kSize, kSize - kWindow}, {data, kSize - kWindow}}, kWindow);
+  check(reaches(reader, kWindow), "the first window is read");
+  check_eq(reader.position(), kWindow, "and no more");
+  reader.consumed(data + kWindow / 2);
+  check(reaches(reader, kWindow + kWindow / 2), "half a window further");
+  check_eq(reader.position(), kWindow + kWindow / 2, "and no more");
+  reader.consumed(data);
+  check_eq(reader.position(), kWindow + kWindow / 2, "never back");
+  reader.consumed(data + kSize);  // the start of the second range
+  check(reaches(reader, kSize), "into the second range");
+  check(reader.position() < kSize + 2 * kWindow, "as far as the window");
+  reader.consumed(data + 2 * kSize);
+  check(reaches(reader, 2 * (kSize - kWindow)), "everything");
+  const ReadAhead waiting({{data, kSize}}, kWindow);  // its end does not wait
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -265,6 +297,7 @@ int main(int argc, char** argv) {
               {"bf16", bf16},
               {"checked arithmetic", checked_arithmetic},
               {"mapped file", mapped_file},
+              {"reading ahead", read_ahead},
               {"files that are refused", files_that_are_refused},
               {"anonymous memory", anonymous_memory},
               {"error text", error_text}});

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "base/checked.h"
+#include "base/read_ahead.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
 #include "model/nib_format.h"
@@ -66,6 +68,12 @@ void note_rounding(const WeightPlan& plan, ModelInfo& info) {
     info.notes.push_back("weights rounded to nearest: " + change);
 }
 
+std::vector<std::span<const std::byte>> mapped_bytes(const Checkpoint& checkpoint) {
+  std::vector<std::span<const std::byte>> bytes;
+  for (const MappedFile& file : checkpoint.files) bytes.push_back(file.bytes());
+  return bytes;
+}
+
 std::shared_ptr<const ModelImpl> load_model(const std::string& path, const ModelOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   auto model = make_model_impl(options);
@@ -73,6 +81,8 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
   rule.weights = options.weights;
   rule.group = checked_group(options.group);
   Checkpoint checkpoint = open_checkpoint(path);
+  std::optional<ReadAhead> reader;
+  if (checkpoint.format != FileFormat::nib) reader.emplace(mapped_bytes(checkpoint));
   read_metadata(checkpoint, *model);
   if (checkpoint.format == FileFormat::nib) {
     map_weights(checkpoint, model->config, model->weights);
@@ -83,7 +93,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
       for (const MappedFile& file : *model->weights.files) file.lock();
   } else {
     const WeightPlan plan = plan_weights(checkpoint, model->config, rule, model->weights);
-    pack_weights(checkpoint, plan, model->weights, *model->pool, options.progress);
+    pack_weights(checkpoint, plan, model->weights, *model->pool, *reader, options.progress);
     plan.read_vectors();
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
     note_rounding(plan, model->info);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/read_ahead.h"
 #include "model/weights.h"
 
 namespace nibble {
@@ -26,8 +27,8 @@ inline constexpr size_t kPanelsOfLine = 8;
 /// lets go of its source, while others go on.
 class PackQueue {
  public:
-  PackQueue(const Checkpoint& checkpoint, size_t n_matrices)
-      : checkpoint_(checkpoint), left_(n_matrices) {}
+  PackQueue(const Checkpoint& checkpoint, ReadAhead& reader, size_t n_matrices)
+      : checkpoint_(checkpoint), reader_(reader), left_(n_matrices) {}
 
   struct Piece {
     const PlannedMatrix* matrix;
@@ -56,12 +57,20 @@ class PackQueue {
 
   void pack(size_t i) {
     const Piece& p = pieces_[i];
+    reader_.consumed(start_of(p));
     pack_panels(p.matrix->source, p.matrix->shape, p.matrix->rows, p.begin, p.end, p.out);
     if (left_[p.index].fetch_sub(1) == 1) release(checkpoint_, p.matrix->source);
   }
 
  private:
+  /// About where its rows begin in the file.
+  static const std::byte* start_of(const Piece& p) {
+    const MatrixSource& source = p.matrix->source;
+    return source.begin() + source.data.size() / ceil_div(source.rows, kPanelRows) * p.begin;
+  }
+
   const Checkpoint& checkpoint_;
+  ReadAhead& reader_;
   std::vector<Piece> pieces_;
   std::vector<std::atomic<size_t>> left_;  // pieces of each matrix
   size_t n_added_ = 0;

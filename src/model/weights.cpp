@@ -380,12 +380,12 @@ void WeightPlan::read_vectors() const {
 }
 
 void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
-                  ThreadPool& pool, const Progress& progress) {
+                  ThreadPool& pool, ReadAhead& reader, const Progress& progress) {
   uint64_t total = 0;
   for (const PlannedMatrix& m : plan.matrices)
     total = checked_add(total, packed_layout(m.shape, m.name).total_bytes(), m.name);
   weights.packed = weight_memory(total, checkpoint.path);
-  PackQueue queue(checkpoint, plan.matrices.size());
+  PackQueue queue(checkpoint, reader, plan.matrices.size());
   uint64_t done = 0;
   for (const PlannedMatrix& m : plan.matrices) {
     const size_t bytes = packed_layout(m.shape, m.name).total_bytes();

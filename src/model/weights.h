@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "base/read_ahead.h"
 #include "base/thread_pool.h"
 #include "load/checkpoint.h"
 #include "nibble/model.h"
@@ -135,9 +136,10 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
 void pack_matrix(const PlannedMatrix& matrix, std::byte* out, ThreadPool& pool);
 
 /// Packs all matrices of the plan into memory of the weights, on all threads of the pool, letting
-/// go of each source as it is consumed. Refuses with the numbers if memory does not suffice.
+/// go of each source as it is consumed, and telling `reader` where they are. Refuses with the
+/// numbers if memory does not suffice.
 void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
-                  ThreadPool& pool, const Progress& progress);
+                  ThreadPool& pool, ReadAhead& reader, const Progress& progress);
 
 /// Points the matrices at the packed tensors of a .nib checkpoint; no byte is copied.
 void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& weights);
