@@ -1,4 +1,5 @@
 // Quantization of whole models with calibration: tiny random ones, in every output form.
+#include <atomic>
 #include <fstream>
 #include <iterator>
 
@@ -205,6 +206,37 @@ void test_resume() {
   check(!std::filesystem::exists(out + ".part"), "the folder is gone");
 }
 
+// Cancelled anywhere, from any thread, it leaves what it had finished.
+void test_cancelled() {
+  Setup setup;
+  const std::string out = setup.dir / "out.nib";
+  std::atomic<int> n_asked = 0;
+  int n_layers = 0, asked_before_layer = 0;
+  setup.options.cancelled = [&] { return ++n_asked == 0; };
+  setup.options.on_layer = [&](const QuantizedLayer&) {
+    if (n_layers++ == 0) asked_before_layer = n_asked;
+  };
+  quantize(setup.in(), out, setup.options);
+  const std::string whole = read_file(out);
+  std::filesystem::remove(out);
+  const int n_all = n_asked, n_first = asked_before_layer;
+  check(n_first > 100, "asked often within a layer");
+  for (const int n : {1, n_first / 2, n_first + n_all / 10, n_all - 1}) {
+    n_asked = n_layers = 0;
+    QuantizeOptions options = setup.options;
+    options.cancelled = [&, n] { return ++n_asked >= n; };
+    check_error([&] { quantize(setup.in(), out, options); }, "cancelled");
+    check(n_asked < n + 100, "nothing is begun after that");
+    check_eq(n_layers > 0, n > n_first, "layers that were finished");
+    check(!std::filesystem::exists(out), "no output");
+    options.cancelled = {};
+    options.resume = true;
+    quantize(setup.in(), out, options);
+    check(read_file(out) == whole, "bit for bit after resuming");
+    std::filesystem::remove(out);
+  }
+}
+
 // A model whose layers are loaded one at a time, as quantize() has it.
 struct LayerwiseModel {
   Checkpoint checkpoint;
@@ -359,6 +391,7 @@ int main(int argc, char** argv) {
                  {"an AWQ directory is the same model", test_awq_directory_is_the_same_model},
                  {"groups that do not divide", test_groups_that_do_not_divide},
                  {"resume", test_resume},
+                 {"cancelled", test_cancelled},
                  {"rows of two models", test_rows_of_two_models},
                  {"refusals", test_refusals},
              });

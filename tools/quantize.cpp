@@ -37,9 +37,8 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   std::atomic<bool> stopped = false;
   Interrupts interrupts;
   const Interruptible scope(interrupts, [&] { stopped = true; });
-  options.progress = [&, bar = progress_bar("quantizing")](double done) {
-    return (!bar || bar(done)) && !stopped;
-  };
+  options.progress = progress_bar("quantizing");
+  options.cancelled = [&] { return stopped.load(); };
   if (options.needs_calibration()) options.on_layer = print_layer;
   try {
     const QuantizeResult result = quantize(in, out, options);

@@ -37,6 +37,8 @@ struct QuantizeOptions {
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
   int threads = 0;         // 0: the performance cores this process may use
   Progress progress = {};
+  /// Once it is true, quantize() throws Error within about a second. Asked often, from any thread.
+  std::function<bool()> cancelled = {};
 
   /// Activation-aware scales (AWQ, arXiv 2306.00978) from a calibration text, folded into what
   /// precedes each matrix.

@@ -146,6 +146,7 @@ struct Job {
     machine.threads = options.threads;
     machine.activations = Activations::f32;
     impl = make_model_impl(machine);
+    if (options.cancelled) impl->pool->cancel_when(options.cancelled);
     read_metadata(checkpoint, *impl);
     plan = plan_weights(checkpoint, impl->config,
                         {options.weights, checked_group(options.group), options.symmetric},
@@ -180,13 +181,14 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
     write_awq_directory(out, folder.file("directory"), job.checkpoint, *job.impl, job.plan, options,
                         [&](const PlannedMatrix& m) { return finished.matrix(m); });
   } else {
-    job.write(out,
-              [&](const PlannedMatrix& m, std::span<std::byte> bytes) {
-                if (layer_of(m.name) < 0) return job.pack(m, bytes);
-                const auto from = finished.matrix(m);
-                std::memcpy(bytes.data(), from.data(), from.size());
-              },
-              {});
+    job.write(
+        out,
+        [&](const PlannedMatrix& m, std::span<std::byte> bytes) {
+          if (layer_of(m.name) < 0) return job.pack(m, bytes);
+          const auto from = finished.matrix(m);
+          std::memcpy(bytes.data(), from.data(), from.size());
+        },
+        [&](double) { return !options.cancelled || !options.cancelled(); });
   }
   folder.remove();
 }

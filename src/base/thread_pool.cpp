@@ -14,8 +14,9 @@
 #include <vector>
 
 #include "base/cpu_topology.h"
-#include "nibble/error.h"
 #endif
+
+#include "nibble/error.h"
 
 namespace nibble {
 
@@ -29,7 +30,7 @@ ThreadPool::ThreadPool(int n_threads) : impl_(new Impl{std::max(n_threads, 1)}) 
 ThreadPool::~ThreadPool() = default;
 int ThreadPool::size() const { return impl_->n_threads; }
 
-void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn) {
+void ThreadPool::run_all(size_t n_chunks, int n_threads, Call call, void* fn) {
   const int team = n_threads > 0 ? std::min(n_threads, size()) : size();
   const auto n = static_cast<int64_t>(n_chunks);
 #pragma omp parallel for schedule(monotonic : dynamic, 1) num_threads(team) if (n > 1 && team > 1)
@@ -201,7 +202,7 @@ void ThreadPool::Impl::run(size_t first, size_t n, size_t n_threads) {
   while (!spin_until(done, spin)) std::this_thread::yield();
 }
 
-void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn) {
+void ThreadPool::run_all(size_t n_chunks, int n_threads, Call call, void* fn) {
   const size_t allowed = static_cast<size_t>(n_threads > 0 ? std::min(n_threads, size()) : size());
   const size_t team = std::min(allowed, n_chunks);
   if (team <= 1) {
@@ -215,5 +216,18 @@ void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn)
 }
 
 #endif
+
+void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn) {
+  if (!cancelled_) return run_all(n_chunks, n_threads, call, fn);
+  const auto unless_cancelled = [&](size_t chunk, int thread) {
+    if (!cancelled_()) call(fn, chunk, thread);
+  };
+  using F = decltype(unless_cancelled);
+  run_all(
+      n_chunks, n_threads,
+      [](void* f, size_t chunk, int thread) { (*static_cast<F*>(f))(chunk, thread); },
+      const_cast<void*>(static_cast<const void*>(&unless_cancelled)));
+  if (cancelled_()) throw Error("threads", "their work was cancelled");
+}
 
 }  // namespace nibble

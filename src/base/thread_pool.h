@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 namespace nibble {
 
@@ -31,11 +33,17 @@ class ThreadPool {
         const_cast<void*>(static_cast<const void*>(&fn)));
   }
 
+  /// Asked before every chunk, from any thread. Once it is true run() calls fn no more and throws
+  /// Error: what a loop should have computed is not there.
+  void cancel_when(std::function<bool()> cancelled) { cancelled_ = std::move(cancelled); }
+
  private:
   using Call = void (*)(void* fn, size_t chunk, int thread);
   void run_erased(size_t n_chunks, int n_threads, Call call, void* fn);
+  void run_all(size_t n_chunks, int n_threads, Call call, void* fn);
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  std::function<bool()> cancelled_;
 };
 
 /// Threads to use by default: the cores this process may run on (affinity, cgroup quota), one per
