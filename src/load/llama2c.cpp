@@ -28,8 +28,8 @@ Header read_header(ByteReader& bytes) {
   if (static_cast<uint32_t>(first) == kVersionedMagic)
     throw Error(where, "is a llama2.c file of a later version, which is not supported",
                 "export it with --version 0");
-  const auto positive = [&](int64_t value) {
-    if (value < 1)
+  const auto positive = [&](int64_t value, int64_t most = INT64_MAX) {
+    if (value < 1 || value > most)
       throw Error(where, "is no model file that Nibble knows",
                   "GGUF, .nib, llama2.c, or the directory of a Hugging Face model");
     return static_cast<uint64_t>(value);
@@ -38,14 +38,14 @@ Header read_header(ByteReader& bytes) {
   Header h{};
   h.dim = positive(first);
   h.hidden_dim = next();
-  h.n_layers = next();
+  h.n_layers = positive(bytes.read<int32_t>(), kMaxLayers);  // a text, say, has more
   h.n_heads = next();
   h.n_kv_heads = next();
   const int64_t vocab_size = bytes.read<int32_t>();
   h.tied = vocab_size > 0;
   h.vocab_size = positive(std::abs(vocab_size));
   h.seq_len = next();
-  if (h.n_layers > kMaxLayers || h.dim % h.n_heads != 0 || h.n_heads % h.n_kv_heads != 0)
+  if (h.dim % h.n_heads != 0 || h.n_heads % h.n_kv_heads != 0)
     throw Error(where, "no llama2.c model has " + std::to_string(h.n_layers) + " layers of " +
                            std::to_string(h.dim) + " columns, " + std::to_string(h.n_heads) +
                            " heads and " + std::to_string(h.n_kv_heads) + " KV heads");
