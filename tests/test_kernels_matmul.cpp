@@ -171,6 +171,43 @@ void matmul_q_extremes() {
     }
 }
 
+/// Groups of activations from nothing over what has no normal scale to 1e30, side by side in a row:
+/// many rows give the bits of each alone.
+void matmul_q_scales() {
+  Random random(8);
+  constexpr size_t kRows = 13, kCols = 256;
+  for (const Format& f : quantized_formats()) {
+    const Matrix m = random_matrix(random, f, 32, kCols);
+    std::vector<float> x = random_floats(random, kRows * kCols);
+    for (size_t t = 0; t < kRows; ++t)
+      for (size_t k = 0; k < kCols; k += 16) {
+        const bool tiny = t < 3;  // the whole row
+        const int e =
+            std::uniform_int_distribution<int>(tiny ? -150 : -40, tiny ? -100 : 100)(random);
+        for (size_t i = 0; i < 16; ++i) {
+          float& value = x[t * kCols + k + i];
+          value = t == 12 || k % 128 >= 64 ? 0 : std::ldexp(value, e);
+        }
+      }
+    for (const Kernels* kernels : sets_under_test()) {
+      if (kernels->activations != ActivationCode::int8) continue;
+      Activations a = empty_activations(kRows, m.view.cols_padded / f.group, f.group);
+      kernels->quantize_rows(x.data(), kCols, kCols, a.rows);
+      std::vector<float> y(kRows * 32, kNan), alone = y;
+      kernels->matmul_q(m.view, 0, 2, a.rows, y.data(), 32);
+      const std::string what = shape_name(*kernels, f, 32, kCols, kRows) + ", scales";
+      check_product(what, m, kRows, y, [&](size_t t, size_t n) {
+        Expected e = expected_q(m, a, t, n);
+        e.tolerance += 1e-36;  // products that are no normal floats
+        return e;
+      });
+      for (size_t t = 0; t < kRows; ++t)
+        kernels->matmul_q(m.view, 0, 2, some_rows(a.rows, t, t + 1), &alone[t * 32], 32);
+      check_same(what + ": row by row differs", y, alone);
+    }
+  }
+}
+
 /// Every value of an 8-bit code, against both signs.
 void matmul_q_every_code() {
   Random random(3);
@@ -280,6 +317,7 @@ int main(int argc, char** argv) {
                                {"matmul_q on ragged shapes", matmul_q_shapes},
                                {"matmul_q on long rows", matmul_q_long_rows},
                                {"matmul_q at the extremes", matmul_q_extremes},
+                               {"matmul_q at extreme scales", matmul_q_scales},
                                {"matmul_q for every code", matmul_q_every_code},
                                {"bf16 weights have no bias", bf16_weights_have_no_bias},
                                {"matmul_f32 on ragged shapes", matmul_f32_shapes},
