@@ -16,7 +16,7 @@ struct Walk {
 /// The prefetching of AMD's cores follows one long stream and runs past the ends of many short
 /// ones: on Zen 5 one panel reaches 93 to 95% of what memory reads, four reach 78 to 84%. That of
 /// Intel's stops at the ends of pages and panels: on Emerald Rapids four panels reach 94%, two 78%.
-constexpr Walk kWalkOnAmd = {true, 8192}, kWalk = {false, 1536};
+constexpr Walk kWalkOnAmd = {true, 6144}, kWalk = {false, 1536};
 inline Walk best_walk() { return __builtin_cpu_is("amd") ? kWalkOnAmd : kWalk; }
 
 /// What to fetch while the byte at `offset` of each of n panels is read: the distance from that
