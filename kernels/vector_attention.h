@@ -141,19 +141,20 @@ void softmax_row(const KvChunk& kv, size_t first, size_t last, float scale, cons
 }
 
 /// acc[t] [stride] += sum of weights[t][p] * v[p], first <= p < last, for T rows, D vectors from
-/// column d.
-template <class V, KvCode C, size_t T, size_t D>
+/// column d. The first pass over the values fetches all columns: pieces of rows come slowly.
+template <class V, KvCode C, size_t T, size_t D, bool kFirst>
 void add_values(const void* v, size_t stride, size_t d, const float* weights, size_t first,
                 size_t last, float* acc) {
   typename V::F sum[T][D];
   for (size_t t = 0; t < T; ++t)
     for (size_t i = 0; i < D; ++i) sum[t][i] = V::load(acc + t * stride + d + i * kLanes);
   for (size_t p = first; p < last; ++p) {
-    typename V::F value[D];
-    for (size_t i = 0; i < D; ++i) {
-      fetch_kv<C>(v, p * stride + d + i * kLanes);
-      value[i] = load_kv<V, C>(v, p * stride + d + i * kLanes);
+    if constexpr (kFirst) {
+      const uint8_t* later = static_cast<const uint8_t*>(v) + p * stride * kKvBytes<C> + kFetchKv;
+      for (size_t i = 0; i < stride * kKvBytes<C>; i += kLineBytes) __builtin_prefetch(later + i);
     }
+    typename V::F value[D];
+    for (size_t i = 0; i < D; ++i) value[i] = load_kv<V, C>(v, p * stride + d + i * kLanes);
     for (size_t t = 0; t < T; ++t) {
       const auto weight = V::set1(weights[t * kAttentionChunk + p]);
       for (size_t i = 0; i < D; ++i) sum[t][i] = V::fma(weight, value[i], sum[t][i]);
@@ -166,12 +167,17 @@ void add_values(const void* v, size_t stride, size_t d, const float* weights, si
 template <class V, KvCode C, size_t T>
 void add_values(const void* v, size_t stride, const float* weights, size_t first, size_t last,
                 float* acc) {
-  constexpr size_t kStep = min_of(4, V::kAttentionSums / T);
+  constexpr size_t kStep = min_of(T == 1 ? 8 : 4, V::kAttentionSums / T);
   if (first >= last) return;
+  const auto pass = [&]<size_t D>(size_t d) {
+    if (d == 0)
+      add_values<V, C, T, D, true>(v, stride, d, weights, first, last, acc);
+    else
+      add_values<V, C, T, D, false>(v, stride, d, weights, first, last, acc);
+  };
   size_t d = 0;
-  for (; d + kStep * kLanes <= stride; d += kStep * kLanes)
-    add_values<V, C, T, kStep>(v, stride, d, weights, first, last, acc);
-  for (; d < stride; d += kLanes) add_values<V, C, T, 1>(v, stride, d, weights, first, last, acc);
+  for (; d + kStep * kLanes <= stride; d += kStep * kLanes) pass.template operator()<kStep>(d);
+  for (; d < stride; d += kLanes) pass.template operator()<1>(d);
 }
 
 /// T rows of queries: they share the loads of keys, and of the values that all of them see. Each
