@@ -119,14 +119,18 @@ std::vector<BenchTest> tests_of(const Request& r) {
   return tests;
 }
 
+const NamedShape& shape_named(const std::string& name) {
+  for (const NamedShape& shape : named_shapes())
+    if (name == shape.name) return shape;
+  throw UsageError("--shape: \"" + name + "\" is unknown; --shape list shows the names");
+}
+
 Model load(const Request& r, int group) {
   CommonOptions options = r.common;
   options.model.isa = r.isas.front();
   options.model.group = group;
   if (r.shape.empty()) return load_model(r.model_path, options);
-  for (const NamedShape& shape : named_shapes())
-    if (r.shape == shape.name) return synthetic_model(shape.config, options.model);
-  throw UsageError("--shape: \"" + r.shape + "\" is unknown; --shape list shows the names");
+  return synthetic_model(shape_named(r.shape).config, options.model);
 }
 
 int list_shapes() {
@@ -254,7 +258,10 @@ int run_bench(std::span<const std::string> args) {
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (request.shape == "list") return list_shapes();
-  if (request.shape.empty()) request.model_path = resolve_model_path(request.common, *arguments);
+  if (request.shape.empty())
+    request.model_path = resolve_model_path(request.common, *arguments);
+  else
+    shape_named(request.shape);  // or an error, before anything is printed
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   if (tests_of(request).empty())
     throw UsageError("-p, -n, -pg and --verify leave nothing to measure");

@@ -50,7 +50,7 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   } catch (const Error&) {
     if (!stopped) throw;
     if (options.needs_calibration())
-      std::fprintf(stderr, "%s.part holds the finished layers: --resume goes on with them\n",
+      std::fprintf(stderr, "%s.part keeps the layers finished so far: --resume goes on with them\n",
                    out.c_str());
     return interrupted_status(scope.signal());
   }
