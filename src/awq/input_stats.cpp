@@ -54,12 +54,8 @@ void InputStats::add(const Compute& compute, const float* x, size_t stride, size
 
 void InputStats::add_drift(const Compute& compute, const FloatMatrix& x, const FloatMatrix& exact,
                            const FloatMatrix& lacking) {
-  const size_t n = x.rows();
-  FloatMatrix difference(n, cols);
-  for (size_t t = 0; t < n; ++t)
-    for (size_t c = 0; c < cols; ++c) difference.row(t)[c] = exact.row(t)[c] - x.row(t)[c];
   if (drift.empty()) drift = FloatMatrix(cols, cols);
-  add_product(compute, x, difference, drift);
+  add_product(compute, x, difference(exact, x, 1), drift);
   if (lacking.empty()) return;
   if (owed.empty()) owed = FloatMatrix(cols, lacking.cols());
   add_product(compute, x, lacking, owed);

@@ -12,15 +12,6 @@ FloatMatrix copy_rows(const RowsView& rows) {
   return out;
 }
 
-// (exact - now) * factor
-FloatMatrix difference(const FloatMatrix& exact, const FloatMatrix& now, float factor) {
-  FloatMatrix out(now.rows(), now.cols());
-  for (size_t t = 0; t < out.rows(); ++t)
-    for (size_t c = 0; c < out.cols(); ++c)
-      out.row(t)[c] = factor * (exact.row(t)[c] - now.row(t)[c]);
-  return out;
-}
-
 }  // namespace
 
 TappedRows::TappedRows(std::span<const PackedMatrix* const> who, const RowsView& x,

@@ -183,6 +183,13 @@ void add_gram(const Compute& compute, const float* x, size_t stride, size_t n, s
       });
 }
 
+FloatMatrix difference(const FloatMatrix& a, const FloatMatrix& b, float factor) {
+  FloatMatrix out(a.rows(), a.cols());
+  for (size_t r = 0; r < a.rows(); ++r)
+    for (size_t c = 0; c < a.cols(); ++c) out.row(r)[c] = factor * (a.row(r)[c] - b.row(r)[c]);
+  return out;
+}
+
 void add_product(const Compute& compute, const FloatMatrix& x, const FloatMatrix& y,
                  FloatMatrix& out) {
   const size_t n = x.rows(), cols = out.cols();

@@ -58,6 +58,9 @@ PackedView float_panels(const float* panels, size_t n_panels, size_t cols);
 void add_gram(const Compute& compute, const float* x, size_t stride, size_t n, size_t column,
               FloatMatrix& gram);
 
+/// factor * (a - b), all of one shape.
+FloatMatrix difference(const FloatMatrix& a, const FloatMatrix& b, float factor);
+
 /// out [cols of x, cols of y] += x^T y, with x [n, ..] and y [n, ..].
 void add_product(const Compute& compute, const FloatMatrix& x, const FloatMatrix& y,
                  FloatMatrix& out);

@@ -11,6 +11,7 @@
 #include "base/checked.h"
 #include "base/read_ahead.h"
 #include "model/weights.h"
+#include "quant/pack_grid.h"
 
 namespace nibble {
 
@@ -19,9 +20,6 @@ namespace nibble {
 inline size_t panels_of_piece(const PackedLayout& layout) {
   return std::max<size_t>(1, (size_t{1} << 19) / layout.code_stride);
 }
-
-/// Of a grid whose codes lie row by row, so many panels share a cache line.
-inline constexpr size_t kPanelsOfLine = 8;
 
 /// The pieces of many matrices, to be packed by any threads. Who packs the last piece of a matrix
 /// lets go of its source, while others go on.

@@ -154,9 +154,8 @@ void pack_row_words(const GridSource& grid, size_t cols, std::span<const GridPan
 // awq_gemm: eight words of eight rows are an 8 x 8 matrix of nibbles, to be transposed. Eight
 // panels at once: their words fill a cache line of the source.
 
-constexpr size_t kAwqPanels = 8;
-constexpr size_t kBlocks = kAwqPanels * 2;    // of eight rows
-using Block = std::array<uint32_t, kBlocks>;  // one word of each
+constexpr size_t kBlocks = kPanelsOfLine * 2;  // of eight rows
+using Block = std::array<uint32_t, kBlocks>;   // one word of each
 
 /// Nibble j of word i becomes nibble i of word j, in all blocks.
 void transpose(std::array<Block, 8>& x) {
@@ -218,11 +217,12 @@ struct AwqBlocks {
 static_assert(kAwqShifts[1] == 4 * 4 && kAwqShifts[2] == 4 * 1 && kAwqShifts[7] == 4 * 7);
 
 void pack_awq_gemm(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
-  std::array<AwqBlocks, ceil_div(kGridPanels, kAwqPanels)> blocks;
-  const size_t n = ceil_div(panels.size(), kAwqPanels), line_bytes = grid.line * sizeof(uint32_t);
+  std::array<AwqBlocks, ceil_div(kGridPanels, kPanelsOfLine)> blocks;
+  const size_t n = ceil_div(panels.size(), kPanelsOfLine),
+               line_bytes = grid.line * sizeof(uint32_t);
   for (size_t i = 0; i < n; ++i) {
-    const size_t first = i * kAwqPanels;
-    blocks[i].panels = panels.subspan(first, std::min(kAwqPanels, panels.size() - first));
+    const size_t first = i * kPanelsOfLine;
+    blocks[i].panels = panels.subspan(first, std::min(kPanelsOfLine, panels.size() - first));
     if (!blocks[i].find()) return pack_lines(AwqGemm{grid.codes, grid.line}, cols, panels);
   }
   std::array<Block, 8> room{};

@@ -18,8 +18,9 @@ struct GridPanel {
   uint8_t* scales = nullptr;
 };
 
-/// Panels packed together share the cache lines and pages that they read: awq_gemm has eight in a
-/// line.
+/// Panels of awq_gemm whose codes share the cache lines of the source.
+inline constexpr size_t kPanelsOfLine = 8;
+/// Panels packed together share the lines and pages that they read.
 inline constexpr size_t kGridPanels = 32;
 
 /// Fills up to kGridPanels panels of a matrix of `shape`. Does not throw.
