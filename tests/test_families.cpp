@@ -43,6 +43,17 @@ std::vector<float> logits_of(const Model& model, const std::vector<int>& tokens,
   return out;
 }
 
+// Of the last token alone, when the last layer has only that row of its batch to finish and none
+// of the batch before.
+std::vector<float> last_logits_of(const Model& model, const std::vector<int>& tokens) {
+  SessionOptions options;
+  options.context = static_cast<int>(tokens.size());
+  options.batch = 16;
+  Session session(model, options);
+  const auto row = session.eval(tokens, Logits::last);
+  return {row.begin(), row.end()};
+}
+
 /// Fails unless max |difference| <= tolerance max |expected|.
 template <class Expected>
 void check_close(const std::vector<float>& found, const std::vector<Expected>& expected,
@@ -75,6 +86,9 @@ void run_case(const FamilyCase& c) {
   check_close(found, expected.data, "Hugging Face", kTolerance);
   check(logits_of(model, tokens, 1) == found, "token by token differs");
   check(logits_of(model, tokens, 7) == found, "seven tokens at a time differ");
+  const std::vector<float> last = last_logits_of(model, tokens);
+  check(std::ranges::equal(last, std::span(found).last(last.size())), "the last token differs");
+  check_eq(last.size() * tokens.size(), found.size(), "logits of the last token");
 
   QuantizeOptions as_it_is;
   as_it_is.weights = WeightType::f32;

@@ -101,14 +101,14 @@ struct SessionImpl {
                                    std::to_string(impl.config.vocab_size));
   }
 
-  // Logits of the last n rows of a batch of `batch` tokens, as rows first.. of `logits`.
-  void append_logits(size_t batch, size_t n, size_t first) {
+  // Logits of the n rows that went through all layers, as rows first.. of `logits`.
+  void append_logits(size_t n, size_t first) {
     const size_t vocab = static_cast<size_t>(impl.config.vocab_size);
     const size_t padded = round_up(vocab, kPanelRows);
     float* out = logits.data() + first * vocab;
     // Rows are written padded, one after the other, and then moved together; the buffer has room
     // for the padding of all rows.
-    compute_logits(impl, workspace, batch - n, n, out);
+    compute_logits(impl, workspace, n, out);
     if (padded == vocab) return;
     for (size_t row = 1; row < n; ++row)
       std::memmove(out + row * vocab, out + row * padded, vocab * sizeof(float));
@@ -142,15 +142,16 @@ std::span<const float> Session::eval(std::span<const Token> tokens, Logits which
   const std::lock_guard turn(s.impl.turn);
   for (size_t done = 0; done < tokens.size();) {
     const auto batch = tokens.subspan(done, std::min(s.workspace.batch, tokens.size() - done));
-    if (!run_layers(s.impl, s.cache, s.workspace, batch, s.position, s.cancel)) {
+    const bool last = done + batch.size() == tokens.size();
+    const size_t n_last = which == Logits::all ? batch.size() : last ? n_rows : 0;
+    if (!run_layers(s.impl, s.cache, s.workspace, batch, s.position, n_last, s.cancel)) {
       s.cancel = false;
       s.was_cancelled = true;
       return {};
     }
-    if (which == Logits::all) s.append_logits(batch.size(), batch.size(), done);
+    if (n_last > 0) s.append_logits(n_last, which == Logits::all ? done : 0);
     done += batch.size();
     s.position += static_cast<int>(batch.size());
-    if (which == Logits::last && done == tokens.size()) s.append_logits(batch.size(), 1, 0);
   }
   return {s.logits.data(), n_rows * vocab};
 }

@@ -15,7 +15,7 @@ using Vector = std::vector<float>;
 
 class ForwardPass {
  public:
-  ForwardPass(const ModelImpl& model, Workspace& workspace, size_t n_rows,
+  ForwardPass(const ModelImpl& model, Workspace& workspace, size_t n_rows, int position = 0,
               const InputTap* tap = nullptr)
       : model_(model),
         kernels_(*model.kernels),
@@ -23,10 +23,11 @@ class ForwardPass {
         ws_(workspace),
         products_(model, workspace, n_rows, tap),
         n_(n_rows),
+        position_(position),
         activate_(activation_kernel()) {}
 
   // x = project(embedding) + position
-  void embed(std::span<const Token> tokens, int position) {
+  void embed(std::span<const Token> tokens) {
     const Weights& w = model_.weights;
     const bool projected = !w.project_in.empty();
     const size_t width = w.embedding.view.shape.cols;
@@ -45,36 +46,52 @@ class ForwardPass {
       });
     if (config_.positions == Positions::learned)
       products_.for_rows(n_, [&](size_t t) {
-        const size_t p = static_cast<size_t>(position + config_.position_offset) + t;
+        const size_t p = static_cast<size_t>(position_ + config_.position_offset) + t;
         unpack_row(w.positions.view, p, row(ws_.normed, t));
         kernels_.add(row(ws_.x, t), row(ws_.normed, t), dim());
       });
   }
 
   // What a layer needs to know of the positions of the rows.
-  void place(int position) {
+  void place() {
     products_.for_rows(n_, [&](size_t t) {
       for (Workspace::Rope& r : ws_.rope) {
         const size_t half = r.frequencies.size();
-        rope_angles(r.frequencies, position + static_cast<int>(t), r.magnitude, r.cos + t * half,
+        rope_angles(r.frequencies, position_ + static_cast<int>(t), r.magnitude, r.cos + t * half,
                     r.sin + t * half);
       }
     });
   }
 
-  // projected = W_o attention(rope(W_q h), rope(W_k h), W_v h) for h = norm(x)
-  void attention_block(int index, KvCache& cache, int position) {
+  // projected = W_o attention(rope(W_q h), rope(W_k h), W_v h) for h = norm(x). Of the rows before
+  // the last n_last only keys and values are computed; the last become rows 0..n_last-1.
+  void attention_block(int index, KvCache& cache, size_t n_last) {
     const LayerWeights& layer = model_.weights.layers[static_cast<size_t>(index)];
+    const Product q{&layer.q, ws_.q, ws_.q_stride};
+    const Product k{&layer.k, ws_.k, ws_.kv_stride}, v{&layer.v, ws_.v, ws_.kv_stride};
+    const bool all = n_last == n_;
     products_.for_rows(n_, [&](size_t t) {
       input(t, layer.attn_norm, layer.attn_norm_bias);
       products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.q, &layer.k, &layer.v});
     });
-    products_.multiply({{&layer.q, ws_.q, ws_.q_stride},
-                        {&layer.k, ws_.k, ws_.kv_stride},
-                        {&layer.v, ws_.v, ws_.kv_stride}},
-                       ws_.normed, ws_.x_stride, dim(), n_);
-    products_.for_rows(n_, [&](size_t t) { store(layer, index, cache, position, t); });
-    attend(model_, cache, ws_, index, n_, position, products_.n_threads());
+    if (all)
+      products_.multiply({q, k, v}, ws_.normed, ws_.x_stride, dim(), n_);
+    else
+      products_.multiply({k, v}, ws_.normed, ws_.x_stride, dim(), n_);
+    products_.for_rows(n_, [&](size_t t) {
+      store(layer, index, cache, t);
+      if (all) place_queries(layer, index, t);
+    });
+    if (!all) {
+      keep_last(n_last);
+      if (n_ == 0) return;
+      products_.for_rows(n_, [&](size_t t) {
+        products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.q});
+      });
+      products_.multiply({q}, ws_.normed, ws_.x_stride, dim(), n_);
+      products_.for_rows(n_, [&](size_t t) { place_queries(layer, index, t); });
+    }
+    attend(model_, cache, ws_, index, n_, position_, products_.n_threads());
     const size_t q_dim = static_cast<size_t>(config_.n_heads * config_.head_dim);
     products_.for_rows(n_, [&](size_t t) {
       products_.quantize(ws_.attended, ws_.q_stride, q_dim, t, {&layer.o});
@@ -104,15 +121,15 @@ class ForwardPass {
     });
   }
 
-  // Rows first.. of x, normed and multiplied with the head.
-  void logits(size_t first, float* out) {
+  // The rows of x, normed and multiplied with the head.
+  void logits(float* out) {
     const Weights& w = model_.weights;
     const PackedMatrix& head = w.head();
     const bool projected = !w.project_out.empty();
     const size_t stride = round_up(head.view.shape.rows, kPanelRows);
     const PackedMatrix& reader = projected ? w.project_out : head;
     products_.for_rows(n_, [&](size_t t) {
-      const float* x = row(ws_.x, first + t);
+      const float* x = row(ws_.x, t);
       if (config_.output_norm)
         norm(x, w.output_norm, w.output_norm_bias, row(ws_.normed, t));
       else
@@ -241,44 +258,58 @@ class ForwardPass {
                               static_cast<double>(config_.query_growth) * std::log1p(contexts));
   }
 
-  // Finishes q, k and v of row t: biases, norms, RoPE. Writes k and v to the cache, and lays the
-  // queries out by KV head.
-  void store(const LayerWeights& layer, int index, KvCache& cache, int position, size_t t) {
+  // What queries and keys share: bias, norm, RoPE. x [n_heads, head_dim] belongs to row t.
+  void finish_heads(const Vector& bias, const Vector& norm, int index, size_t n_heads, size_t t,
+                    float* x) const {
+    const size_t head_dim = static_cast<size_t>(config_.head_dim);
+    if (config_.qkv_bias) kernels_.add(x, bias.data(), bias.size());
+    if (config_.qk_norm != QkNorm::none) norm_heads(norm, n_heads, x);
+    if (config_.qkv_clip != 0.0f) kernels_.clamp(x, config_.qkv_clip, n_heads * head_dim);
+    if (config_.positions != Positions::rope || is_nope(config_, index)) return;
+    const bool local = ws_.rope.size() > 1 && has_window(config_, index);
+    const Workspace::Rope& r = ws_.rope[local ? 1 : 0];
+    const size_t half = r.frequencies.size();
+    kernels_.rope(x, n_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
+  }
+
+  // Finishes the keys and values of row t and writes them to the cache.
+  void store(const LayerWeights& layer, int index, KvCache& cache, size_t t) {
+    const size_t head_dim = static_cast<size_t>(config_.head_dim);
+    const size_t n_heads = static_cast<size_t>(config_.n_kv_heads);
+    float* k = ws_.k + t * ws_.kv_stride;
+    float* v = ws_.v + t * ws_.kv_stride;
+    finish_heads(layer.k_bias, layer.k_norm, index, n_heads, t, k);
+    if (config_.qkv_bias) kernels_.add(v, layer.v_bias.data(), layer.v_bias.size());
+    if (config_.qkv_clip != 0.0f) kernels_.clamp(v, config_.qkv_clip, n_heads * head_dim);
+    for (size_t h = 0; h < n_heads; ++h)
+      cache.store(kernels_, index, static_cast<int>(h), position_ + static_cast<int>(t),
+                  k + h * head_dim, v + h * head_dim);
+  }
+
+  // Finishes the queries of row t and lays them out by KV head.
+  void place_queries(const LayerWeights& layer, int index, size_t t) {
     const size_t head_dim = static_cast<size_t>(config_.head_dim);
     const size_t n_heads = static_cast<size_t>(config_.n_heads);
     const size_t n_kv_heads = static_cast<size_t>(config_.n_kv_heads);
     float* q = ws_.q + t * ws_.q_stride;
-    float* k = ws_.k + t * ws_.kv_stride;
-    float* v = ws_.v + t * ws_.kv_stride;
-    if (config_.qkv_bias) {
-      kernels_.add(q, layer.q_bias.data(), layer.q_bias.size());
-      kernels_.add(k, layer.k_bias.data(), layer.k_bias.size());
-      kernels_.add(v, layer.v_bias.data(), layer.v_bias.size());
-    }
-    if (config_.qk_norm != QkNorm::none) {
-      norm_heads(layer.q_norm, n_heads, q);
-      norm_heads(layer.k_norm, n_kv_heads, k);
-    }
-    if (config_.qkv_clip != 0.0f) {
-      kernels_.clamp(q, config_.qkv_clip, n_heads * head_dim);
-      kernels_.clamp(k, config_.qkv_clip, n_kv_heads * head_dim);
-      kernels_.clamp(v, config_.qkv_clip, n_kv_heads * head_dim);
-    }
-    if (config_.positions == Positions::rope && !is_nope(config_, index)) {
-      const bool local = ws_.rope.size() > 1 && has_window(config_, index);
-      const Workspace::Rope& r = ws_.rope[local ? 1 : 0];
-      const size_t half = r.frequencies.size();
-      kernels_.rope(q, n_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
-      kernels_.rope(k, n_kv_heads, head_dim, half, r.cos + t * half, r.sin + t * half);
-    }
+    finish_heads(layer.q_bias, layer.q_norm, index, n_heads, t, q);
     if (config_.query_growth != 0.0f)
-      kernels_.scale(q, query_factor(position + static_cast<int>(t)), n_heads * head_dim);
+      kernels_.scale(q, query_factor(position_ + static_cast<int>(t)), n_heads * head_dim);
     const size_t group = n_heads / n_kv_heads * head_dim;  // floats of the queries of a KV head
-    for (size_t h = 0; h < n_kv_heads; ++h) {
-      cache.store(kernels_, index, static_cast<int>(h), position + static_cast<int>(t),
-                  k + h * head_dim, v + h * head_dim);
+    for (size_t h = 0; h < n_kv_heads; ++h)
       std::copy_n(q + h * group, group, ws_.q_heads + (h * ws_.batch + t) * group);
+  }
+
+  // Goes on with the last n rows alone, as rows 0..n-1.
+  void keep_last(size_t n) {
+    const size_t first = n_ - n;
+    for (size_t t = 0; t < n; ++t) {
+      std::copy_n(row(ws_.x, first + t), dim(), row(ws_.x, t));
+      std::copy_n(row(ws_.normed, first + t), dim(), row(ws_.normed, t));
     }
+    n_ = n;
+    position_ += static_cast<int>(first);
+    place();
   }
 
   const ModelImpl& model_;
@@ -286,40 +317,42 @@ class ForwardPass {
   const Config& config_;
   Workspace& ws_;
   Products products_;
-  size_t n_;
+  size_t n_;      // rows
+  int position_;  // of row 0
   ActivationKernel activate_;
 };
 
 }  // namespace
 
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
-                std::span<const Token> tokens, int position, const std::atomic<bool>& cancel) {
-  ForwardPass pass(model, workspace, tokens.size());
-  pass.embed(tokens, position);
-  pass.place(position);
+                std::span<const Token> tokens, int position, size_t n_last,
+                const std::atomic<bool>& cancel) {
+  ForwardPass pass(model, workspace, tokens.size(), position);
+  pass.embed(tokens);
+  pass.place();
   for (int layer = 0; layer < model.config.n_layers; ++layer) {
     if (cancel.load(std::memory_order_relaxed)) return false;
-    pass.attention_block(layer, cache, position);
-    pass.ffn_block(layer);
+    const bool last = layer + 1 == model.config.n_layers;
+    pass.attention_block(layer, cache, last ? n_last : tokens.size());
+    if (!last || n_last > 0) pass.ffn_block(layer);
   }
   return true;
 }
 
 void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens) {
-  ForwardPass(model, workspace, tokens.size()).embed(tokens, 0);
+  ForwardPass(model, workspace, tokens.size()).embed(tokens);
 }
 
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
                const InputTap& tap, LayerPart part) {
-  ForwardPass pass(model, workspace, n, &tap);
-  pass.place(0);
-  pass.attention_block(layer, cache, 0);
+  ForwardPass pass(model, workspace, n, 0, &tap);
+  pass.place();
+  pass.attention_block(layer, cache, n);
   if (part == LayerPart::whole) pass.ffn_block(layer);
 }
 
-void compute_logits(const ModelImpl& model, Workspace& workspace, size_t first, size_t n,
-                    float* out) {
-  ForwardPass(model, workspace, n).logits(first, out);
+void compute_logits(const ModelImpl& model, Workspace& workspace, size_t n, float* out) {
+  ForwardPass(model, workspace, n).logits(out);
 }
 
 }  // namespace nibble

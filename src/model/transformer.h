@@ -12,12 +12,14 @@
 
 namespace nibble {
 
-/// Runs tokens at positions position.. through all layers and appends them to the cache; their
-/// final hidden states stay in workspace.x. The caller holds model.turn, has checked the tokens
-/// (tokens.size() <= workspace.batch) and the context. Returns false if `cancel` was set: the cache
-/// is then valid up to `position` only.
+/// Runs tokens at positions position.. through all layers and appends them to the cache. The final
+/// hidden states of the last n_last become the rows 0..n_last-1 of workspace.x; of the others the
+/// last layer computes keys and values alone. The caller holds model.turn, has checked the tokens
+/// (n_last <= tokens.size() <= workspace.batch) and the context. Returns false if `cancel` was set:
+/// the cache is then valid up to `position` only.
 bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
-                std::span<const Token> tokens, int position, const std::atomic<bool>& cancel);
+                std::span<const Token> tokens, int position, size_t n_last,
+                const std::atomic<bool>& cancel);
 
 /// Sees the input of matrix products: rows x [n_rows, stride] of `cols` columns that all matrices
 /// of `readers` multiply.
@@ -34,9 +36,7 @@ void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const 
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
                const InputTap& tap, LayerPart part = LayerPart::whole);
 
-/// Logits of the rows first..first+n-1 of the last run_layers(): out [n, vocab_size rounded up to
-/// 16].
-void compute_logits(const ModelImpl& model, Workspace& workspace, size_t first, size_t n,
-                    float* out);
+/// Logits of the rows 0..n-1 of workspace.x: out [n, vocab_size rounded up to 16].
+void compute_logits(const ModelImpl& model, Workspace& workspace, size_t n, float* out);
 
 }  // namespace nibble
