@@ -44,19 +44,25 @@ double params_of(const PackedMatrix& m) {
   return m.empty() ? 0 : 1.0 * m.view.shape.rows * m.view.shape.cols;
 }
 
-/// Multiplications and additions of matrices: the layers' for each token, of experts those that it
-/// uses, the head's for each row of logits.
+/// Parameters of a layer that one token meets: of experts those that it uses.
+double params_of(const LayerWeights& layer, const Config& c) {
+  double all = 0, experts = 0;
+  for_each_matrix(layer, [&](const PackedMatrix& m) { all += params_of(m); });
+  for (const ExpertWeights& e : layer.experts)
+    experts += params_of(e.gate) + params_of(e.up) + params_of(e.down);
+  return c.n_experts > 0 ? all - experts * (c.n_experts - c.n_experts_used) / c.n_experts : all;
+}
+
+/// Multiplications and additions of matrices: the layers' for each token, but of the last layer
+/// only keys and values where no logits are wanted; the head's for each row of logits.
 double operations(const Model& model, int n_tokens, int n_rows) {
   const Weights& w = model.impl()->weights;
-  const Config& c = model.config();
-  double layers = params_of(w.project_in), experts = 0;
-  for (const LayerWeights& layer : w.layers) {
-    for_each_matrix(layer, [&](const PackedMatrix& m) { layers += params_of(m); });
-    for (const ExpertWeights& e : layer.experts)
-      experts += params_of(e.gate) + params_of(e.up) + params_of(e.down);
-  }
-  if (c.n_experts > 0) layers -= experts * (c.n_experts - c.n_experts_used) / c.n_experts;
-  return 2 * (layers * n_tokens + (params_of(w.project_out) + params_of(w.head())) * n_rows);
+  const LayerWeights& last = w.layers.back();
+  double layers = params_of(w.project_in);
+  for (const LayerWeights& layer : w.layers) layers += params_of(layer, model.config());
+  const double finish = params_of(last, model.config()) - params_of(last.k) - params_of(last.v);
+  const double head = params_of(w.project_out) + params_of(w.head());
+  return 2 * (layers * n_tokens - finish * (n_tokens - n_rows) + head * n_rows);
 }
 
 class TestRun {
