@@ -357,9 +357,10 @@ void bench_bandwidth() {
       {model.path(), "-p", "4", "-n", "4", "-r", "1", "--weights", "f32", "--isa", "scalar"});
   check_eq(rows.size(), size_t{2}, "rows");
   const Json& prompt = rows[0];
-  // Matrices of the layers for each of 4 tokens, the head for the last.
-  const double layers = kLayers * (2 * kDim * kDim + 2 * kKvDim * kDim + 3 * kFfn * kDim);
-  const double operations = 2 * (4 * layers + kVocab * kDim);
+  // Matrices of the layers for each of 4 tokens, of the last layer those that lead to logits of the
+  // last token; the head for the last.
+  const double keys = 2 * kKvDim * kDim, layer = 2 * kDim * kDim + keys + 3 * kFfn * kDim;
+  const double operations = 2 * (4 * kLayers * layer - 3 * (layer - keys) + kVocab * kDim);
   check_near(number(prompt, "gop_s") * number(prompt, "avg_ns") / operations, 1, 1e-9, "GOP/s");
   check(prompt.find("peak_gop_s")->is_null(), "no ceiling of the scalar kernels");
   check(prompt.find("read_gb_s")->is_null(), "a prompt is not bound by reading");
