@@ -121,6 +121,10 @@ struct Avx2 {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
   }
   static I load_int(const uint8_t* p) { return {load_256(p), load_256(p + 32)}; }
+  static void store_int(uint8_t* p, I x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), x.hi);
+  }
   static I load_u8(const uint8_t* p) {
     const __m128i bytes = load_128(p);
     return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
@@ -145,7 +149,10 @@ struct Avx2 {
     return {_mm256_and_si256(_mm256_srl_epi32(a.lo, count), wanted),
             _mm256_and_si256(_mm256_srl_epi32(a.hi, count), wanted)};
   }
-  static I shift_left4(I a) { return {_mm256_slli_epi32(a.lo, 4), _mm256_slli_epi32(a.hi, 4)}; }
+  template <unsigned kBits>
+  static I shift_left(I a) {
+    return {_mm256_slli_epi32(a.lo, kBits), _mm256_slli_epi32(a.hi, kBits)};
+  }
   static int32_t reduce_add_int(I a) {
     const __m256i eight = _mm256_add_epi32(a.lo, a.hi);
     __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));

@@ -78,6 +78,7 @@ struct Avx512 {
   static I zero_int() { return _mm512_setzero_si512(); }
   static I set1_int(int32_t x) { return _mm512_set1_epi32(x); }
   static I load_int(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static void store_int(uint8_t* p, I x) { _mm512_storeu_si512(p, x); }
   static I load_u8(const uint8_t* p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
@@ -93,7 +94,10 @@ struct Avx512 {
     return _mm512_and_si512(_mm512_srl_epi32(a, _mm_cvtsi32_si128(static_cast<int>(shift))),
                             _mm512_set1_epi32(static_cast<int>(mask)));
   }
-  static I shift_left4(I a) { return _mm512_slli_epi32(a, 4); }
+  template <unsigned kBits>
+  static I shift_left(I a) {
+    return _mm512_slli_epi32(a, kBits);
+  }
   static int32_t reduce_add_int(I a) { return _mm512_reduce_add_epi32(a); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   /// To nearest even.

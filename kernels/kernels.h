@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "load_kernels.h"
 #include "packed.h"
 
 namespace nibble {
@@ -164,6 +165,8 @@ struct Kernels {
   /// The sum modulo 2^32 of the 32-bit words of memory [bytes], a multiple of 256: four streams
   /// through its quarters, each fetched ahead, by the widest loads. What bounds decoding.
   uint32_t (*sum_words)(const uint8_t* memory, size_t bytes);
+
+  LoadKernels load;
 };
 
 /// What is compiled in, best first within an architecture. Only rows whose `supported()` says yes

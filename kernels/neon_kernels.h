@@ -1,8 +1,10 @@
 // The table of an ARM kernel set, which differs from the others by its dot product alone.
 #pragma once
 
+#include "load_loops.h"
 #include "neon_attention.h"
 #include "neon_matmul.h"
+#include "neon_round.h"
 #include "neon_rows.h"
 #include "sum_words.h"
 
@@ -55,7 +57,8 @@ constexpr Kernels neon_kernels(const char* name) {
           .attention_merge = attention_merge,
           .attention_finish = attention_finish,
           .peak_operations = peak_operations<Dot>,
-          .sum_words = sum_words};
+          .sum_words = sum_words,
+          .load = load_kernels(round_columns<NeonRound>)};
 }
 
 }  // namespace

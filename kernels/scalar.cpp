@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/half.h"
+#include "load_loops.h"
 #include "sets.h"
 #include "sum_words.h"
 
@@ -189,6 +190,62 @@ void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const
       }
     }
   }
+}
+
+/// One row and group of rounding: w = scale * (q - zero), q - zero within low..high.
+struct RowGrid {
+  uint16_t scale = 0;
+  int zero = 0, low = 0, high = 0;
+};
+
+/// x within low..high (NaN becomes low), to nearest even.
+int round_within(float x, int low, int high) {
+  if (!(x > static_cast<float>(low))) return low;
+  return static_cast<int>(std::nearbyint(std::min(x, static_cast<float>(high))));
+}
+
+/// The grid of weights in min..max, which include 0. A scale that fp16 does not hold becomes the
+/// nearest that it does.
+RowGrid row_grid(const PackedShape& shape, float min, float max) {
+  const bool symmetric = shape.scheme == Scheme::f16;
+  const int most = shape.codes == Codes::q8 ? 127 : 7;
+  const float wanted =
+      symmetric ? std::max(max, -min) / static_cast<float>(most) : (max - min) / 15;
+  const uint16_t scale = float_to_half(std::clamp(wanted, 0x1p-24f, 65504.0f));
+  if (symmetric) return {scale, shape.zero, -most, most};
+  const int zero = round_within(-min / half_to_float(scale), 0, 15);
+  return {scale, zero, -zero, 15 - zero};
+}
+
+/// Adds the code of row r, column c to the codes of a panel, which are zero before.
+void put_code(Codes codes, uint8_t* panel, size_t c, size_t r, int code) {
+  uint8_t& byte = codes == Codes::q8 ? panel[c / 4 * kLineBytes + 4 * r + c % 4]
+                                     : panel[c / 8 * kLineBytes + 4 * r + c % 4];
+  byte = static_cast<uint8_t>(byte | (codes == Codes::q4 && c % 8 >= 4 ? code << 4 : code));
+}
+
+void round_columns(const PackedShape& shape, Codes from, const void* w, size_t n, uint8_t* codes,
+                   uint8_t* scales) {
+  const auto* panel = static_cast<const uint8_t*>(w);
+  const size_t scale_bytes = shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
+  std::memset(codes, 0, n * (shape.codes == Codes::q8 ? 16 : 8));
+  for (size_t begin = 0; begin < n; begin += shape.group, scales += scale_bytes)
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      float min = 0, max = 0;  // NaN is passed over
+      for (size_t c = begin; c < begin + shape.group; ++c) {
+        const float x = float_at(from, panel, c, r);
+        if (x < min) min = x;
+        if (x > max) max = x;
+      }
+      const RowGrid grid = row_grid(shape, min, max);
+      const float s = half_to_float(grid.scale);
+      for (size_t c = begin; c < begin + shape.group; ++c)
+        put_code(shape.codes, codes, c, r,
+                 grid.zero + round_within(float_at(from, panel, c, r) / s, grid.low, grid.high));
+      auto& scale = *reinterpret_cast<ScaleF16Zero*>(scales);
+      scale.s[r] = grid.scale;
+      if (shape.scheme == Scheme::f16_zero) scale.z[r] = static_cast<uint8_t>(grid.zero);
+    }
 }
 
 void rms_norm(const float* x, const float* weight, float eps, size_t n, float* y) {
@@ -398,6 +455,7 @@ const Kernels kScalarKernels = {
     .attention_merge = attention_merge,
     .attention_finish = attention_finish,
     .sum_words = sum_words,
+    .load = load_kernels(round_columns),
 };
 
 }  // namespace nibble

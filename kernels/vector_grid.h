@@ -79,8 +79,8 @@ struct GridK6 {
   /// low four bits from `low`, the next two from bit 2 * odd (+ 4 for the minimum) of `high`.
   [[gnu::always_inline]] static typename V::F six_bits(typename V::I low, typename V::I high,
                                                        unsigned odd, unsigned high_shift) {
-    return V::to_float(V::or_int(V::bits(low, 4 * odd, 15),
-                                 V::shift_left4(V::bits(high, high_shift + 2 * odd, 3))));
+    return V::to_float(V::or_int(V::bits(low, 4 * odd, 15), V::template shift_left<4>(V::bits(
+                                                                high, high_shift + 2 * odd, 3))));
   }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
     const auto& super = reinterpret_cast<const ScaleK6*>(scales)[g / 8];

@@ -1,10 +1,12 @@
 // The table of a vector instruction set V: all of vector_*.h.
 #pragma once
 
+#include "load_loops.h"
 #include "sum_words.h"
 #include "vector_attention.h"
 #include "vector_matmul.h"
 #include "vector_peak.h"
+#include "vector_round.h"
 #include "vector_rows.h"
 
 namespace nibble {
@@ -38,6 +40,7 @@ constexpr Kernels vector_kernels(const char* name) {
       .attention_finish = attention_finish<V>,
       .peak_operations = peak_operations<V>,
       .sum_words = sum_words,
+      .load = load_kernels(round_columns<V>),
   };
 }
 

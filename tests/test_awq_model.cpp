@@ -262,7 +262,7 @@ struct LayerwiseModel {
       if (m.destination != &impl->weights.embedding) continue;
       const size_t bytes = packed_layout(m.shape, m.name).total_bytes();
       table = AnonymousMemory(bytes);
-      pack_matrix(m, table.data(), *impl->pool);
+      pack_matrix(m, table.data(), *impl->kernels, *impl->pool);
       m.destination->view = packed_view(m.shape, {table.data(), bytes}, m.name);
     }
   }
@@ -275,7 +275,7 @@ std::vector<float> input_of_second_q(LayerwiseModel& model, const RoundedMatrix*
   ModelImpl& impl = *model.impl;
   KvCache cache(impl.config, KvCode::f32, int(window.size()));
   Workspace ws(impl, int(window.size()));
-  LoadedLayer layer(model.checkpoint, *impl.pool);
+  LoadedLayer layer(model.checkpoint, {*impl.kernels, *impl.pool});
   std::vector<float> out;
   const auto run = [&](int index, LayerPart part) {
     run_layer(
@@ -313,7 +313,7 @@ void test_rows_of_two_models() {
   RoundedMatrix rounded;
   std::vector<InputStats> found;
   for (const uint64_t memory : {uint64_t{1} << 20, uint64_t{0}}) {  // kept, and in files
-    LoadedLayer layer(model.checkpoint, *impl.pool);
+    LoadedLayer layer(model.checkpoint, {*impl.kernels, *impl.pool});
     CalibrationRows rows(impl, windows, /*paired=*/true, memory, setup.dir / "rows");
     rows.embed();
     layer.load(model.layers[0]);

@@ -53,7 +53,7 @@ struct Packed {
     shape = packed_shape_of(source, {});
     const PackedLayout layout = packed_layout(shape, "w");
     memory = AnonymousMemory(layout.total_bytes());
-    pack_panels(source, shape, rows, 0, layout.n_panels, memory.data());
+    pack_panels(source, shape, rows, 0, layout.n_panels, memory.data(), *find_kernels(nullptr));
     view = packed_view(shape, {memory.data(), layout.total_bytes()}, "w");
   }
   std::vector<float> row(size_t r) const {

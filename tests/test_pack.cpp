@@ -48,7 +48,8 @@ Packed pack(const TensorView& tensor, const PackTarget& target = {}, const RowMa
   out.shape = packed_shape_of(matrix_of(tensor), target);
   out.layout = packed_layout(out.shape, "w");
   out.memory = AnonymousMemory(out.layout.total_bytes());
-  pack_panels(matrix_of(tensor), out.shape, rows, 0, out.layout.n_panels, out.memory.data());
+  pack_panels(matrix_of(tensor), out.shape, rows, 0, out.layout.n_panels, out.memory.data(),
+              *find_kernels(nullptr));
   out.view = packed_view(out.shape, {out.memory.data(), out.layout.total_bytes()}, "w");
   return out;
 }
@@ -347,7 +348,8 @@ void test_panels_apart() {
   const Packed whole = pack(m.tensor);
   AnonymousMemory memory(whole.layout.total_bytes());
   for (const size_t panel : std::initializer_list<size_t>{3, 0, 4, 1, 2})
-    pack_panels(matrix_of(m.tensor), whole.shape, {}, panel, panel + 1, memory.data());
+    pack_panels(matrix_of(m.tensor), whole.shape, {}, panel, panel + 1, memory.data(),
+                *find_kernels(nullptr));
   check(std::memcmp(memory.data(), whole.bytes(), memory.size()) == 0, "panel by panel");
 }
 

@@ -165,7 +165,8 @@ Packed pack(const TensorView& tensor, const PackTarget& target) {
   out.shape = packed_shape_of(matrix_of(tensor), target);
   out.layout = packed_layout(out.shape, tensor.name);
   out.memory = AnonymousMemory(out.layout.total_bytes());
-  pack_panels(matrix_of(tensor), out.shape, {}, 0, out.layout.n_panels, out.memory.data());
+  pack_panels(matrix_of(tensor), out.shape, {}, 0, out.layout.n_panels, out.memory.data(),
+              *find_kernels(nullptr));
   out.view = packed_view(out.shape, {out.memory.data(), out.layout.total_bytes()}, tensor.name);
   return out;
 }

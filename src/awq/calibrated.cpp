@@ -30,7 +30,7 @@ LayerByLayer::LayerByLayer(const Checkpoint& checkpoint, ModelImpl& impl, const 
       options_(options),
       compute_{*impl.kernels, *impl.pool},
       layers_(static_cast<size_t>(impl.config.n_layers)),
-      loaded_(checkpoint, *impl.pool) {
+      loaded_(checkpoint, compute_) {
   const auto layer = [&](std::string_view name) {
     const int index = layer_of(name);
     return index >= 0 && index < impl.config.n_layers ? &layers_[static_cast<size_t>(index)]
@@ -144,7 +144,7 @@ AnonymousMemory LayerByLayer::load_as_it_is(const PlannedMatrix& m) const {
   retarget(as, PackTarget::Kind::keep);
   const size_t bytes = packed_layout(as.shape, m.name).total_bytes();
   AnonymousMemory memory(bytes);
-  pack_matrix(as, memory.data(), compute_.pool);
+  pack_matrix(as, memory.data(), compute_.kernels, compute_.pool);
   m.destination->view = packed_view(as.shape, {memory.data(), bytes}, m.name);
   m.destination->bytes = bytes;
   return memory;

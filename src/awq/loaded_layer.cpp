@@ -71,7 +71,7 @@ void LoadedLayer::load(const LayerPlan& plan) {
     std::fill_n(at, bytes, std::byte{0});
     PlannedMatrix as_floats = m;
     retarget(as_floats, PackTarget::Kind::f32);
-    pack_matrix(as_floats, at, pool_);
+    pack_matrix(as_floats, at, compute_.kernels, compute_.pool);
     m.destination->name = m.name;
     m.destination->bytes = bytes;
     forms_[i].exact = packed_view(f32_shape(m), {at, bytes}, m.name);
@@ -101,7 +101,7 @@ void LoadedLayer::write_rounded(const PackedMatrix* matrix, const RoundedMatrix&
   for (size_t i = 0; i < forms_.size(); ++i) {
     if (plan_->matrices[i]->destination != matrix) continue;
     make_written(i);
-    pack_rounded(rounded, plan_->matrices[i]->shape, forms_[i].bytes, pool_);
+    pack_rounded(rounded, plan_->matrices[i]->shape, forms_[i].bytes, compute_.pool);
   }
 }
 
@@ -109,13 +109,13 @@ void LoadedLayer::write_others() {
   for (size_t i = 0; i < forms_.size(); ++i) {
     if (!forms_[i].bytes.empty()) continue;
     make_written(i);
-    const std::vector<float> rows = rows_of(forms_[i].exact, pool_);
+    const std::vector<float> rows = rows_of(forms_[i].exact, compute_.pool);
     PlannedMatrix scaled = *plan_->matrices[i];
     scaled.rows = {};  // in order already
     scaled.source.type = DType::f32;
     scaled.source.data = std::as_bytes(std::span(rows));
     scaled.source.tensors.clear();
-    pack_matrix(scaled, forms_[i].bytes.data(), pool_);
+    pack_matrix(scaled, forms_[i].bytes.data(), compute_.kernels, compute_.pool);
   }
 }
 

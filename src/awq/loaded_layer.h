@@ -26,8 +26,8 @@ struct LayerPlan {
 /// written, as far as that is decided. The model sees one or the other.
 class LoadedLayer {
  public:
-  LoadedLayer(const Checkpoint& checkpoint, ThreadPool& pool)
-      : checkpoint_(checkpoint), pool_(pool) {}
+  LoadedLayer(const Checkpoint& checkpoint, Compute compute)
+      : checkpoint_(checkpoint), compute_(compute) {}
 
   /// The f32 panels that load() of this layer will need.
   static uint64_t float_bytes(const LayerPlan& plan);
@@ -57,7 +57,7 @@ class LoadedLayer {
   void make_written(size_t i);
 
   const Checkpoint& checkpoint_;
-  ThreadPool& pool_;
+  Compute compute_;
   const LayerPlan* plan_ = nullptr;
   AnonymousMemory panels_;    // all exact matrices; kept for the next layer
   std::vector<Forms> forms_;  // in the order of the plan's matrices

@@ -160,7 +160,7 @@ struct Job {
     write_nib(out, impl->config, impl->sampling, plan, vocabulary, pack, progress);
   }
   void pack(const PlannedMatrix& m, std::span<std::byte> bytes) const {
-    pack_matrix(m, bytes.data(), *impl->pool);
+    pack_matrix(m, bytes.data(), *impl->kernels, *impl->pool);
     release(checkpoint, m.source);
   }
 };

@@ -25,8 +25,9 @@ inline size_t panels_of_piece(const PackedLayout& layout) {
 /// lets go of its source, while others go on.
 class PackQueue {
  public:
-  PackQueue(const Checkpoint& checkpoint, ReadAhead& reader, size_t n_matrices)
-      : checkpoint_(checkpoint), reader_(reader), left_(n_matrices) {}
+  PackQueue(const Checkpoint& checkpoint, const Kernels& kernels, ReadAhead& reader,
+            size_t n_matrices)
+      : checkpoint_(checkpoint), kernels_(kernels), reader_(reader), left_(n_matrices) {}
 
   struct Piece {
     const PlannedMatrix* matrix;
@@ -45,7 +46,7 @@ class PackQueue {
   void add(const PlannedMatrix& m, std::byte* out) {
     const PackedLayout layout = packed_layout(m.shape, m.name);
     size_t panels = panels_of_piece(layout);
-    if (m.source.grid) panels = round_up(panels, kPanelsOfLine);
+    if (m.source.grid) panels = round_up(panels, kAwqPanels);
     const size_t before = pieces_.size();
     for (size_t begin = 0; begin < layout.n_panels; begin += panels)
       pieces_.push_back(
@@ -56,7 +57,7 @@ class PackQueue {
   void pack(size_t i) {
     const Piece& p = pieces_[i];
     reader_.consumed(start_of(p));
-    pack_panels(p.matrix->source, p.matrix->shape, p.matrix->rows, p.begin, p.end, p.out);
+    pack_panels(p.matrix->source, p.matrix->shape, p.matrix->rows, p.begin, p.end, p.out, kernels_);
     if (left_[p.index].fetch_sub(1) == 1) release(checkpoint_, p.matrix->source);
   }
 
@@ -68,6 +69,7 @@ class PackQueue {
   }
 
   const Checkpoint& checkpoint_;
+  const Kernels& kernels_;
   ReadAhead& reader_;
   std::vector<Piece> pieces_;
   std::vector<std::atomic<size_t>> left_;  // pieces of each matrix

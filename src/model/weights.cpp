@@ -380,12 +380,13 @@ void WeightPlan::read_vectors() const {
 }
 
 void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
-                  ThreadPool& pool, ReadAhead& reader, const Progress& progress) {
+                  const Kernels& kernels, ThreadPool& pool, ReadAhead& reader,
+                  const Progress& progress) {
   uint64_t total = 0;
   for (const PlannedMatrix& m : plan.matrices)
     total = checked_add(total, packed_layout(m.shape, m.name).total_bytes(), m.name);
   weights.packed = weight_memory(total, checkpoint.path);
-  PackQueue queue(checkpoint, reader, plan.matrices.size());
+  PackQueue queue(checkpoint, kernels, reader, plan.matrices.size());
   uint64_t done = 0;
   for (const PlannedMatrix& m : plan.matrices) {
     const size_t bytes = packed_layout(m.shape, m.name).total_bytes();
@@ -413,9 +414,9 @@ void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights&
   if (progress) progress(1.0);
 }
 
-void pack_matrix(const PlannedMatrix& m, std::byte* out, ThreadPool& pool) {
+void pack_matrix(const PlannedMatrix& m, std::byte* out, const Kernels& kernels, ThreadPool& pool) {
   for_panels(packed_layout(m.shape, m.name), pool, [&](size_t begin, size_t end) {
-    pack_panels(m.source, m.shape, m.rows, begin, end, out);
+    pack_panels(m.source, m.shape, m.rows, begin, end, out, kernels);
   });
 }
 

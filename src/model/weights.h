@@ -133,13 +133,15 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
                         const QuantizeRule& rule, Weights& weights);
 
 /// Packs one matrix into `out` (total_bytes() of its layout, zero before), on all threads.
-void pack_matrix(const PlannedMatrix& matrix, std::byte* out, ThreadPool& pool);
+void pack_matrix(const PlannedMatrix& matrix, std::byte* out, const Kernels& kernels,
+                 ThreadPool& pool);
 
 /// Packs all matrices of the plan into memory of the weights, on all threads of the pool, letting
 /// go of each source as it is consumed, and telling `reader` where they are. Refuses with the
 /// numbers if memory does not suffice.
 void pack_weights(const Checkpoint& checkpoint, const WeightPlan& plan, Weights& weights,
-                  ThreadPool& pool, ReadAhead& reader, const Progress& progress);
+                  const Kernels& kernels, ThreadPool& pool, ReadAhead& reader,
+                  const Progress& progress);
 
 /// Points the matrices at the packed tensors of a .nib checkpoint; no byte is copied.
 void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& weights);

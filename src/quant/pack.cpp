@@ -5,8 +5,8 @@
 // cache until all rows have put their lanes into them.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
-#include <functional>
 #include <vector>
 
 #include "base/checked.h"
@@ -14,14 +14,11 @@
 #include "quant/ggml_split.h"
 #include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
-#include "quant/round_panel.h"
 #include "quant/transpose.h"
 
 namespace nibble {
 namespace {
 
-/// Columns that are widened together: a multiple of every block and group.
-constexpr size_t kRun = 256;
 /// Bytes of a line that belong to one row.
 constexpr size_t kLaneBytes = kLineBytes / kPanelRows;
 /// While a row is packed, the row after the next is fetched: hardware looks ahead neither past the
@@ -32,6 +29,7 @@ constexpr size_t kAhead = 2;
 struct Panel {
   DType type = DType::f32;
   const std::byte* rows[kPanelRows] = {};
+  size_t row_bytes = 0;
   size_t n_rows = 0;                   // 1..16
   const std::byte* next[kAhead] = {};  // the first rows of the next panel
   uint8_t* codes = nullptr;
@@ -40,6 +38,13 @@ struct Panel {
   const std::byte* at(size_t r, size_t col) const {
     const DTypeInfo& info = dtype_info(type);
     return rows[r] + col / info.block_elems * info.block_bytes;
+  }
+  /// From columns col..col+n-1 to what is read next: those behind, or the next panel, whose rows
+  /// are about as far from these as they are many.
+  size_t ahead(size_t col, size_t n) const {
+    const bool last = row_bytes == static_cast<size_t>(at(0, col + n) - rows[0]);
+    return last ? kPanelRows * row_bytes - static_cast<size_t>(at(0, col) - rows[0])
+                : static_cast<size_t>(at(0, col + n) - at(0, col));
   }
 };
 
@@ -149,65 +154,98 @@ RowPointers rows_at(const Panel& panel, size_t col) {
   return rows;
 }
 
-/// Columns col.. of the panel as f32, out [n, up to a multiple of 16][16]; n <= kRun.
-void load_columns(const Panel& panel, size_t col, size_t n, float* out) {
+bool is_half(DType type) { return type == DType::f16 || type == DType::bf16; }
+
+/// Columns col.. of a panel of f16 or bf16, as they are.
+void load_halves(const Panel& panel, size_t col, size_t n, const LoadKernels& kernels,
+                 uint16_t* out) {
+  transpose_run(kernels.transpose_halves, rows_at(panel, col).data(), panel.n_rows, n,
+                panel.ahead(col, n), out);
+}
+
+/// Columns col.. of the panel as f32, their bits.
+void load_floats(const Panel& panel, size_t col, size_t n, const LoadKernels& kernels,
+                 uint32_t* out) {
+  if (is_half(panel.type)) {
+    uint16_t halves[kRunSize];
+    load_halves(panel, col, n, kernels, halves);
+    const auto widen = panel.type == DType::f16 ? half_to_float : bf16_to_float;
+    for (size_t i = 0; i < n * kPanelRows; ++i) out[i] = std::bit_cast<uint32_t>(widen(halves[i]));
+    return;
+  }
   RowPointers rows = rows_at(panel, col);
-  if (panel.type == DType::f16)
-    return transpose_rows<uint16_t>(rows.data(), panel.n_rows, n, out,
-                                    [](uint16_t x) { return half_to_float(x); });
-  if (panel.type == DType::bf16)
-    return transpose_rows<uint16_t>(rows.data(), panel.n_rows, n, out,
-                                    [](uint16_t x) { return bf16_to_float(x); });
   float wide[kPanelRows][kRun];
   for (size_t r = 0; r < panel.n_rows; ++r) {
     dequantize(panel.type, rows[r], n, wide[r]);
     rows[r] = reinterpret_cast<const std::byte*>(wide[r]);
   }
-  transpose_rows<float>(rows.data(), panel.n_rows, n, out, std::identity());
+  transpose_run(kernels.transpose_words, rows.data(), panel.n_rows, n, 0, out);
+}
+
+/// Zeroes the lanes of rows that are not there in `size` bytes of vectors of 16 elements.
+void clear_lanes(uint8_t* vectors, size_t size, size_t n_rows, size_t element) {
+  for (size_t i = 0; i < size; i += kPanelRows * element)
+    std::fill(vectors + i + n_rows * element, vectors + i + kPanelRows * element, uint8_t{0});
 }
 
 /// Unquantized rows, to q4 or q8.
-void pack_rounded(const Panel& panel, const PackedShape& shape) {
-  const size_t scale_bytes = shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
-  alignas(64) float w[kRun * kPanelRows];
+void pack_rounded(const Panel& panel, const PackedShape& shape, const LoadKernels& kernels) {
+  alignas(64) uint32_t floats[kRunSize];
+  alignas(64) uint16_t halves[kRunSize];
+  const bool zeros = shape.scheme == Scheme::f16_zero;
+  const size_t scale_bytes = zeros ? sizeof(ScaleF16Zero) : sizeof(ScaleF16);
   for (size_t c = 0; c < shape.cols; c += kRun) {
     const size_t n = std::min<size_t>(kRun, shape.cols - c), whole = round_up(n, shape.group);
-    load_columns(panel, c, n, w);
-    std::fill(w + n * kPanelRows, w + whole * kPanelRows, 0.0f);
-    round_panel(shape, w, whole, panel.n_rows, panel.codes + c * column_bytes(shape.codes),
-                panel.scales + c / shape.group * scale_bytes);
+    uint8_t* codes = panel.codes + c * column_bytes(shape.codes);
+    uint8_t* scales = panel.scales + c / shape.group * scale_bytes;
+    if (is_half(panel.type)) {
+      load_halves(panel, c, n, kernels, halves);
+      const Codes from = panel.type == DType::f16 ? Codes::f16 : Codes::bf16;
+      kernels.round_columns(shape, from, halves, whole, codes, scales);
+    } else {
+      load_floats(panel, c, n, kernels, floats);
+      kernels.round_columns(shape, Codes::f32, floats, whole, codes, scales);
+    }
+    if (panel.n_rows == kPanelRows) continue;
+    clear_lanes(codes, whole * column_bytes(shape.codes), panel.n_rows, kLaneBytes);
+    for (size_t g = 0; g < whole / shape.group; ++g, scales += scale_bytes) {
+      clear_lanes(scales, sizeof(ScaleF16), panel.n_rows, sizeof(uint16_t));
+      if (zeros) clear_lanes(scales + sizeof(ScaleF16), kPanelRows, panel.n_rows, 1);
+    }
   }
 }
 
 /// To f32, f16 or bf16.
-void pack_plain(const Panel& panel, const PackedShape& shape) {
-  alignas(64) float w[kRun * kPanelRows];
-  uint16_t halves[kRun * kPanelRows];
+void pack_plain(const Panel& panel, const PackedShape& shape, const LoadKernels& kernels) {
+  alignas(64) uint32_t floats[kRunSize];
+  alignas(64) uint16_t halves[kRunSize];
   for (size_t c = 0; c < shape.cols; c += kRun) {
     const size_t n = std::min<size_t>(kRun, shape.cols - c), count = n * kPanelRows;
     if (shape.codes == Codes::f32) {
-      load_columns(panel, c, n, w);
-      std::memcpy(panel.codes + c * kPanelRows * sizeof(float), w, count * sizeof(float));
+      load_floats(panel, c, n, kernels, floats);
+      std::memcpy(panel.codes + c * kPanelRows * sizeof(float), floats, count * sizeof(float));
       continue;
     }
     if (shape.codes == Codes::bf16 || panel.type == DType::f16) {
-      transpose_rows<uint16_t>(rows_at(panel, c).data(), panel.n_rows, n, halves, std::identity());
+      load_halves(panel, c, n, kernels, halves);
     } else {
-      load_columns(panel, c, n, w);
-      std::transform(w, w + count, halves, [](float x) { return float_to_half(x); });
+      load_floats(panel, c, n, kernels, floats);
+      std::transform(floats, floats + count, halves,
+                     [](uint32_t x) { return float_to_half(std::bit_cast<float>(x)); });
     }
     std::memcpy(panel.codes + c * kPanelRows * sizeof(uint16_t), halves, count * sizeof(uint16_t));
   }
 }
 
-void pack_panel(const Panel& panel, const PackedShape& shape) {
-  if (shape.codes != Codes::q4 && shape.codes != Codes::q8) return pack_plain(panel, shape);
+void pack_panel(const Panel& panel, const PackedShape& shape, const LoadKernels& kernels) {
+  if (shape.codes != Codes::q4 && shape.codes != Codes::q8)
+    return pack_plain(panel, shape, kernels);
   const bool blocks = with_block(panel.type, [&](auto tag) {
     using Block = typename decltype(tag)::type;
     for_steps<Block::kForm.codes>(panel, shape.cols,
                                   [&](auto... row) { pack_block_row<Block>(panel, row...); });
   });
-  if (!blocks) pack_rounded(panel, shape);
+  if (!blocks) pack_rounded(panel, shape, kernels);
 }
 
 /// Row `row` of a matrix that is stored transposed, together.
@@ -267,7 +305,7 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
 }
 
 void pack_panels(const MatrixSource& source, const PackedShape& shape, const RowMap& rows,
-                 size_t panel_begin, size_t panel_end, std::byte* out) {
+                 size_t panel_begin, size_t panel_end, std::byte* out, const Kernels& kernels) {
   const PackedLayout layout = packed_layout(shape, source.where);
   auto* codes = reinterpret_cast<uint8_t*>(out);
   const auto codes_of = [&](size_t p) { return codes + p * layout.code_stride; };
@@ -288,7 +326,7 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Row
     const size_t row_bytes = size_t{source.cols / info.block_elems} * info.block_bytes;
     std::vector<std::byte> gathered(source.transposed ? kPanelRows * row_bytes : 0);
     for (size_t p = panel_begin; p < panel_end; ++p) {
-      Panel panel{.type = source.type};
+      Panel panel{.type = source.type, .row_bytes = row_bytes};
       panel.n_rows = n_rows_of(p);
       panel.codes = codes_of(p);
       panel.scales = scales_of(p);
@@ -301,7 +339,7 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Row
       for (size_t r = 0; r < kAhead; ++r)
         panel.next[r] = source.data.data() +
                         std::min<size_t>(source_row(p + 1, r), source.rows - 1) * row_bytes;
-      pack_panel(panel, shape);
+      pack_panel(panel, shape, kernels.load);
     }
     return;
   }
@@ -315,7 +353,7 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Row
       panel.scales = scales_of(p + i);
       for (size_t r = 0; r < panel.n_rows; ++r) panel.rows[r] = source_row(p + i, r);
     }
-    pack_grid(*source.grid, shape, std::span(panels).first(n));
+    pack_grid(*source.grid, shape, std::span(panels).first(n), kernels.load);
   }
 }
 

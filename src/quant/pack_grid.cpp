@@ -15,8 +15,76 @@ namespace {
 // A line of a panel is a 32-bit word for each of its 16 rows: eight codes of 4 bits, those of
 // columns 0, 4, 1, 5, 2, 6, 3, 7 from the lowest bits up, or four codes of 8 bits in order.
 
-uint32_t word_at(const std::byte* words, size_t i) {
-  return load_as<uint32_t>(words + i * sizeof(uint32_t));
+constexpr size_t kWord = sizeof(uint32_t);
+
+uint32_t word_at(const std::byte* words, size_t i) { return load_as<uint32_t>(words + i * kWord); }
+
+/// Whether the rows of the lanes follow each other from the first one on.
+bool rows_follow(const GridPanel& panel, size_t begin, size_t end) {
+  for (size_t r = begin + 1; r < end; ++r)
+    if (panel.rows[r] != panel.rows[begin] + (r - begin)) return false;
+  return true;
+}
+bool is_whole(const GridPanel& panel) {
+  return panel.n_rows == kPanelRows && rows_follow(panel, 0, kPanelRows);
+}
+
+/// Columns of many panels that are packed together, so that panels side by side find each other's
+/// cache lines and pages.
+constexpr size_t kStep = 64;
+
+uint8_t* line_at(const GridPanel& panel, size_t i) { return panel.codes + i * kLineBytes; }
+
+/// n lines from the words of 16 rows, `stride` bytes from one line to the next.
+void pack_words(const void* words, size_t stride, size_t n, size_t ahead, bool wide,
+                const LoadKernels& kernels, uint8_t* out) {
+  if (!wide) return kernels.lines_of_words(words, stride, n, ahead, out);
+  for (size_t i = 0; i < n; ++i) {
+    fetch(words, i * stride + ahead);
+    std::memcpy(out + i * kLineBytes, static_cast<const std::byte*>(words) + i * stride,
+                kLineBytes);
+  }
+}
+
+/// Words of consecutive columns, side by side for all rows.
+void pack_column_words(const GridSource& grid, size_t cols, std::span<const GridPanel> panels,
+                       const LoadKernels& kernels) {
+  const bool wide = grid.bits == 8;
+  const size_t per_word = wide ? 4 : 8, n_words = cols / per_word, step = kStep / per_word;
+  const size_t stride = grid.line * kWord;
+  for (size_t begin = 0; begin < n_words; begin += step)
+    for (const GridPanel& panel : panels) {
+      const std::byte* from = grid.codes + begin * stride;
+      const size_t n = std::min(step, n_words - begin);
+      if (is_whole(panel)) {
+        pack_words(from + panel.rows[0] * kWord, stride, n, step * stride, wide, kernels,
+                   line_at(panel, begin));
+        continue;
+      }
+      uint32_t words[kStep][kPanelRows] = {};
+      for (size_t i = 0; i < n; ++i)
+        for (size_t r = 0; r < panel.n_rows; ++r)
+          words[i][r] = word_at(from + i * stride, panel.rows[r]);
+      pack_words(words, kLineBytes, n, 0, wide, kernels, line_at(panel, begin));
+    }
+}
+
+/// Words of consecutive columns, one row after the other.
+void pack_row_words(const GridSource& grid, size_t cols, std::span<const GridPanel> panels,
+                    const LoadKernels& kernels) {
+  constexpr size_t kAhead = 512;
+  const bool wide = grid.bits == 8;
+  const size_t n_words = cols / (wide ? 4 : 8);
+  alignas(kLineBytes) uint32_t words[kRunSize];
+  for (const GridPanel& panel : panels)
+    for (size_t i = 0; i < n_words; i += kRun) {
+      const size_t n = std::min(kRun, n_words - i);
+      const std::byte* rows[kPanelRows];
+      for (size_t r = 0; r < panel.n_rows; ++r)
+        rows[r] = grid.codes + (panel.rows[r] * grid.line + i) * kWord;
+      transpose_run(kernels.transpose_words, rows, panel.n_rows, n, kAhead, words);
+      pack_words(words, kLineBytes, n, 0, wide, kernels, line_at(panel, i));
+    }
 }
 
 /// The bit at which column j of eight lies in the word of a line.
@@ -24,82 +92,28 @@ constexpr unsigned line_shift(size_t j) {
   return static_cast<unsigned>(j < 4 ? 8 * j : 8 * (j - 4) + 4);
 }
 
-/// Eight codes in order, from the lowest bits up, to the order of a line: a perfect shuffle.
-constexpr uint32_t to_line_order(uint32_t x) {
-  uint32_t t = (x ^ (x >> 8)) & 0x0000ff00u;
-  x ^= t ^ (t << 8);
-  t = (x ^ (x >> 4)) & 0x00f000f0u;
-  return x ^ t ^ (t << 4);
-}
-static_assert(to_line_order(0x76543210u) == 0x73625140u);
+// Layouts that are packed line by line: line(panel, k, out) writes the words of columns k..k+7.
 
-/// The source rows of a panel: those of lanes 0..n-1.
-struct Rows {
-  const uint32_t* row;
-  size_t n;
-  bool follow;  // all 16 there, one after the other
-
-  explicit Rows(const GridPanel& panel)
-      : row(panel.rows), n(panel.n_rows), follow(panel.n_rows == kPanelRows) {
-    for (size_t r = 1; r < n; ++r) follow = follow && row[r] == row[0] + r;
-  }
-};
-
-// The layouts. line(rows, k, out) writes the words of one line of columns from k.
-
-/// Codes of kBits in a word.
-template <size_t kBits>
-struct Words {
-  static constexpr size_t kCols = 32 / kBits;
-  /// A word of consecutive columns as a line has it.
-  static constexpr uint32_t in_line(uint32_t word) {
-    return kBits == 4 ? to_line_order(word) : word;
-  }
-};
-
-template <size_t kBits>
-struct ColumnWords {
-  static constexpr size_t kCols = Words<kBits>::kCols;
-  const std::byte* words;
-  size_t stride;
-  void line(const Rows& rows, size_t k, uint32_t* out) const {
-    const std::byte* from = words + k / kCols * stride * sizeof(uint32_t);
-    uint32_t x[kPanelRows] = {};
-    if (rows.follow) {
-      const size_t first = rows.row[0] * sizeof(uint32_t);
-      fetch(from, 8 * stride * sizeof(uint32_t) + first);
-      std::memcpy(x, from + first, sizeof x);
-    } else {
-      for (size_t r = 0; r < rows.n; ++r) x[r] = word_at(from, rows.row[r]);
-    }
-    uint32_t line[kPanelRows];  // apart, as the compiler then sees that nothing overlaps
-    for (size_t r = 0; r < kPanelRows; ++r) line[r] = Words<kBits>::in_line(x[r]);
-    std::memcpy(out, line, sizeof line);
-  }
-};
+/// Rows that are no whole words.
 struct AwqGemm {
-  static constexpr size_t kCols = 8;
   const std::byte* words;
   size_t stride;
-  void line(const Rows& rows, size_t k, uint32_t* out) const {
-    for (size_t r = 0; r < rows.n; ++r) {
-      out[r] = 0;
-      for (size_t j = 0; j < kCols; ++j) {
-        const uint32_t word = word_at(words, (k + j) * stride + rows.row[r] / 8);
-        out[r] |= ((word >> kAwqShifts[rows.row[r] % 8]) & 15) << line_shift(j);
+  void line(const GridPanel& panel, size_t k, uint32_t* out) const {
+    for (size_t r = 0; r < panel.n_rows; ++r)
+      for (size_t j = 0; j < 8; ++j) {
+        const uint32_t word = word_at(words, (k + j) * stride + panel.rows[r] / 8);
+        out[r] |= ((word >> kAwqShifts[panel.rows[r] % 8]) & 15) << line_shift(j);
       }
-    }
   }
 };
 
 struct AwqFast {
-  static constexpr size_t kCols = 8;
   const std::byte* halves;
   size_t stride;
-  void line(const Rows& rows, size_t k, uint32_t* out) const {
+  void line(const GridPanel& panel, size_t k, uint32_t* out) const {
     const size_t shift = k % 32 / 8 * 4;
-    for (size_t r = 0; r < rows.n; ++r) {
-      const std::byte* from = at(rows.row[r], k);
+    for (size_t r = 0; r < panel.n_rows; ++r) {
+      const std::byte* from = at(panel.rows[r], k);
       const uint64_t low = (load_as<uint64_t>(from) >> shift) & 0x000f000f000f000fu;
       const uint64_t high = (load_as<uint64_t>(from + 8) >> shift) & 0x000f000f000f000fu;
       uint64_t x = low | high << 4;  // columns j and 4 + j in the low byte of each 16 bits
@@ -116,62 +130,22 @@ struct AwqFast {
   }
 };
 
-uint32_t* line_at(const GridPanel& panel, size_t i) {
-  return reinterpret_cast<uint32_t*>(panel.codes + i * kLineBytes);
-}
-
-/// Columns of many panels that are packed together, so that panels side by side find each other's
-/// cache lines and pages.
-constexpr size_t kStep = 64;
-
 template <class Layout>
 void pack_lines(const Layout& layout, size_t cols, std::span<const GridPanel> panels) {
   for (size_t begin = 0; begin < cols; begin += kStep)
-    for (const GridPanel& panel : panels) {
-      const Rows rows(panel);
-      for (size_t c = begin; c < std::min(begin + kStep, cols); c += Layout::kCols)
-        layout.line(rows, c, line_at(panel, c / Layout::kCols));
-    }
+    for (const GridPanel& panel : panels)
+      for (size_t c = begin; c < std::min(begin + kStep, cols); c += 8) {
+        uint32_t line[kPanelRows] = {};
+        layout.line(panel, c, line);
+        std::memcpy(line_at(panel, c / 8), line, sizeof line);
+      }
 }
 
-/// Words of consecutive columns: the 16 x 16 words of 16 lines are transposed.
-template <size_t kBits>
-void pack_row_words(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
-  const size_t n_words = cols / Words<kBits>::kCols;
-  for (const GridPanel& panel : panels)
-    for (size_t i = 0; i < n_words; i += kPanelRows) {
-      const size_t n = std::min(kPanelRows, n_words - i);
-      const std::byte* rows[kPanelRows];
-      for (size_t r = 0; r < panel.n_rows; ++r)
-        rows[r] = grid.codes + (panel.rows[r] * grid.line + i) * sizeof(uint32_t);
-      uint32_t lines[kSquare];
-      transpose_rows<uint32_t>(rows, panel.n_rows, n, lines,
-                               [](uint32_t word) { return Words<kBits>::in_line(word); });
-      std::memcpy(line_at(panel, i), lines, n * kLineBytes);
-    }
-}
+// awq_gemm: 16 words of eight rows, those of eight panels, are 64 bytes of the source.
 
-// awq_gemm: eight words of eight rows are an 8 x 8 matrix of nibbles, to be transposed. Eight
-// panels at once: their words fill a cache line of the source.
+constexpr size_t kBlocks = kAwqPanels * 2;  // words, of eight rows each
 
-constexpr size_t kBlocks = kPanelsOfLine * 2;  // of eight rows
-using Block = std::array<uint32_t, kBlocks>;   // one word of each
-
-/// Nibble j of word i becomes nibble i of word j, in all blocks.
-void transpose(std::array<Block, 8>& x) {
-  const auto swap = [&](size_t i, size_t j, int shift, uint32_t mask) {
-    for (size_t b = 0; b < kBlocks; ++b) {
-      const uint32_t t = ((x[i][b] >> shift) ^ x[j][b]) & mask;
-      x[i][b] ^= t << shift;
-      x[j][b] ^= t;
-    }
-  };
-  for (const size_t i : {0, 1, 2, 3}) swap(i, i + 4, 16, 0x0000ffffu);
-  for (const size_t i : {0, 1, 4, 5}) swap(i, i + 2, 8, 0x00ff00ffu);
-  for (const size_t i : {0, 2, 4, 6}) swap(i, i + 1, 4, 0x0f0f0f0fu);
-}
-
-/// Up to eight panels whose rows are whole words, in blocks of eight.
+/// Up to eight panels whose rows are whole words.
 struct AwqBlocks {
   std::span<const GridPanel> panels;
   std::array<size_t, kBlocks> word{};  // that of each block
@@ -183,8 +157,7 @@ struct AwqBlocks {
     for (const GridPanel& panel : panels)
       for (size_t r = 0; r < panel.n_rows; r += 8) {
         if (panel.rows[r] % 8 != 0 || r + 8 > panel.n_rows) return false;
-        for (size_t i = 1; i < 8; ++i)
-          if (panel.rows[r + i] != panel.rows[r] + i) return false;
+        if (!rows_follow(panel, r, r + 8)) return false;
         word[n++] = panel.rows[r] / 8;
       }
     follow = n == kBlocks;
@@ -192,102 +165,64 @@ struct AwqBlocks {
     return true;
   }
 
-  /// Columns k..k+7: the words of column k at `from`. x: room.
-  void pack(const std::byte* from, size_t line_bytes, size_t k, std::array<Block, 8>& x) const {
-    const size_t first = word[0] * sizeof(uint32_t), ahead = kStep / 2 * line_bytes + first;
-    // Column j of eight goes to nibble line_shift(j) / 4; row i comes from nibble kAwqShifts[i]
-    // / 4.
-    for (size_t j = 0; j < 8; ++j, from += line_bytes) {
-      fetch(from, ahead);  // 64 bytes that may straddle two cache lines
-      fetch(from, ahead + sizeof(Block) - 1);
-      Block& to = x[line_shift(j) / 4];
-      if (follow)
-        std::memcpy(to.data(), from + first, sizeof(Block));
-      else
-        for (size_t b = 0; b < n; ++b) to[b] = word_at(from, word[b]);
-    }
-    transpose(x);
-    for (size_t b = 0; b < n; ++b) {
-      const std::array<uint32_t, 8> rows = {x[0][b], x[4][b], x[1][b], x[5][b],
-                                            x[2][b], x[6][b], x[3][b], x[7][b]};
-      std::memcpy(line_at(panels[b / 2], k / 8) + b % 2 * 8, rows.data(), sizeof rows);
-    }
+  /// Columns k..k+count-1 <= k+kStep-1: the words of column k at `from`.
+  void pack(const std::byte* from, size_t stride, size_t k, size_t count,
+            const LoadKernels& kernels) const {
+    uint8_t nowhere[kStep / 8 * kLineBytes];  // lines of panels that are not there
+    uint8_t* out[kAwqPanels];
+    for (size_t p = 0; p < kAwqPanels; ++p)
+      out[p] = p < panels.size() ? line_at(panels[p], k / 8) : nowhere;
+    if (follow)
+      return kernels.lines_of_awq(from + word[0] * kWord, stride, count, kStep / 2 * stride, out);
+    uint32_t words[kStep][kBlocks] = {};
+    for (size_t j = 0; j < count; ++j)
+      for (size_t b = 0; b < n; ++b) words[j][b] = word_at(from + j * stride, word[b]);
+    kernels.lines_of_awq(words, sizeof words[0], count, 0, out);
   }
 };
-static_assert(kAwqShifts[1] == 4 * 4 && kAwqShifts[2] == 4 * 1 && kAwqShifts[7] == 4 * 7);
 
-void pack_awq_gemm(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
-  std::array<AwqBlocks, ceil_div(kGridPanels, kPanelsOfLine)> blocks;
-  const size_t n = ceil_div(panels.size(), kPanelsOfLine),
-               line_bytes = grid.line * sizeof(uint32_t);
+void pack_awq_gemm(const GridSource& grid, size_t cols, std::span<const GridPanel> panels,
+                   const LoadKernels& kernels) {
+  std::array<AwqBlocks, ceil_div(kGridPanels, kAwqPanels)> blocks;
+  const size_t n = ceil_div(panels.size(), kAwqPanels), stride = grid.line * kWord;
   for (size_t i = 0; i < n; ++i) {
-    const size_t first = i * kPanelsOfLine;
-    blocks[i].panels = panels.subspan(first, std::min(kPanelsOfLine, panels.size() - first));
+    const size_t first = i * kAwqPanels;
+    blocks[i].panels = panels.subspan(first, std::min(kAwqPanels, panels.size() - first));
     if (!blocks[i].find()) return pack_lines(AwqGemm{grid.codes, grid.line}, cols, panels);
   }
-  std::array<Block, 8> room{};
-  for (size_t begin = 0; begin < cols; begin += kStep)
+  for (size_t k = 0; k < cols; k += kStep)
     for (size_t i = 0; i < n; ++i)
-      for (size_t k = begin; k < std::min(begin + kStep, cols); k += 8)
-        blocks[i].pack(grid.codes + k * line_bytes, line_bytes, k, room);
+      blocks[i].pack(grid.codes + k * stride, stride, k, std::min(kStep, cols - k), kernels);
 }
 
 /// In the order of the source.
-void pack_codes(const GridSource& grid, size_t cols, std::span<const GridPanel> panels) {
-  const bool wide = grid.bits == 8;
+void pack_codes(const GridSource& grid, size_t cols, std::span<const GridPanel> panels,
+                const LoadKernels& kernels) {
   switch (grid.layout) {
     case CodeLayout::row_words:
-      return wide ? pack_row_words<8>(grid, cols, panels) : pack_row_words<4>(grid, cols, panels);
+      return pack_row_words(grid, cols, panels, kernels);
     case CodeLayout::column_words:
-      return wide ? pack_lines(ColumnWords<8>{grid.codes, grid.line}, cols, panels)
-                  : pack_lines(ColumnWords<4>{grid.codes, grid.line}, cols, panels);
+      return pack_column_words(grid, cols, panels, kernels);
     case CodeLayout::awq_gemm:
-      return pack_awq_gemm(grid, cols, panels);
+      return pack_awq_gemm(grid, cols, panels, kernels);
     case CodeLayout::awq_fast:
       return pack_lines(AwqFast{grid.codes, grid.line}, cols, panels);
   }
 }
 
-/// Lines whose column c is column order[c] of the lines `in`.
-template <size_t kBits>
-void permute_columns(const uint32_t* in, std::span<const uint32_t> order, uint32_t* out) {
-  constexpr size_t kCols = Words<kBits>::kCols;
-  const auto shift = [](size_t j) { return kBits == 4 ? line_shift(j) : 8 * j; };
-  for (size_t c = 0; c < order.size(); c += kCols, out += kPanelRows) {
-    const uint32_t* from[kCols];
-    size_t down[kCols];
-    for (size_t j = 0; j < kCols; ++j) {
-      from[j] = in + order[c + j] / kCols * kPanelRows;
-      down[j] = shift(order[c + j] % kCols);
-    }
-    uint32_t line[kPanelRows];
-    for (size_t r = 0; r < kPanelRows; ++r) {
-      const auto code = [&](size_t j) {
-        return ((from[j][r] >> down[j]) & ((1u << kBits) - 1)) << shift(j);
-      };
-      line[r] = code(0) | code(1) | code(2) | code(3);
-      if constexpr (kBits == 4) line[r] |= code(4) | code(5) | code(6) | code(7);
-    }
-    std::memcpy(out, line, sizeof line);
-  }
-}
-
 /// In activation order: packed as they lie, then permuted, which jumps about in a panel alone.
-void pack_permuted(const GridSource& grid, std::span<const GridPanel> panels) {
+void pack_permuted(const GridSource& grid, std::span<const GridPanel> panels,
+                   const LoadKernels& kernels) {
   const std::span<const uint32_t> order = grid.column_order;
-  const size_t words = ceil_div(order.size() * static_cast<size_t>(grid.bits), 32) * kPanelRows;
-  std::vector<uint32_t> in_order(panels.size() * words);
+  const Codes codes = grid.bits == 8 ? Codes::q8 : Codes::q4;
+  const size_t n_lines = order.size() * static_cast<size_t>(grid.bits) / 32;
+  std::vector<uint8_t> in_order(panels.size() * n_lines * kLineBytes);
   std::vector<GridPanel> ordered(panels.begin(), panels.end());
   for (size_t i = 0; i < panels.size(); ++i)
-    ordered[i].codes = reinterpret_cast<uint8_t*>(in_order.data() + i * words);
-  pack_codes(grid, order.size(), ordered);
-  for (size_t i = 0; i < panels.size(); ++i) {
-    const uint32_t* in = in_order.data() + i * words;
-    if (grid.bits == 8)
-      permute_columns<8>(in, order, line_at(panels[i], 0));
-    else
-      permute_columns<4>(in, order, line_at(panels[i], 0));
-  }
+    ordered[i].codes = in_order.data() + i * n_lines * kLineBytes;
+  pack_codes(grid, order.size(), ordered, kernels);
+  for (size_t i = 0; i < panels.size(); ++i)
+    kernels.permute_columns(codes, ordered[i].codes, order.data(), n_lines, panels[i].codes);
 }
 
 float scale_value(const GridSource::Scales& scales, size_t i) {
@@ -352,12 +287,12 @@ void pack_scales(const GridSource& grid, const PackedShape& shape, const GridPan
 
 }  // namespace
 
-void pack_grid(const GridSource& grid, const PackedShape& shape,
-               std::span<const GridPanel> panels) {
+void pack_grid(const GridSource& grid, const PackedShape& shape, std::span<const GridPanel> panels,
+               const LoadKernels& kernels) {
   if (grid.column_order.empty())
-    pack_codes(grid, shape.cols, panels);
+    pack_codes(grid, shape.cols, panels, kernels);
   else
-    pack_permuted(grid, panels);
+    pack_permuted(grid, panels, kernels);
   for (const GridPanel& panel : panels) pack_scales(grid, shape, panel);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "load_kernels.h"
 #include "packed.h"
 #include "quant/grid_source.h"
 
@@ -18,12 +19,11 @@ struct GridPanel {
   uint8_t* scales = nullptr;
 };
 
-/// Panels of awq_gemm whose codes share the cache lines of the source.
-inline constexpr size_t kPanelsOfLine = 8;
 /// Panels packed together share the lines and pages that they read.
 inline constexpr size_t kGridPanels = 32;
 
 /// Fills up to kGridPanels panels of a matrix of `shape`. Does not throw.
-void pack_grid(const GridSource& grid, const PackedShape& shape, std::span<const GridPanel> panels);
+void pack_grid(const GridSource& grid, const PackedShape& shape, std::span<const GridPanel> panels,
+               const LoadKernels& kernels);
 
 }  // namespace nibble

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "kernels.h"
 #include "packed.h"
 #include "quant/matrix_source.h"
 
@@ -92,15 +93,15 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
 /// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
 /// Packed row n is row `rows`.source_row(n) of the source. Safe to call from several threads on
 /// disjoint panels. `out` is zero before. Does not throw: everything was checked by
-/// packed_shape_of().
+/// packed_shape_of(). What is written does not depend on the kernels, only how fast.
 void pack_panels(const MatrixSource& source, const PackedShape& shape, const RowMap& rows,
-                 size_t panel_begin, size_t panel_end, std::byte* out);
+                 size_t panel_begin, size_t panel_end, std::byte* out, const Kernels& kernels);
 
 /// Dequantizes `n` elements that start at a block boundary of a tensor of any type to f32.
 void dequantize(DType type, const std::byte* data, size_t n, float* out);
 
 /// One row and group of n <= group weights, rounded to nearest: the specification of RTN, which
-/// round_panel() follows.
+/// Kernels::round_columns() follows.
 /// Asymmetric: the range includes zero; s = (max - min) / 15 rounded to fp16 first, then
 /// z = round(-min / s) and q = round(w / s) + z, ties to even, clamped to 0..15.
 /// Symmetric: s = absmax / 7 rounded to fp16, z = 8, q in 1..15.

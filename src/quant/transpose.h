@@ -3,56 +3,42 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
-#include "packed.h"
-#include "quant/ggml_split.h"
+#include "base/checked.h"
+#include "load_kernels.h"
 
 namespace nibble {
 
-inline constexpr size_t kSquare = kPanelRows * kPanelRows;
+/// Columns that are brought to order together: a multiple of every block and group.
+inline constexpr size_t kRun = 256;
+/// Elements of a run; buffers of that many take any number of its columns.
+inline constexpr size_t kRunSize = kRun * kPanelRows;
 
-/// x [16][16] to its transpose y. Each pass interleaves the two halves, so that position i becomes
-/// 2 i modulo 255: after four of them rows and columns have changed places. Compilers make vectors
-/// of such passes.
+/// The first n <= kRun values of n_rows <= 16 rows to out [kRun][16], by a function of LoadKernels.
+/// What is not there, up to a multiple of 128 columns, becomes zero. `ahead` bytes behind what is
+/// read is fetched.
 template <class T>
-void transpose_square(T (&x)[kSquare], T (&y)[kSquare]) {
-  T z[kSquare];
-  const auto interleave = [](const T(&in)[kSquare], T(&out)[kSquare]) {
-    for (size_t i = 0; i < kSquare / 2; ++i) {
-      out[2 * i] = in[i];
-      out[2 * i + 1] = in[kSquare / 2 + i];
-    }
-  };
-  interleave(x, z);
-  interleave(z, x);
-  interleave(x, z);
-  interleave(z, y);
-}
-
-/// The first n values (of type In) of n_rows <= 16 rows: convert(value) to out [n, up to a multiple
-/// of 16][16]. What is not there counts as zero.
-template <class In, class Out, class Convert>
-void transpose_rows(const std::byte* const* rows, size_t n_rows, size_t n, Out* out,
-                    Convert&& convert) {
-  constexpr size_t kAhead = 512;  // bytes that are fetched ahead, as the rows are many
-  In x[kSquare], y[kSquare];
-  for (size_t c = 0; c < n; c += kPanelRows, out += kSquare) {
-    const size_t count = std::min(kPanelRows, n - c);
-    if (n_rows == kPanelRows && count == kPanelRows) {
-      for (size_t r = 0; r < kPanelRows; ++r) {
-        const std::byte* from = rows[r] + c * sizeof(In);
-        fetch(from, kAhead);
-        std::memcpy(x + r * kPanelRows, from, kPanelRows * sizeof(In));
-      }
-    } else {
-      std::fill_n(x, kSquare, In{});
-      for (size_t r = 0; r < n_rows; ++r)
-        std::memcpy(x + r * kPanelRows, rows[r] + c * sizeof(In), count * sizeof(In));
-    }
-    transpose_square(x, y);
-    for (size_t i = 0; i < kSquare; ++i) out[i] = convert(y[i]);
+void transpose_run(void (*transpose)(const void* const*, size_t, size_t, T*),
+                   const std::byte* const* rows, size_t n_rows, size_t n, size_t ahead, T* out) {
+  constexpr size_t kUnit = kLineBytes / sizeof(T);  // columns
+  constexpr size_t kMost = 128;                     // columns of a group
+  static constexpr T kZeros[kRun] = {};
+  const size_t whole = n / kUnit * kUnit;
+  const void* from[kPanelRows];
+  for (size_t r = 0; r < n_rows; ++r) from[r] = rows[r];
+  for (size_t r = n_rows; r < kPanelRows; ++r) from[r] = kZeros;
+  transpose(from, whole, ahead, out);
+  if (whole < n) {
+    T rest[kPanelRows][kUnit] = {};
+    for (size_t r = 0; r < n_rows; ++r)
+      std::memcpy(rest[r], rows[r] + whole * sizeof(T), (n - whole) * sizeof(T));
+    for (size_t r = 0; r < kPanelRows; ++r) from[r] = rest[r];
+    transpose(from, kUnit, 0, out + whole * kPanelRows);
   }
+  const size_t done = round_up(n, kUnit);
+  std::fill(out + done * kPanelRows, out + round_up(done, kMost) * kPanelRows, T{0});
 }
 
 }  // namespace nibble
