@@ -259,11 +259,11 @@ class DirectoryWriter {
 
   // Biases lie in their tensor as the rows of their matrix do.
   void change(const std::string& name, const std::vector<float>& values) {
+    for (const char* no_scale : {"_q_norm.weight", "_k_norm.weight"})  // and in an order of ours
+      if (name.ends_with(no_scale)) return;
     const TensorView& tensor = checkpoint_.get(hugging_face_name(names_, name));
     const auto rows = name.ends_with(kBias) ? rows_.find(name.substr(0, name.size() - kBias.size()))
                                             : rows_.end();
-    if (rows == rows_.end() && tensor.n_elements() != values.size())
-      return;  // norms of heads, a tensor each: no scale goes there
     ChangedVector& to = changed_.try_emplace(&tensor, tensor).first->second;
     const bool factors = name.ends_with(kFactors);
     const bool unit_norm =
