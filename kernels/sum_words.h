@@ -17,7 +17,7 @@ constexpr size_t kWidestLoad = 16;
 #endif
 
 /// See Kernels::sum_words.
-uint32_t sum_words(const uint8_t* memory, size_t bytes) {
+inline uint32_t sum_words(const uint8_t* memory, size_t bytes) {
   // Compilers take a vector wider than a register apart by way of the stack, which is no read of
   // memory: the width must be that of the instruction set.
   using Vector [[gnu::vector_size(kWidestLoad), gnu::aligned(1), gnu::may_alias]] = uint32_t;

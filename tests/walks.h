@@ -1,4 +1,5 @@
-// Kernels that walk through weights in either way, whichever suits this CPU.
+// Products of a few rows of activations that walk through weights in either way, whichever suits
+// this CPU.
 #pragma once
 
 #include "kernels.h"
@@ -6,7 +7,7 @@
 namespace nibble::test {
 
 struct BothWalks {
-  Kernels one_panel, side_by_side;
+  decltype(Kernels::matmul_q) one_panel, side_by_side;
 };
 extern const BothWalks kAvx2Walks, kAvx512Walks;
 
