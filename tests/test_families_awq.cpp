@@ -131,23 +131,29 @@ std::set<std::string> ways_of(const FamilyCase& c, const ModelImpl& model) {
   return out;
 }
 
-/// The same with feed-forward networks of whole groups, so that a directory has 4 bits everywhere.
-FamilyConfig whole_groups(const FamilyConfig& config) {
+/// The same with one layer, and feed-forward networks of whole groups, so that a directory has 4
+/// bits everywhere. What passes from layer to layer is test_awq_model's.
+FamilyConfig smaller(const FamilyConfig& config) {
   std::string changes;
+  const auto change = [&](const char* key, const std::string& value) {
+    if (config.has(key))
+      changes.append(changes.empty() ? "\"" : ",\"").append(key).append("\":").append(value);
+  };
+  for (const char* key : {"num_hidden_layers", "n_layer", "n_layers", "num_layers"})
+    change(key, "1");
+  if (config.has("layer_types"))
+    change("layer_types", "[\"" + config.strings("layer_types").front() + "\"]");
+  change("no_rope_layers", "[1]");
   for (const char* key :
        {"intermediate_size", "shared_intermediate_size", "moe_intermediate_size", "ffn_dim"})
-    if (config.has(key)) {
-      const int width = (config.integer(key) + 31) / 32 * 32;
-      changes +=
-          std::string(changes.empty() ? "" : ",") + "\"" + key + "\":" + std::to_string(width);
-    }
+    if (config.has(key)) change(key, std::to_string((config.integer(key) + 31) / 32 * 32));
   return config.with("{" + changes + "}");
 }
 
 QuantizeOptions calibrated_options(const TempDir& dir) {
   std::string text;
   std::mt19937 random(3);
-  for (int i = 0; i < 250; ++i) text += static_cast<char>('a' + random() % 9);
+  for (int i = 0; i < 500; ++i) text += static_cast<char>('a' + random() % 9);
   write_file(dir / "text.txt", text);
   QuantizeOptions options;
   options.threads = 1;
@@ -182,7 +188,7 @@ void check_quantized(const TempDir& dir, const std::vector<float>& exact, const 
 /// Folds, and quantizes if the family has a way that is not among `seen`.
 void run_case(const FamilyCase& c, std::set<std::string>& seen) {
   TensorMaker maker(11);
-  const FamilyConfig config = whole_groups(c.config);
+  const FamilyConfig config = smaller(c.config);
   c.make(maker, config);
   TempDir dir;
   write_hugging_face(dir / "hf", config, maker.tensors);
