@@ -56,6 +56,12 @@ void test_usage() {
   check_refused({"caht"}, 2, "did you mean chat?");
   check_refused({"chat", "--tmep", "0"}, 2,
                 "nibble: chat: unknown flag --tmep (did you mean --temp?)");
+  check_refused({"chat", "-q"}, 2, "unknown flag -q (--help lists them)");
+  check_refused({"chat", "--help=all"}, 2, "--help takes no value");
+  check_eq(answer({"help", "chat"}), answer({"chat", "--help"}), "help of a subcommand");
+  check_refused({"help", "caht"}, 2, "did you mean chat?");
+  check_refused({"chat", ""}, 1, "model: the path is empty");
+  check_refused({"complete", "-f", ""}, 1, "FILE: the path is empty");
   check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\"");
   check_refused({"complete", "--temp", "x"}, 2, "--temp");
   check_refused({"chat", "none.gguf"}, 1, "none.gguf");
@@ -66,6 +72,16 @@ void test_isa() {
   const ChainModel model(kReply);
   check_refused(command("chat", model, {"-p", "hi", "--isa", "z80"}), 1, "z80");
   check_eq(answer(command("chat", model, {"-p", "hi", "--isa", "scalar"})), kReply + "\n");
+}
+
+void test_unreadable_input() {
+  const ChainModel model(kReply);
+  const TempDir folder;
+  for (const char* name : {"chat", "complete"}) {
+    const Run run = nibble_reading(command(name, model), folder.path());
+    check_eq(run.status, 1, std::string(name) + " with a folder as standard input");
+    check(run.err.starts_with("nibble: standard input: cannot be read"), run.err);
+  }
 }
 
 // ---- complete
@@ -276,6 +292,7 @@ void test_terminal_overflow() {
 int main(int argc, char** argv) {
   return run(argc, argv,
              {{"usage", test_usage},
+              {"unreadable input", test_unreadable_input},
               {"isa", test_isa},
               {"complete", test_complete},
               {"complete json", test_complete_json},

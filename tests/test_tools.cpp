@@ -1,4 +1,6 @@
 // The batch tools through the executable: bench, quantize, perplexity, info, tokenize, logits.
+#include <sys/stat.h>
+
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -325,7 +327,13 @@ void quantize_refusals() {
   check_refused({"quantize", model.path(), out, "--weights", "q3"}, 2, "none of auto, q4");
   check_refused({"quantize", model.file("none.bin"), out}, 1, "none.bin");
   check_refused({"quantize", model.path(), model.file("no/where.nib")}, 1, "no/where.nib");
+  check_refused({"quantize", "", out}, 1, "model: the path is empty");
+  check_refused({"quantize", model.path(), ""}, 1, "output: the path is empty");
+  check_refused({"quantize", model.path(), out, "--method", "awq+awq"}, 2, "none of rtn");
   check(!std::filesystem::exists(out), "nothing is written");
+  check_eq(mkfifo(out.c_str(), 0600), 0);
+  check_refused({"quantize", model.path(), out}, 1, "is not a regular file");
+  check(std::filesystem::is_fifo(out), "what is no file is not replaced by one");
 }
 
 // bench

@@ -29,14 +29,13 @@ inline std::string quoted(const std::string& text) {
   return result + "'";
 }
 
-/// Runs `nibble args`, with `input` as standard input.
-inline Run nibble_cli(const std::vector<std::string>& args, const std::string& input = {}) {
+/// Runs `nibble args`, with the file or folder `stdin_path` as standard input.
+inline Run nibble_reading(const std::vector<std::string>& args, const std::string& stdin_path) {
 #ifdef NIBBLE_CLI
   const TempDir temp;
-  write_file(temp / "in", input);
   std::string command = quoted(NIBBLE_CLI);
   for (const std::string& arg : args) command.append(" ").append(quoted(arg));
-  command.append(" <").append(quoted(temp / "in"));
+  command.append(" <").append(quoted(stdin_path));
   command.append(" >").append(quoted(temp / "out"));
   command.append(" 2>").append(quoted(temp / "err"));
   const int status = std::system(command.c_str());
@@ -44,9 +43,16 @@ inline Run nibble_cli(const std::vector<std::string>& args, const std::string& i
   return {WEXITSTATUS(status), read_file(temp / "out"), read_file(temp / "err")};
 #else
   static_cast<void>(args);
-  static_cast<void>(input);
+  static_cast<void>(stdin_path);
   skip("NIBBLE_CLI does not name the executable");
 #endif
+}
+
+/// Runs `nibble args`, with `input` as standard input.
+inline Run nibble_cli(const std::vector<std::string>& args, const std::string& input = {}) {
+  const TempDir temp;
+  write_file(temp / "in", input);
+  return nibble_reading(args, temp / "in");
 }
 
 /// The output of a run that must succeed.

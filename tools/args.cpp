@@ -170,7 +170,7 @@ std::string nearest(std::string_view word, std::span<const std::string_view> kno
   std::string_view best;
   // A third of the letters may differ, but one always may.
   size_t limit = std::max<size_t>(1, word.size() / 3) + 1;
-  if (word.size() > 64) return {};
+  if (word.size() <= 2 || word.size() > 64) return {};  // any letter is near to any other
   for (const std::string_view candidate : known) {
     const size_t distance = edit_distance(word, candidate);
     if (distance >= limit) continue;
@@ -219,12 +219,13 @@ std::optional<std::vector<std::string>> Flags::parse(std::span<const std::string
       rest.push_back(arg);
       continue;
     }
-    if (arg == "-h" || arg == "--help") {
+    const size_t equals = std::min(arg.find('='), arg.size());
+    const std::string name = arg.substr(0, equals);
+    if (name == "-h" || name == "--help") {
+      if (equals < arg.size()) throw UsageError(name + " takes no value");
       std::fputs(help().c_str(), stdout);
       return std::nullopt;
     }
-    const size_t equals = std::min(arg.find('='), arg.size());
-    const std::string name = arg.substr(0, equals);
     const Flag& flag = find(name);
     std::string value;
     if (equals < arg.size()) {
@@ -463,6 +464,7 @@ Model load_model(const std::string& path, const CommonOptions& options) {
 }
 
 std::string read_text_file(const std::string& path) {
+  if (path.empty()) throw Error("FILE", "the path is empty");
   const auto fail = [&](int error) {
     return Error(path == "-" ? "standard input" : path,
                  std::string("cannot be read: ") + std::strerror(error));

@@ -108,6 +108,7 @@ int Conversation::answer_lines() {
     if (const int status = answer_once(line)) return status;
     if (std::ferror(stdout)) break;
   }
+  if (std::ferror(stdin)) throw Error("standard input", "cannot be read");
   return 0;
 }
 

@@ -73,6 +73,10 @@ int run(std::span<const std::string> args) {
     return 0;
   }
   const std::string& name = args[0];
+  if (name == "help" && args.size() > 1) {
+    const std::string of_one[] = {args[1], "--help"};
+    return run(of_one);
+  }
   if (name == "--help" || name == "-h" || name == "help") {
     print_usage(stdout);
     return 0;

@@ -63,23 +63,14 @@ struct Method {
 };
 
 std::function<void(const std::string&)> to_method(Method& target) {
-  return [&target](const std::string& value) {
-    target = {};
-    for (const std::string& step : split_list(value, "+")) {
-      if (step == "rtn" && value == "rtn") continue;
-      if (step == "awq")
-        target.scales = true;
-      else if (step == "clip")
-        target.rounding = Rounding::clip;
-      else if (step == "importance")
-        target.rounding = Rounding::importance;
-      else if (step == "gptq")
-        target.rounding = Rounding::compensated;
-      else
-        throw UsageError("\"" + value + "\" is none of rtn, awq, awq+clip, awq+importance, " +
-                         "awq+gptq, clip, importance, gptq");
-    }
-  };
+  return to_choice<Method>(target, {{"rtn", {}},
+                                    {"awq", {true, Rounding::nearest}},
+                                    {"awq+clip", {true, Rounding::clip}},
+                                    {"awq+importance", {true, Rounding::importance}},
+                                    {"awq+gptq", {true, Rounding::compensated}},
+                                    {"clip", {false, Rounding::clip}},
+                                    {"importance", {false, Rounding::importance}},
+                                    {"gptq", {false, Rounding::compensated}}});
 }
 
 }  // namespace
@@ -120,8 +111,8 @@ int run_quantize(std::span<const std::string> args) {
   const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (arguments->size() != 2)
-    throw UsageError("quantize takes IN and OUT, found " + std::to_string(arguments->size()) +
-                     " arguments");
+    throw UsageError("two arguments are needed, IN and OUT; found " +
+                     std::to_string(arguments->size()));
   options.scales = method.scales;
   options.rounding = method.rounding;
   if (options.needs_calibration() && options.calibration.empty())

@@ -20,10 +20,14 @@ namespace {
 namespace fs = std::filesystem;
 
 void check_paths(const std::string& in, const std::string& out, const QuantizeOptions& options) {
+  if (out.empty()) throw Error("output", "the path is empty");
   std::error_code ignored;
   if (fs::equivalent(in, out, ignored)) throw Error(out, "is the input", "write to another file");
   if (options.format == QuantizeFormat::nib && fs::is_directory(out, ignored))
     throw Error(out, "is a directory", "name a file");
+  // The finished file takes the place of what has its name: never that of a device.
+  if (fs::exists(out, ignored) && fs::is_other(out, ignored))
+    throw Error(out, "is not a regular file", "name a file");
   if (options.format == QuantizeFormat::awq && fs::exists(out, ignored))
     throw Error(out, "exists already", "name a directory that does not exist");
 }

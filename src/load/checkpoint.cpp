@@ -87,6 +87,7 @@ void Checkpoint::release(const TensorView& tensor) const noexcept {
 }
 
 Checkpoint open_checkpoint(const std::string& path) {
+  if (path.empty()) throw Error("model", "the path is empty");
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) throw Error(path, "there is no such file or directory");
