@@ -446,6 +446,7 @@ void bench_refusals() {
   check_refused({"bench", model.path(), "-p", "0-16777216"}, 2, "too many");
   check_refused({"bench", model.path(), "--group", "32,33"}, 2, "33");
   check_refused({"bench", model.path(), "-o", "xml"}, 2, "none of md, csv, json, jsonl");
+  check_refused({"bench", model.file("none.bin")}, 1, "there is no such file");
   check(answer({"bench", "--shape", "list"}).find("llama2-7b") != std::string::npos, "shapes");
   check_eq(nibble_cli({"bench", "--shape", "no-such"}).status, 2, "status of an unknown shape");
   check_eq(nibble_cli({"bench", model.path(), "--isa", "no-such", "--no-bandwidth"}).status, 1,

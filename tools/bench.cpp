@@ -11,6 +11,7 @@
 #include "bench_report.h"
 #include "bench_run.h"
 #include "kernels.h"
+#include "load/checkpoint.h"
 #include "model/model_loader.h"
 #include "model/synthetic.h"
 
@@ -265,6 +266,7 @@ int run_bench(std::span<const std::string> args) {
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   if (tests_of(request).empty())
     throw UsageError("-p, -n, -pg and --verify leave nothing to measure");
+  if (request.shape.empty()) open_checkpoint(request.model_path);  // or an error, likewise
 
   const std::string cpu = cpu_name();
   std::fprintf(stderr, "CPU: %s\n", cpu.c_str());
