@@ -134,7 +134,7 @@ template <Codes C>
 void permute_lines(const uint8_t* in, const uint32_t* order, size_t n, uint8_t* out) {
   constexpr size_t kCols = C == Codes::q4 ? 8 : 4;
   constexpr uint32_t kMask = C == Codes::q4 ? 15 : 255;
-  const auto shift = [](size_t j) { return C == Codes::q8 || j < 4 ? 8 * j : 8 * (j - 4) + 4; };
+  const auto shift = [](size_t j) { return 8 * (j % 4) + (j & 4); };  // of a column in a word
   for (size_t i = 0; i < n; ++i, order += kCols, out += kLineBytes) {
     Line line{};
     for (size_t j = 0; j < kCols; ++j) {

@@ -2,11 +2,13 @@
 // bit for bit, and what does not fit together is refused by name.
 #include <cstdint>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "base/mapped_file.h"
 #include "check.h"
 #include "quant/packed_matrix.h"
+#include "quant/scale_range.h"
 #include "quantized_layers.h"
 
 using namespace nibble;
@@ -425,6 +427,57 @@ void test_configs() {
   refused(R"("x":1)", "quant_method is missing");
 }
 
+/// One scale among many, wherever it is, decides.
+template <class T>
+void check_ranges(DType type, T usual, std::initializer_list<std::tuple<T, bool, bool>> cases) {
+  for (const auto& [bits, finite, fp16] : cases)
+    for (const size_t at : {0u, 255u, 256u, 511u, 512u, 599u}) {
+      std::vector<T> scales(600, usual);
+      scales[at] = bits;
+      for (const T sign : {T{0}, static_cast<T>(T{1} << (8 * sizeof(T) - 1))}) {
+        scales[at] = static_cast<T>(bits | sign);
+        const TensorView tensor{"scales", type, {600}, std::as_bytes(std::span(scales))};
+        const ScaleRange range = scale_range(tensor);
+        const std::string what = std::to_string(bits) + " at " + std::to_string(at);
+        check_eq(range.finite, finite, what + ", finite");
+        check_eq(range.fp16, fp16, what + ", fp16");
+      }
+    }
+}
+
+void test_scale_ranges() {
+  // Zero, subnormal, the largest, infinity, NaN.
+  check_ranges<uint16_t>(DType::f16, 0x1c00,
+                         {{0, true, true},
+                          {1, true, true},
+                          {0x7bff, true, true},
+                          {0x7c00, false, false},
+                          {0x7fff, false, false}});
+  // Zero, the least number, 2^-17 less a bit, 2^-17, 65280, 65536, infinity, NaN.
+  check_ranges<uint16_t>(DType::bf16, 0x3c00,
+                         {{0, true, true},
+                          {1, true, false},
+                          {0x36ff, true, false},
+                          {0x3700, true, true},
+                          {0x477f, true, true},
+                          {0x4780, true, false},
+                          {0x7f80, false, false},
+                          {0x7fff, false, false}});
+  // Zero, the least number, 2^-14 less a bit, 2^-14, a bit that fp16 keeps, one that it loses,
+  // 65504, 65536, infinity, NaN.
+  check_ranges<uint32_t>(DType::f32, 0x3c000000,
+                         {{0, true, true},
+                          {1, true, false},
+                          {0x387fffff, true, false},
+                          {0x38800000, true, true},
+                          {0x3c002000, true, true},
+                          {0x3c001000, true, false},
+                          {0x477fe000, true, true},
+                          {0x47800000, true, false},
+                          {0x7f800000, false, false},
+                          {0x7fffffff, false, false}});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -436,6 +489,7 @@ int main(int argc, char** argv) {
               {"compressed-tensors: symmetric or not, 4 and 8 bits, order", test_compressed_forms},
               {"group sizes", test_group_sizes},
               {"scales in fp16, bf16 and f32", test_scale_types},
+              {"ranges of scales", test_scale_ranges},
               {"row orders", test_row_orders},
               {"shapes that do not belong together", test_refused_shapes},
               {"values that cannot be", test_refused_values},

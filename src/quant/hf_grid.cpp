@@ -12,6 +12,7 @@
 #include "base/half.h"
 #include "nibble/error.h"
 #include "quant/grid_source.h"
+#include "quant/scale_range.h"
 
 namespace nibble {
 namespace {
@@ -124,38 +125,6 @@ void require_whole_groups(const Found& found, const std::string& where) {
 }
 
 // Scales and zeros: what they are decides the scheme.
-
-struct ScaleRange {
-  bool finite = true;
-  bool fp16 = true;  // all of them are fp16 numbers
-};
-
-template <class T>
-ScaleRange scale_range(const TensorView& scales, T infinity, T least, T above, T lost_bits) {
-  constexpr T kMagnitude = static_cast<T>(static_cast<T>(~T{0}) >> 1);
-  const size_t n = scales.data.size() / sizeof(T);
-  bool infinite = false, outside = false;
-  for (size_t i = 0; i < n; ++i) {
-    const T bits = load_as<T>(scales.data.data() + i * sizeof(T));
-    const T m = static_cast<T>(bits & kMagnitude);
-    infinite |= m >= infinity;
-    outside |= (m != 0) & ((m < least) | (m >= above) | ((m & lost_bits) != 0));
-  }
-  return {!infinite, !outside};
-}
-
-/// Whether fp16 holds every scale is decided by their normal range: from 2^-17 up a bf16 number
-/// still has all its bits as an fp16 one; f32 numbers need 13 zeros at the end and 2^-14.
-ScaleRange scale_range(const TensorView& scales) {
-  switch (scales.type) {
-    case DType::bf16:
-      return scale_range<uint16_t>(scales, 0x7f80, 0x3700, 0x4780, 0);
-    case DType::f32:
-      return scale_range<uint32_t>(scales, 0x7f800000u, 0x38800000u, 0x47800000u, 0x1fffu);
-    default:
-      return scale_range<uint16_t>(scales, 0x7c00, 0, 0x7c00, 0);
-  }
-}
 
 void set_scales(Found& found, const TensorView& tensor, size_t row_stride, size_t group_stride,
                 const std::string& where) {

@@ -88,9 +88,7 @@ void pack_row_words(const GridSource& grid, size_t cols, std::span<const GridPan
 }
 
 /// The bit at which column j of eight lies in the word of a line.
-constexpr unsigned line_shift(size_t j) {
-  return static_cast<unsigned>(j < 4 ? 8 * j : 8 * (j - 4) + 4);
-}
+constexpr unsigned line_shift(size_t j) { return static_cast<unsigned>(8 * (j % 4) + (j & 4)); }
 
 // Layouts that are packed line by line: line(panel, k, out) writes the words of columns k..k+7.
 
@@ -257,11 +255,9 @@ void pack_scale(const GridSource& grid, size_t row, size_t from, size_t to, size
       break;
     case Scheme::f16_zero:
       scale_at<ScaleF16Zero>(scales, to).s[r] = scale_bits(grid.scales, i);
-      scale_at<ScaleF16Zero>(scales, to).z[r] = static_cast<uint8_t>(grid.zero_at(row, from));
       break;
     case Scheme::f32_zero:
       scale_at<ScaleF32Zero>(scales, to).s[r] = scale_value(grid.scales, i);
-      scale_at<ScaleF32Zero>(scales, to).z[r] = static_cast<uint8_t>(grid.zero_at(row, from));
       break;
     case Scheme::f16_min:
       scale_at<ScaleF16Min>(scales, to).s[r] = scale_bits(grid.scales, i);
@@ -276,12 +272,45 @@ void pack_scale(const GridSource& grid, size_t row, size_t from, size_t to, size
   }
 }
 
+/// The zeros of group `from`.
+void pack_zeros(const GridSource& grid, const GridPanel& panel, size_t from, bool whole,
+                uint8_t* out) {
+  const GridSource::Zeros& zeros = grid.zeros;
+  if (!whole || panel.rows[0] % 8 != 0 || !zeros.along_rows || zeros.data.empty() ||
+      grid.bits != 4) {
+    for (size_t r = 0; r < panel.n_rows; ++r)
+      out[r] = static_cast<uint8_t>(grid.zero_at(panel.rows[r], from));
+    return;
+  }
+  for (size_t r = 0; r < kPanelRows; r += 8) {  // a word of rows side by side
+    const uint32_t word = word_at(
+        zeros.data.data(), (panel.rows[r] / 8) * zeros.row_stride + from * zeros.group_stride);
+    for (size_t i = 0; i < 8; ++i) {
+      const uint32_t code = (word >> (zeros.awq_order ? kAwqShifts[i] : 4 * i)) & 15;
+      out[r + i] = static_cast<uint8_t>(static_cast<int>(code) + zeros.offset);
+    }
+  }
+}
+
 void pack_scales(const GridSource& grid, const PackedShape& shape, const GridPanel& panel) {
+  const GridSource::Scales& scales = grid.scales;
+  const bool whole = is_whole(panel);
+  const bool side_by_side = whole && scales.type == DType::f16 && scales.row_stride == 1;
+  const Scheme scheme = grid.form.scheme;
   const size_t n_groups = (shape.cols + shape.group - 1) / shape.group;
   for (size_t to = 0; to < n_groups; ++to) {
     const size_t from = to * shape.group / grid.group;
-    for (size_t r = 0; r < panel.n_rows; ++r)
-      pack_scale(grid, panel.rows[r], from, to, r, panel.scales);
+    auto& zero = scale_at<ScaleF16Zero>(panel.scales, to);
+    const size_t first = panel.rows[0] + from * scales.group_stride;
+    if (side_by_side && (scheme == Scheme::f16 || scheme == Scheme::f16_zero))
+      std::memcpy(scheme == Scheme::f16 ? scale_at<ScaleF16>(panel.scales, to).s : zero.s,
+                  scales.data + first * sizeof(uint16_t), sizeof(ScaleF16));
+    else
+      for (size_t r = 0; r < panel.n_rows; ++r)
+        pack_scale(grid, panel.rows[r], from, to, r, panel.scales);
+    if (scheme == Scheme::f16_zero) pack_zeros(grid, panel, from, whole, zero.z);
+    if (scheme == Scheme::f32_zero)
+      pack_zeros(grid, panel, from, whole, scale_at<ScaleF32Zero>(panel.scales, to).z);
   }
 }
 
