@@ -5,6 +5,7 @@
 #include "awq/fold.h"
 #include "awq/rounding.h"
 #include "awq/scale_search.h"
+#include "awq_inputs.h"
 #include "base/half.h"
 #include "check.h"
 #include "nibble/model.h"
@@ -14,74 +15,6 @@ namespace {
 
 using namespace nibble;
 using namespace nibble::test;
-
-struct Machine {
-  ThreadPool pool{2};
-  Compute compute{*find_kernels(""), pool};
-};
-
-std::vector<float> normal(size_t n, uint32_t seed, float spread = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> values(0, spread);
-  std::vector<float> out(n);
-  for (float& v : out) v = values(random);
-  return out;
-}
-
-// Inputs of correlated channels, some of which are much louder than the others.
-std::vector<float> loud_inputs(size_t n, size_t cols) {
-  std::vector<float> x = normal(n * cols, 3), common = normal(n, 4);
-  for (size_t t = 0; t < n; ++t)
-    for (size_t c = 0; c < cols; ++c) {
-      x[t * cols + c] += common[t];
-      if (c % 29 == 5) x[t * cols + c] *= 20;
-    }
-  return x;
-}
-
-// Row-major rows as f32 panels.
-struct Panels {
-  FloatMatrix memory;
-  FloatPanels view;
-  Panels(const std::vector<float>& rows, size_t n_rows, size_t cols)
-      : memory((n_rows + 15) / 16 * cols, 16), view{memory.row(0), n_rows, cols} {
-    for (size_t r = 0; r < n_rows; ++r)
-      for (size_t c = 0; c < cols; ++c) view.panel(r / 16)[c * 16 + r % 16] = rows[r * cols + c];
-  }
-};
-
-InputStats stats_of(const Compute& compute, const std::vector<float>& x, size_t cols, size_t group,
-                    bool full = true) {
-  StatsPlan plan;
-  plan.group = group;
-  plan.n_tokens = x.size() / cols;
-  plan.full_gram = full;
-  InputStats stats(cols, plan);
-  const size_t half = x.size() / cols / 2;
-  stats.add(compute, x.data(), cols, half);
-  stats.add(compute, x.data() + half * cols, cols, x.size() / cols - half);
-  stats.finish();
-  return stats;
-}
-
-// Mean over the rows of x of |(w' - w) x|^2, in double.
-double error_of(const RoundedMatrix& m, const Panels& w, const std::vector<float>& x) {
-  const size_t n = x.size() / m.cols;
-  std::vector<float> values(m.cols * 16);
-  double total = 0;
-  for (size_t p = 0; p < m.n_panels(); ++p) {
-    panel_values(m, p, values.data());
-    for (size_t t = 0; t < n; ++t)
-      for (size_t r = 0; r < 16; ++r) {
-        double y = 0;
-        for (size_t c = 0; c < m.cols; ++c)
-          y += (double{values[c * 16 + r]} - double{w.view.panel(p)[c * 16 + r]}) *
-               double{x[t * m.cols + c]};
-        total += y * y;
-      }
-  }
-  return total / static_cast<double>(n);
-}
 
 void test_moments() {
   Machine machine;
@@ -220,164 +153,6 @@ void test_clip() {
   check(error(Rounding::clip) < 0.8 * error(Rounding::nearest), "clipping pays here");
 }
 
-void test_compensation() {
-  Machine machine;
-  const size_t cols = 200, rows = 40;  // neither whole groups nor whole panels
-  const std::vector<float> w = normal(rows * cols, 41), x = loud_inputs(500, cols);
-  const Panels panels(w, rows, cols);
-  const InputStats stats = stats_of(machine.compute, x, cols, 64);
-  RoundingRule rule;
-  rule.group = 64;
-  const double nearest =
-      error_of(round_matrix(machine.compute, panels.view, stats, rule, nullptr), panels, x);
-  rule.rounding = Rounding::importance;
-  const double weighted_error =
-      error_of(round_matrix(machine.compute, panels.view, stats, rule, nullptr), panels, x);
-  rule.rounding = Rounding::compensated;
-  const Feedback feedback = make_feedback(machine.compute, copy_of(stats.gram));
-  const double compensated =
-      error_of(round_matrix(machine.compute, panels.view, stats, rule, &feedback), panels, x);
-  check(weighted_error < nearest, "importance pays");
-  check(compensated < 0.6 * nearest, "compensation pays: " + std::to_string(compensated / nearest));
-}
-
-// Rows of the inputs of a rounded model, of the exact model's, and of what outputs lack.
-struct Drifting {
-  size_t n, cols, rows;
-  std::vector<float> x, exact, lacking;  // [n, cols], [n, cols], [n, rows]
-  InputStats stats;
-  Drifting(const Compute& compute, size_t n_tokens, size_t n_cols, size_t n_rows)
-      : n(n_tokens),
-        cols(n_cols),
-        rows(n_rows),
-        x(loud_inputs(n, cols)),
-        exact(normal(n * cols, 81, 0.2f)),
-        lacking(normal(n * rows, 82, 0.3f)),
-        stats(cols, {.group = 64, .n_tokens = n, .full_gram = true}) {
-    for (size_t i = 0; i < exact.size(); ++i) exact[i] += 0.9f * x[i];
-    for (size_t t = 0; t < n; ++t) lacking[t * rows] += x[t * cols];
-    const size_t half = n / 2;
-    for (const auto& [first, count] : {std::pair{size_t{0}, half}, std::pair{half, n - half}}) {
-      stats.add(compute, x.data() + first * cols, cols, count);
-      stats.add_drift(compute, part(x, cols, first, count), part(exact, cols, first, count),
-                      part(lacking, rows, first, count));
-    }
-    stats.finish();
-  }
-  static FloatMatrix part(const std::vector<float>& from, size_t width, size_t first,
-                          size_t count) {
-    FloatMatrix out(count, width);
-    std::copy_n(from.begin() + static_cast<ptrdiff_t>(first * width), count * width, out.row(0));
-    return out;
-  }
-  double drift(size_t i, size_t j) const {
-    double sum = 0;
-    for (size_t t = 0; t < n; ++t)
-      sum += double{x[t * cols + i]} * (double{exact[t * cols + j]} - double{x[t * cols + j]});
-    return sum / double(n);
-  }
-  double owed(size_t i, size_t r) const {
-    double sum = 0;
-    for (size_t t = 0; t < n; ++t) sum += double{x[t * cols + i]} * double{lacking[t * rows + r]};
-    return sum / double(n);
-  }
-};
-
-void test_drift_statistics() {
-  Machine machine;
-  Drifting d(machine.compute, 91, 300, 37);  // no multiples of a block, a panel or a group
-  std::vector<float> s(d.cols);
-  for (size_t c = 0; c < d.cols; ++c) s[c] = 0.5f + float(c % 7);
-  for (const bool scaled : {false, true}) {
-    if (scaled) d.stats.divide(s);
-    for (const size_t i : {size_t{0}, size_t{5}, size_t{150}, size_t{299}}) {
-      const double by = scaled ? double{s[i]} : 1;
-      for (const size_t j : {size_t{0}, size_t{34}, size_t{129}, size_t{256}, size_t{299}})
-        check_near(double{d.stats.drift.row(i)[j]},
-                   d.drift(i, j) / by / (scaled ? double{s[j]} : 1), 2e-3, "drift");
-      for (const size_t r : {size_t{0}, size_t{16}, size_t{36}})
-        check_near(double{d.stats.owed.row(i)[r]}, d.owed(i, r) / by, 2e-3, "owed");
-    }
-  }
-}
-
-// Solves a x = b in place, [n, n] and [n]: elimination with pivots.
-void eliminate(std::vector<double> a, std::vector<double>& b) {
-  const size_t n = b.size();
-  for (size_t k = 0; k < n; ++k) {
-    size_t pivot = k;
-    for (size_t i = k; i < n; ++i)
-      if (std::abs(a[i * n + k]) > std::abs(a[pivot * n + k])) pivot = i;
-    for (size_t j = 0; j < n; ++j) std::swap(a[k * n + j], a[pivot * n + j]);
-    std::swap(b[k], b[pivot]);
-    for (size_t i = k + 1; i < n; ++i) {
-      const double f = a[i * n + k] / a[k * n + k];
-      for (size_t j = k; j < n; ++j) a[i * n + j] -= f * a[k * n + j];
-      b[i] -= f * b[k];
-    }
-  }
-  for (size_t k = n; k-- > 0;) {
-    for (size_t j = k + 1; j < n; ++j) b[k] -= a[k * n + j] * b[j];
-    b[k] /= a[k * n + k];
-  }
-}
-
-void test_drift_is_corrected() {
-  Machine machine;
-  const Drifting d(machine.compute, 400, 150, 20);
-  const std::vector<float> w = normal(d.rows * d.cols, 83);
-  std::vector<double> gram(d.cols * d.cols);
-  double mean = 0;
-  for (size_t i = 0; i < d.cols; ++i)
-    for (size_t j = 0; j < d.cols; ++j) {
-      for (size_t t = 0; t < d.n; ++t)
-        gram[i * d.cols + j] +=
-            double{d.x[t * d.cols + i]} * double{d.x[t * d.cols + j]} / double(d.n);
-      if (i == j) mean += gram[i * d.cols + i] / double(d.cols);
-    }
-  for (size_t i = 0; i < d.cols; ++i) gram[i * d.cols + i] += 0.01 * mean;
-  const Feedback feedback = make_feedback(machine.compute, copy_of(d.stats.gram));
-  Panels whole(w, d.rows, d.cols), part(w, d.rows, d.cols);
-  correct_drift(machine.compute, whole.view, d.stats, feedback, 1.0f);
-  correct_drift(machine.compute, part.view, d.stats, feedback, 0.25f);
-  for (const size_t r : {size_t{0}, size_t{7}, size_t{19}}) {
-    std::vector<double> move(d.cols);
-    for (size_t c = 0; c < d.cols; ++c) {
-      move[c] = d.owed(c, r);
-      for (size_t j = 0; j < d.cols; ++j) move[c] += d.drift(c, j) * double{w[r * d.cols + j]};
-    }
-    eliminate(gram, move);
-    for (size_t c = 0; c < d.cols; ++c) {
-      const size_t at = c * 16 + r % 16;
-      const double before = double{w[r * d.cols + c]};
-      check_near(double{whole.view.panel(r / 16)[at]}, before + move[c], 2e-3, "the whole");
-      check_near(double{part.view.panel(r / 16)[at]}, before + move[c] / 4, 2e-3, "a share");
-    }
-  }
-  for (size_t c = 0; c < d.cols; ++c)
-    for (size_t r = d.rows % 16; r < 16; ++r)
-      check_eq(whole.view.panel(1)[c * 16 + r], 0.0f, "lanes without a row");
-}
-
-void test_dead_inputs() {
-  Machine machine;
-  const size_t cols = 64;
-  std::vector<float> x = normal(50 * cols, 51);
-  for (size_t t = 0; t < 50; ++t)
-    for (size_t c = 8; c < 40; ++c) x[t * cols + c] = 0;
-  const Panels panels(normal(16 * cols, 52), 16, cols);
-  const InputStats stats = stats_of(machine.compute, x, cols, 32);
-  RoundingRule rule;
-  rule.rounding = Rounding::compensated;
-  const Feedback feedback = make_feedback(machine.compute, copy_of(stats.gram));
-  const RoundedMatrix m = round_matrix(machine.compute, panels.view, stats, rule, &feedback);
-  check(std::isfinite(error_of(m, panels, x)), "finite");
-  const ScaledReader reader{panels.view, &stats};
-  const ScaleChoice choice =
-      search_scale(machine.compute, std::span(&reader, 1), rule, {}, [](std::vector<float>&) {});
-  for (const float s : choice.scale) check(std::isfinite(s) && s > 0, "scale");
-}
-
 void test_search() {
   Machine machine;
   for (const size_t cols : {size_t{192}, size_t{1152}}) {  // by the moments, and by a sample
@@ -454,10 +229,6 @@ int main(int argc, char** argv) {
                  {"awkward groups", test_one_signed_groups_stay_apart},
                  {"weighted grid", test_weighted_grid},
                  {"clip", test_clip},
-                 {"compensation", test_compensation},
-                 {"statistics of drift", test_drift_statistics},
-                 {"drift is corrected", test_drift_is_corrected},
-                 {"dead inputs", test_dead_inputs},
                  {"scale search", test_search},
                  {"scales shared by query heads", test_shared_scales},
                  {"limits of scales", test_limits},
