@@ -57,8 +57,7 @@ struct WideScale {
 /// Column c of a line, times the scale.
 template <Codes C, size_t c>
 [[gnu::always_inline]] inline __m512i widened_column(__m512i line, const WideScale& scale) {
-  constexpr int kFrom =
-      C == Codes::q4 ? static_cast<int>(c % 4 * 8 + c / 4 * 4) : static_cast<int>(c * 8);
+  constexpr int kFrom = static_cast<int>(column_shift(c));
   constexpr int kTo = code_bit<C>(c);
   constexpr int kOr = 0xea;  // (a and b) or c
   if constexpr (kTo > kFrom) line = _mm512_slli_epi32(line, kTo - kFrom);

@@ -132,15 +132,14 @@ void lines_of_awq(const void* words, size_t stride, size_t n, size_t ahead,
 
 template <Codes C>
 void permute_lines(const uint8_t* in, const uint32_t* order, size_t n, uint8_t* out) {
-  constexpr size_t kCols = C == Codes::q4 ? 8 : 4;
+  constexpr size_t kCols = kLineCols<C>;
   constexpr uint32_t kMask = C == Codes::q4 ? 15 : 255;
-  const auto shift = [](size_t j) { return 8 * (j % 4) + (j & 4); };  // of a column in a word
   for (size_t i = 0; i < n; ++i, order += kCols, out += kLineBytes) {
     Line line{};
     for (size_t j = 0; j < kCols; ++j) {
       const Line x = Line::load(in + order[j] / kCols * kLineBytes);
-      const auto down = static_cast<int>(shift(order[j] % kCols));
-      for_parts([&](size_t p) { line.v[p] |= ((x.v[p] >> down) & kMask) << shift(j); });
+      const auto down = static_cast<int>(column_shift(order[j] % kCols));
+      for_parts([&](size_t p) { line.v[p] |= ((x.v[p] >> down) & kMask) << column_shift(j); });
     }
     line.store(out);
   }

@@ -147,7 +147,7 @@ struct CodeFormat<Codes::q4> {
     q[3] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
   }
   /// Where column k lies in each 32-bit lane of its line.
-  static int bit_of(size_t k) { return static_cast<int>(k % 4 * 8 + k / 4 % 2 * 4); }
+  static int bit_of(size_t k) { return static_cast<int>(column_shift(k)); }
 };
 
 template <>
@@ -161,7 +161,7 @@ struct CodeFormat<Codes::q8> {
       q[c] = vreinterpretq_s8_u8(veorq_u8(code, vdupq_n_u8(128)));
     }
   }
-  static int bit_of(size_t k) { return static_cast<int>(k % 4 * 8); }
+  static int bit_of(size_t k) { return static_cast<int>(column_shift(k % 4)); }
 };
 
 /// y += w x of one group, from dot = sum of (q - kBias) * x over the group. Exact as integers and

@@ -28,6 +28,12 @@ inline constexpr size_t kSuperCols = 256;  // columns that share one pair of fp1
 /// What one weight is stored as.
 enum class Codes : uint8_t { f32, f16, bf16, q4, q8 };
 
+/// Columns of a line of q4 or q8.
+template <Codes C>
+constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
+/// The bit at which column c of a line of q4 or q8 lies in the 32-bit word of its row.
+constexpr unsigned column_shift(size_t c) { return static_cast<unsigned>(8 * (c % 4) + (c & 4)); }
+
 /// How codes become weights. Each has one struct below; `per` says how many columns it serves.
 enum class Scheme : uint8_t {
   none,      // f32, f16, bf16

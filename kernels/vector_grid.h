@@ -6,10 +6,6 @@
 namespace nibble {
 namespace {
 
-/// Columns of a line of codes.
-template <Codes C>
-constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
-
 /// What the zero z of w = s * (q - z) is; none: the scheme is w = s * q + m.
 enum class Zero : uint8_t { constant, per_row, none };
 

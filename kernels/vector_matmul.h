@@ -130,8 +130,8 @@ void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float
     for (size_t k = 0; k < group; k += kLineCols<C>, line += kLineBytes) {
       const auto packed = V::load_int(line);
       for (unsigned c = 0; c < kLineCols<C>; ++c, weights += kPanelRows) {
-        const unsigned shift = c % 4 * 8 + c / 4 * 4;
-        V::store(weights, V::fma(scale.s, V::to_float(V::bits(packed, shift, kMask)), scale.m));
+        const auto code = V::bits(packed, column_shift(c), kMask);
+        V::store(weights, V::fma(scale.s, V::to_float(code), scale.m));
       }
     }
   }

@@ -67,8 +67,7 @@ void round_lines(const void* w, size_t n, const RoundGrid<V>& grid, uint8_t* out
   if constexpr (To == Codes::q4) zeros = V::add_int(zeros, V::template shift_left<4>(zeros));
   zeros = V::add_int(zeros, V::template shift_left<8>(zeros));
   zeros = V::add_int(zeros, V::template shift_left<16>(zeros));
-  constexpr size_t kCols = To == Codes::q4 ? 8 : 4;
-  for (size_t c = 0; c < n; c += kCols, out += kLineBytes) {
+  for (size_t c = 0; c < n; c += kLineCols<To>, out += kLineBytes) {
     const auto code = [&](size_t i) {
       const auto quotient = V::div(float_column<V, From>(w, c + i), grid.s);
       return V::to_int(within<V>(quotient, grid.low, grid.high));
@@ -90,7 +89,7 @@ void round_lines(const void* w, size_t n, const RoundGrid<V>& grid, uint8_t* out
 template <class V, Codes From, Codes To>
 void round_groups(const PackedShape& shape, const void* w, size_t n, uint8_t* codes,
                   uint8_t* scales) {
-  constexpr size_t kColumnBytes = To == Codes::q4 ? 8 : 16;
+  constexpr size_t kColumnBytes = kLineBytes / kLineCols<To>;
   const size_t group = shape.group;
   const size_t group_bytes = group * kPanelRows * (From == Codes::f32 ? 4 : 2);
   const auto* from = static_cast<const uint8_t*>(w);

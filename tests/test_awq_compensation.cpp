@@ -110,20 +110,26 @@ void eliminate(std::vector<double> a, std::vector<double>& b) {
   }
 }
 
+// The second moments of rows of inputs, [cols, cols], and 1% of their mean diagonal on it.
+std::vector<double> damped_gram(const std::vector<float>& x, size_t cols) {
+  const size_t n = x.size() / cols;
+  std::vector<double> gram(cols * cols);
+  double mean = 0;
+  for (size_t i = 0; i < cols; ++i)
+    for (size_t j = 0; j < cols; ++j) {
+      for (size_t t = 0; t < n; ++t)
+        gram[i * cols + j] += double{x[t * cols + i]} * double{x[t * cols + j]} / double(n);
+      if (i == j) mean += gram[i * cols + i] / double(cols);
+    }
+  for (size_t i = 0; i < cols; ++i) gram[i * cols + i] += 0.01 * mean;
+  return gram;
+}
+
 void test_drift_is_corrected() {
   Machine machine;
   const Drifting d(machine.compute, 400, 150, 20);
   const std::vector<float> w = normal(d.rows * d.cols, 83);
-  std::vector<double> gram(d.cols * d.cols);
-  double mean = 0;
-  for (size_t i = 0; i < d.cols; ++i)
-    for (size_t j = 0; j < d.cols; ++j) {
-      for (size_t t = 0; t < d.n; ++t)
-        gram[i * d.cols + j] +=
-            double{d.x[t * d.cols + i]} * double{d.x[t * d.cols + j]} / double(d.n);
-      if (i == j) mean += gram[i * d.cols + i] / double(d.cols);
-    }
-  for (size_t i = 0; i < d.cols; ++i) gram[i * d.cols + i] += 0.01 * mean;
+  const std::vector<double> gram = damped_gram(d.x, d.cols);
   const Feedback feedback = make_feedback(machine.compute, copy_of(d.stats.gram));
   Panels whole(w, d.rows, d.cols), part(w, d.rows, d.cols);
   correct_drift(machine.compute, whole.view, d.stats, feedback, 1.0f);
@@ -155,15 +161,7 @@ void test_errors_are_made_good() {
   const std::vector<float> w = normal(kRows * kCols, 44), x = loud_inputs(300, kCols);
   const Panels panels(w, kRows, kCols);
   const InputStats stats = stats_of(machine.compute, x, kCols, kGroup);
-  std::vector<double> gram(kCols * kCols);
-  double mean = 0;
-  for (size_t i = 0; i < kCols; ++i)
-    for (size_t j = 0; j < kCols; ++j) {
-      for (size_t t = 0; t < 300; ++t)
-        gram[i * kCols + j] += double{x[t * kCols + i]} * double{x[t * kCols + j]} / 300;
-      if (i == j) mean += gram[i * kCols + i] / double(kCols);
-    }
-  for (size_t i = 0; i < kCols; ++i) gram[i * kCols + i] += 0.01 * mean;
+  const std::vector<double> gram = damped_gram(x, kCols);
   RoundingRule rule;
   rule.group = kGroup;
   rule.rounding = Rounding::compensated;

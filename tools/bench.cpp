@@ -11,7 +11,6 @@
 #include "bench_report.h"
 #include "bench_run.h"
 #include "kernels.h"
-#include "load/checkpoint.h"
 #include "model/model_loader.h"
 #include "model/synthetic.h"
 
@@ -120,18 +119,14 @@ std::vector<BenchTest> tests_of(const Request& r) {
   return tests;
 }
 
-const NamedShape& shape_named(const std::string& name) {
-  for (const NamedShape& shape : named_shapes())
-    if (name == shape.name) return shape;
-  throw UsageError("--shape: \"" + name + "\" is unknown; --shape list shows the names");
-}
-
 Model load(const Request& r, int group) {
   CommonOptions options = r.common;
   options.model.isa = r.isas.front();
   options.model.group = group;
   if (r.shape.empty()) return load_model(r.model_path, options);
-  return synthetic_model(shape_named(r.shape).config, options.model);
+  for (const NamedShape& shape : named_shapes())
+    if (r.shape == shape.name) return synthetic_model(shape.config, options.model);
+  throw UsageError("--shape: \"" + r.shape + "\" is unknown; --shape list shows the names");
 }
 
 int list_shapes() {
@@ -220,8 +215,7 @@ std::vector<BenchRow> run_group(const Model& loaded, const Request& r, const Mod
 }
 
 /// All groups of one model; what the first wrong set of kernels got wrong, or nothing.
-std::string run_model(const Request& r, int group, BenchReport& report) {
-  const Model model = load(r, group);
+std::string run_model(const Model& model, const Request& r, BenchReport& report) {
   std::optional<BenchGuard> guard;
   if (r.check) guard.emplace(model);
   std::string wrong;
@@ -259,21 +253,18 @@ int run_bench(std::span<const std::string> args) {
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (request.shape == "list") return list_shapes();
-  if (request.shape.empty())
-    request.model_path = resolve_model_path(request.common, *arguments);
-  else
-    shape_named(request.shape);  // or an error, before anything is printed
+  if (request.shape.empty()) request.model_path = resolve_model_path(request.common, *arguments);
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   if (tests_of(request).empty())
     throw UsageError("-p, -n, -pg and --verify leave nothing to measure");
-  if (request.shape.empty()) open_checkpoint(request.model_path);  // or an error, likewise
 
   const std::string cpu = cpu_name();
-  std::fprintf(stderr, "CPU: %s\n", cpu.c_str());
   BenchReport report(request.format, cpu);
   std::string wrong;
-  for (const int group : request.groups) {
-    const std::string found = run_model(request, group, report);
+  for (size_t i = 0; i < request.groups.size(); ++i) {
+    const Model model = load(request, request.groups[i]);
+    if (i == 0) std::fprintf(stderr, "CPU: %s\n", cpu.c_str());  // now that nothing was refused
+    const std::string found = run_model(model, request, report);
     if (wrong.empty()) wrong = found;
   }
   report.finish();

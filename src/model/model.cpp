@@ -93,7 +93,8 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
       for (const MappedFile& file : *model->weights.files) file.lock();
   } else {
     const WeightPlan plan = plan_weights(checkpoint, model->config, rule, model->weights);
-    pack_weights(checkpoint, plan, model->weights, *model->kernels, *model->pool, *reader, options.progress);
+    pack_weights(checkpoint, plan, model->weights, *model->kernels, *model->pool, *reader,
+                 options.progress);
     plan.read_vectors();
     describe_model(*model, checkpoint.description, checkpoint.file_bytes());
     note_rounding(plan, model->info);

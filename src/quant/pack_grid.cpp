@@ -87,9 +87,6 @@ void pack_row_words(const GridSource& grid, size_t cols, std::span<const GridPan
     }
 }
 
-/// The bit at which column j of eight lies in the word of a line.
-constexpr unsigned line_shift(size_t j) { return static_cast<unsigned>(8 * (j % 4) + (j & 4)); }
-
 // Layouts that are packed line by line: line(panel, k, out) writes the words of columns k..k+7.
 
 /// Rows that are no whole words.
@@ -100,7 +97,7 @@ struct AwqGemm {
     for (size_t r = 0; r < panel.n_rows; ++r)
       for (size_t j = 0; j < 8; ++j) {
         const uint32_t word = word_at(words, (k + j) * stride + panel.rows[r] / 8);
-        out[r] |= ((word >> kAwqShifts[panel.rows[r] % 8]) & 15) << line_shift(j);
+        out[r] |= ((word >> kAwqShifts[panel.rows[r] % 8]) & 15) << column_shift(j);
       }
   }
 };
@@ -297,7 +294,7 @@ void pack_scales(const GridSource& grid, const PackedShape& shape, const GridPan
   const bool whole = is_whole(panel);
   const bool side_by_side = whole && scales.type == DType::f16 && scales.row_stride == 1;
   const Scheme scheme = grid.form.scheme;
-  const size_t n_groups = (shape.cols + shape.group - 1) / shape.group;
+  const size_t n_groups = ceil_div(shape.cols, shape.group);
   for (size_t to = 0; to < n_groups; ++to) {
     const size_t from = to * shape.group / grid.group;
     auto& zero = scale_at<ScaleF16Zero>(panel.scales, to);
