@@ -156,6 +156,8 @@ void stops() {
   check_eq(stops_of("mistral"), "[INST]|", "after {eos}");
   check_eq(stops_of("chatml"), "<|im_end|>|", "no token of this model");
   check_eq(stops_of("nibble"), "", "<|end|> is a token, and begins the border");
+  check_eq(stops_of("{% for m in messages %}{{ m.content }}{{ 'x' * 201 }}{% endfor %}"), "",
+           "too long for a stop");
 }
 
 void refuses_what_is_none() {
@@ -164,6 +166,8 @@ void refuses_what_is_none() {
   check_error([] { named("{{ nonsense }}"); }, "does not show what the user says");
   check_error([] { named("{% if %}"); }, "line 1: expected an expression");
   check_error([] { named("", "{{ x.y }}"); }, "line 1: there is no variable \"x\"");
+  const std::string long_text = "{{ '" + std::string(1000, 'x') + "' * 2000 }}";
+  check_error([&] { named("", "{{ messages[0].content }}" + long_text); }, "too much text");
 }
 
 // A template that has no place for a system prompt, in three ways.

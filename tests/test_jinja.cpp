@@ -224,7 +224,9 @@ void hostile_templates() {
       "{{ {}['x']['y'] }}",
       "{{ 99999999999999999999 }}",
       "{{ 1e999 }}",
-      std::string(2 << 20, 'x'),
+      std::string(300'000, 'x'),
+      "{% set " + std::string(300, 'x') + " = 1 %}",
+      "{{ range(-9223372036854775807 - 1)|length }}",
       "{% raw %}" + repeat("{% ", 100000),
       "{{ 'x'.split('') }}",
       "{{ 'x'.__class__.__mro__ }}",
@@ -275,6 +277,57 @@ void limits() {
               "too deep");
 }
 
+// Work and memory that follow from what a template has made, not from the number of its nodes.
+void all_work_is_charged() {
+  const auto repeated = [](const std::string& body) {
+    return "{% for i in range(200) %}{% if " + body + " %}{% endif %}{% endfor %}";
+  };
+  const std::string long_text = "{% set x = '" + std::string(100, ' ') + "' * 1000 %}";
+  std::string variables, parameters, names;
+  for (int i = 0; i < 3000; ++i) variables += "{% set v" + std::to_string(i) + " = 1 %}";
+  for (int i = 0; i < 300; ++i) {
+    parameters += (i > 0 ? ", p" : "p") + std::to_string(i);
+    names += (i > 0 ? ", p" : "p") + std::to_string(299 - i) + "=1";
+  }
+  const std::string steps[] = {
+      variables + repeated("v2999 + v2999 + v2999 == 3"),
+      "{% macro m(" + parameters + ") %}{% endmacro %}{% for i in range(30) %}{{ m(" + names +
+          ") }}{% endfor %}",
+      "{{ ('{p0}' * 7000).format(" + names + ") }}",
+      long_text + "{% set d = {x ~ 'a': 1, x ~ 'b': 2} %}{% set k = x ~ 'c' %}" +
+          repeated("k in d"),
+      long_text + repeated("x.startswith(x)"),
+      long_text + repeated("'a'.strip(x)"),
+      long_text + repeated("x|int"),
+      long_text + repeated("x|float"),
+      long_text + repeated("'a'|indent(x)"),
+      long_text + repeated("1|tojson(indent=x)")};
+  jinja::Limits limits;
+  limits.steps = 200'000;
+  for (const std::string& source : steps)
+    check_error([&] { render(source, "{}", limits); }, "too many steps");
+  const std::string bytes[] = {
+      "{% set x = u|list|join('-') %}{{ x ~ x ~ x ~ x ~ x ~ x ~ x ~ x ~ x ~ x }}",
+      long_text + "{% set d = {x: 1} %}{{ [" + repeat("dict(**d), ", 12) + "]|length }}",
+      "{{ ('a ' * 20000).split()|length }}", "{{ ('a ' * 20000).rsplit()|length }}",
+      "{% set x = 'abcdefgh' * 20000 %}{{ x in x }}"};
+  limits = {};
+  limits.bytes = 1'000'000;
+  for (const std::string& source : bytes)
+    check_error([&] { render(source, R"({"u": ")" + std::string(2000, 'x') + "\"}", limits); },
+                "too much text");
+  // A count that is far below zero is none; an error does not show all of a name.
+  check_eq(render("{{ 'aaa'.replace('a', 'b', -9223372036854775807 - 1) }}"), "bbb");
+  check_eq(render("{{ 'aaa'.replace('', 'b', -9223372036854775807 - 1) }}"), "bababab");
+  check_eq(render("{{ 'a a'.split(maxsplit=-9223372036854775807 - 1)|length }}"), "2");
+  check_eq(render("{{ '-5'.zfill(-9223372036854775807 - 1) }}"), "-5");
+  try {
+    render(long_text + "{{ dict(**{x: 1}).nothing() }}{{ range(**{x: 1}) }}");
+  } catch (const Error& e) {
+    check(std::string_view(e.what()).size() < 5000);
+  }
+}
+
 // Text operations on what users can make long: linear, so that 16 times as much takes far from 256
 // times as long.
 void long_text_is_linear() {
@@ -313,5 +366,6 @@ int main(int argc, char** argv) {
               {"errors name the line", errors_name_the_line},
               {"hostile templates", hostile_templates},
               {"limits", limits},
+              {"all work is charged", all_work_is_charged},
               {"long text is linear", long_text_is_linear}});
 }

@@ -37,6 +37,7 @@ void matches_as_oniguruma() {
       {R"((?i:'s|ll)x)", "'\u017fx LLx", "'\u017fx| |LLx"},
       {R"([^\S\n]+?x|\s)", " \t x\n", " \t x|\n"},
       {R"((?<=a)b|(?<!a)c)", "abcac", "a|b|c|ac"},
+      {R"((?:ab){0}()c|b)", "abcac", "a|b|c|a|c"},
   };
   for (const auto& [pattern, text, words] : cases) check_eq(cut(pattern, text), words, pattern);
 }
@@ -51,6 +52,20 @@ void splits_behave() {
   check_eq(cut(literal_pattern("a.[b"), "xa.[by"), "x|a.[b|y");
 }
 
+// Each of two steps writes a mark before what the other one writes.
+void words_do_not_explode() {
+  std::vector<SplitStep> steps;
+  for (int i = 0; i < 12; ++i) {
+    steps.push_back({.type = SplitStep::Type::metaspace});
+    steps.push_back({.pattern = "[^x]"});
+    steps.push_back({.type = SplitStep::Type::space_prefix});
+    steps.push_back({.pattern = "[^x]"});
+  }
+  WordScratch scratch;
+  check_error([&] { PreTokenizer(steps, "test").words("ababab", true, scratch); },
+              "becomes too long");
+}
+
 void refuses_what_it_cannot_do() {
   const auto refuse = [](const std::string& pattern, const char* why) {
     check_error([&] { Regex(pattern, "rule"); }, why);
@@ -63,6 +78,8 @@ void refuses_what_it_cannot_do() {
   refuse("a{2,1}", "n above m");
   refuse("a{1001}", "more than 1000");
   refuse("(?:(?:a{1000}b){1000}c){1000}", "too large");
+  refuse("(?:(?:(?:(?:()()){1000}){1000}){1000}){1000}", "matches no character");
+  refuse("(?:(?:(?:(?:(?:ab){0}){1000}){1000}){1000}){1000}", "matches no character");
   refuse(R"((a)\1)", "the escape \"\\1\"");
   refuse(R"(\p{Klingon})", "\"Klingon\"");
   refuse("(?<=ab)c", "looks behind");
@@ -147,6 +164,7 @@ int main(int argc, char** argv) {
   return run(argc, argv,
              {{"matches as Oniguruma", matches_as_oniguruma},
               {"splits behave", splits_behave},
+              {"words do not explode", words_do_not_explode},
               {"refuses what it cannot do", refuses_what_it_cannot_do},
               {"time is linear", time_is_linear},
               {"rules cut as published", rules_cut_as_published},

@@ -297,6 +297,9 @@ void refuses_vocabularies_made_wrong() {
   v.strip_left = {300};
   check_error([&] { make_tokenizer(v); }, "is 300, expected below 256");
   check_error([] { make_tokenizer({}); }, "the number of tokens is 0");
+  v = byte_vocabulary("gpt2", {});
+  v.normalizers.resize(300);
+  check_error([&] { make_tokenizer(v); }, "more than 250 steps");
 }
 
 void reads_shared_models() {

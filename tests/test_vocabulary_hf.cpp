@@ -202,6 +202,20 @@ void reads_post_processors() {
 }
 
 void refuses_bad_hugging_face() {
+  std::string processors;
+  for (int i = 0; i < 150; ++i)
+    processors += std::string(i > 0 ? "," : "") + R"({"type": "ByteLevel"})";
+  check_error(
+      [&] {
+        read_hugging_face_vocabulary(
+            parse_json(R"({"tokenizer": {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+              "pre_tokenizer": {"type": "ByteLevel"}, "post_processor": {"type": "Sequence",
+              "processors": [)" +
+                           processors + "]}}}",
+                       "test"),
+            "test");
+      },
+      "too many steps");
   const auto refuse = [](const std::string& base, const char* from, const char* to,
                          const char* why) {
     check_error([&] { make_tokenizer(hugging_face(replaced(base, from, to))); }, why);

@@ -134,8 +134,8 @@ void ChatTemplate::find_stops() {
   border = strip(border.substr(std::string_view(kAnswer).size()));
   if (!eos_.empty() && border.starts_with(eos_)) border = strip(border.substr(eos_.size()));
   border = strip(border.substr(0, border.find('\n')));
-  constexpr size_t kShortest = 3;
-  if (border.size() < kShortest) return;
+  constexpr size_t kShortest = 3, kLongest = 200;
+  if (border.size() < kShortest || border.size() > kLongest) return;
   const std::vector<Token> tokens = tokenizer_.encode(border, Special::parse);
   const auto special = [&](Token token) { return tokenizer_.is_special(token); };
   if (std::ranges::none_of(tokens, special)) stops_.emplace_back(border);
@@ -164,13 +164,19 @@ std::vector<PromptPart> ChatTemplate::run(std::span<const Message> messages, boo
                                                   {"tools", Json()},
                                                   {"documents", Json()}};
   jinja::Limits limits;
+  size_t longest = size_t{1} << 20;  // of a prompt, whose tokens take many times its memory
   for (const Message& message : messages) {
     limits.bytes += 64 * message.content.size();
     limits.steps += 1000 + message.content.size();
+    longest += 1000 + 8 * message.content.size();
   }
   std::vector<PromptPart> parts;
-  for (jinja::Span& span : jinja_.render(variables, now_, limits))
+  size_t size = 0;
+  for (jinja::Span& span : jinja_.render(variables, now_, limits)) {
+    size += span.text.size();
+    if (size > longest) throw Error("chat template", "it makes too much text");
     parts.push_back({std::move(span.text), span.from_template});
+  }
   return parts;
 }
 

@@ -23,7 +23,7 @@ Value element(Context& context, const Value& value, int64_t index);
 Value reversed(Interpreter& interpreter, const Value& value);
 
 // ---- jinja_strings.cpp: text as Python treats it
-size_t find_text(std::string_view text, std::string_view part, size_t from);
+size_t find_text(Context& context, std::string_view text, std::string_view part, size_t from);
 Text to_case(Context& context, const Text& text, bool upper);
 Text capitalized(Context& context, const Text& text);
 Text title_case(Context& context, const Text& text);

@@ -74,8 +74,8 @@ class Builder {
     text_.append(bytes, from_template);
   }
   void add(const Text& other, size_t from = 0, size_t n = std::string_view::npos) {
-    const size_t left = other.size() - std::min(from, other.size());
-    context_.allocate(std::min(n, left) + sizeof(Text::Run));
+    const size_t bytes = std::min(n, other.size() - std::min(from, other.size()));
+    context_.allocate(bytes + (1 + std::min(bytes, other.runs().size())) * sizeof(Text::Run));
     text_.append(other, from, n);
   }
   /// `n` times the same.

@@ -123,6 +123,7 @@ std::vector<Value> Interpreter::evaluate_all(const std::vector<ExprPtr>& items) 
 Value Interpreter::evaluate_name(const Expr& expr) {
   if (const Value* found = find_variable(expr.id)) return *found;
   if (!is_global(expr.text)) return Value(Undefined{expr.text});
+  context_.allocate(sizeof(Function));
   auto function = std::make_shared<Function>();
   function->name = expr.text;
   return Value(std::shared_ptr<const Function>(std::move(function)));
@@ -218,10 +219,12 @@ Arguments Interpreter::evaluate_arguments(const std::vector<Argument>& arguments
         break;
       case Argument::Kind::dict:
         if (!value.is(Type::dict)) fail(std::string("\"**\" stands before ") + type_name(value));
-        for (const auto& [key, item] : value.dict().items)
-          out.named.emplace_back(string_argument(context_, &key, "the name of an argument").view(),
-                                 item);
-        context_.allocate(out.named.size() * sizeof(out.named[0]));
+        for (const auto& [key, item] : value.dict().items) {
+          const std::string_view name =
+              string_argument(context_, &key, "the name of an argument").view();
+          context_.allocate(name.size() + sizeof(out.named[0]));
+          out.named.emplace_back(name, item);
+        }
         break;
     }
   }

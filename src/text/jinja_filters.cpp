@@ -75,6 +75,7 @@ Value filter_indent(Interpreter& in, const Value& value, const Arguments& argume
   const bool first = to_flag(given[1], false), blank = to_flag(given[2], false);
   std::string indent;
   if (given[0] && given[0]->is_string()) {
+    context.scan(given[0]->text().size());
     indent = given[0]->view();
   } else {
     const int64_t width = to_integer(context, given[0], 4, "width");
@@ -185,8 +186,10 @@ Value filter_format(Interpreter& in, const Value& value, const Arguments& argume
   if (!arguments.named.empty() && !arguments.positional.empty())
     in.fail("format: names and positions at once");
   std::vector<std::pair<Value, Value>> named;
-  for (const auto& [name, item] : arguments.named)
+  for (const auto& [name, item] : arguments.named) {
+    in.context().allocate(sizeof(Text) + name.size());
     named.emplace_back(Value(std::string_view(name)), item);
+  }
   const Value values = arguments.named.empty() ? make_list(in.context(), arguments.positional, true)
                                                : make_dict(in.context(), std::move(named));
   return Value(format_percent(in.context(), text_of(in, value), values));
@@ -212,6 +215,7 @@ Value filter_int(Interpreter& in, const Value& value, const Arguments& arguments
     number = value.number();
   } else {
     if (!value.is_string() || base < 2 || base > 36) return otherwise;
+    in.context().scan(2 * value.text().size());
     std::string_view text = strip(value.view());
     if (text.starts_with('+')) text.remove_prefix(1);
     int64_t whole = 0;
@@ -230,6 +234,7 @@ Value filter_float(Interpreter& in, const Value& value, const Arguments& argumen
   in.require_defined(value);
   if (value.is_number()) return Value(value.number());
   if (value.is_string()) {
+    in.context().scan(value.text().size());
     std::string_view text = strip(value.view());
     if (text.starts_with('+')) text.remove_prefix(1);
     double number = 0;
@@ -283,6 +288,7 @@ Value filter_tojson(Interpreter& in, const Value& value, const Arguments& argume
     style.indented = true;
     style.item_separator = ",";
     if (indent->is_string()) {
+      context.scan(indent->text().size());
       style.indent = indent->view();
     } else {
       const int64_t width = to_integer(context, indent, 0, "indent");

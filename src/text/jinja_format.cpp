@@ -215,8 +215,8 @@ Text brace_value(Context& context, const Value& value, std::string_view spec) {
 }
 
 /// The argument that "{field}" names: a number, a name, or the next one.
-const Value& brace_argument(const Context& context, const Arguments& arguments,
-                            std::string_view field, size_t& next) {
+const Value& brace_argument(Context& context, const Arguments& arguments, std::string_view field,
+                            size_t& next) {
   size_t index = next;
   if (field.empty()) {
     ++next;
@@ -226,6 +226,7 @@ const Value& brace_argument(const Context& context, const Arguments& arguments,
     if (pos != field.size())
       context.fail("format: the field \"" + std::string(field) + "\" is not supported");
   } else {
+    context.step(arguments.named.size() / 8);
     for (const auto& [name, value] : arguments.named)
       if (name == field) return value;
     context.fail("format: there is no argument \"" + std::string(field) + "\"");

@@ -132,8 +132,11 @@ Value call_range(Interpreter& in, const Arguments& arguments) {
   const int64_t stop = to_integer(
       context, &required(context, one ? given[0] : given[1], "range: stop"), 0, "range: stop");
   const int64_t step = to_integer(context, given[2], 1, "range: step");
-  constexpr int64_t kFar = int64_t{1} << 50;
-  if (step == 0 || std::abs(start) > kFar || std::abs(stop) > kFar || std::abs(step) > kFar)
+  const auto is_far = [](int64_t n) {
+    constexpr int64_t kFar = int64_t{1} << 50;
+    return n < -kFar || n > kFar;
+  };
+  if (step == 0 || is_far(start) || is_far(stop) || is_far(step))
     in.fail("range: a number is out of range");
   const int64_t n = step > 0 ? (stop - start + step - 1) / step : (start - stop - step - 1) / -step;
   if (n > kMaxRange) in.fail("range: more than " + std::to_string(kMaxRange) + " numbers");
@@ -168,7 +171,10 @@ std::vector<std::pair<Value, Value>> members_of(Interpreter& in, const Arguments
       put(parts[0], parts[1]);
     }
   }
-  for (const auto& [name, value] : arguments.named) put(Value(std::string_view(name)), value);
+  for (const auto& [name, value] : arguments.named) {
+    in.context().allocate(sizeof(Text) + name.size());
+    put(Value(std::string_view(name)), value);
+  }
   return items;
 }
 

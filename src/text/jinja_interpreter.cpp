@@ -84,6 +84,7 @@ void Interpreter::leave(Scope* before) {
 }
 
 void Interpreter::set(NameId id, Value value) {
+  context_.step(scope_->variables.size() / 8);
   for (auto& [name, old] : scope_->variables) {
     if (name != id) continue;
     old = std::move(value);
@@ -94,9 +95,11 @@ void Interpreter::set(NameId id, Value value) {
 }
 
 const Value* Interpreter::find_variable(NameId id) const {
-  for (const Scope* scope = scope_; scope; scope = scope->parent)
+  for (const Scope* scope = scope_; scope; scope = scope->parent) {
+    context_.step(scope->variables.size() / 8);
     for (const auto& [name, value] : scope->variables)
       if (name == id) return &value;
+  }
   return nullptr;
 }
 
@@ -297,6 +300,7 @@ Value Interpreter::call_macro(const Function& macro, const Arguments& arguments)
   IntoText output(*this);
   const InScope own(*this, macro.scope);
   const std::vector<Parameter>& parameters = statement.parameters;
+  context_.step(parameters.size() * arguments.named.size() / 8);
   if (arguments.positional.size() > parameters.size())
     fail("the macro \"" + macro.name + "\" takes " + std::to_string(parameters.size()) +
          " arguments");

@@ -18,6 +18,11 @@ constexpr std::array<std::string_view, 25> kOperators = {
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
     "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ","};  // longer ones first
 
+// Names are compared and copied at no charge.
+constexpr size_t kMaxNameBytes = 256;
+// Of an error: a name that it shows may be as long as a template can make it.
+constexpr size_t kMaxErrorBytes = 4000;
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool begins_name(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
@@ -234,6 +239,7 @@ class Lexer {
   void name() {
     size_t end = pos_;
     while (end < source_.size() && (begins_name(source_[end]) || is_digit(source_[end]))) ++end;
+    if (end - pos_ > kMaxNameBytes) fail("a name is too long");
     add(Kind::name, source_.substr(pos_, end - pos_));
     advance(end - pos_);
   }
@@ -321,7 +327,7 @@ class Lexer {
 
 void fail_at(int line, std::string_view why) {
   std::string text = line > 0 ? "line " + std::to_string(line) + ": " : "";
-  for (size_t pos = 0; pos < why.size();) {
+  for (size_t pos = 0; pos < why.size() && text.size() < kMaxErrorBytes;) {
     const DecodedChar c = decode_utf8(why, pos);
     const bool control = c.code_point < 0x20 || (c.code_point >= 0x7f && c.code_point < 0xa0);
     append_utf8(text, control ? ' ' : c.code_point);

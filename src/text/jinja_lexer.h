@@ -28,7 +28,8 @@ struct Token {
   std::string text;  // of data, names, operators and numbers; the value of a string
 };
 
-inline constexpr size_t kMaxTemplateBytes = size_t{1} << 20;  // a hundred times the longest known
+inline constexpr size_t kMaxTemplateBytes =
+    size_t{1} << 18;  // many times the longest known; a tree takes 200 times as much
 
 /// Tokens as Jinja 3 makes them with trim_blocks and lstrip_blocks, which is how chat templates are
 /// written. Comments and raw blocks are done here. The last token is `end`. Throws Error naming the

@@ -63,11 +63,11 @@ std::vector<Text> split_at_space(Context& context, const Text& text, int64_t lim
     for (size_t pos = left.begin; pos < left.end;) {
       size_t end = pos;
       while (end < left.end && !space_at(end)) end += decode_utf8(all, end).length;
+      context.allocate(sizeof(ByteRange) + sizeof(Value) + sizeof(Text));
       words.push_back({pos, end});
       pos = end;
       while (pos < left.end && space_at(pos)) pos += decode_utf8(all, pos).length;
     }
-    context.allocate(words.size() * sizeof(ByteRange));
     if (limit >= 0 && words.size() > static_cast<size_t>(limit) + 1) {
       const size_t surplus = words.size() - static_cast<size_t>(limit) - 1;
       words[surplus].begin = words[0].begin;
@@ -84,6 +84,7 @@ std::vector<Text> split_at_space(Context& context, const Text& text, int64_t lim
       end = all.size();
     else
       while (end < left.end && !space_at(end)) end += decode_utf8(all, end).length;
+    context.allocate(sizeof(Value) + sizeof(Text));
     parts.push_back(text.slice(pos, end - pos));
     --limit;
     pos = end;
@@ -97,7 +98,7 @@ std::vector<Text> split_at(Context& context, const Text& text, std::string_view 
   std::vector<Text> parts;
   size_t pos = 0;
   for (size_t found = 0; limit != 0; --limit) {
-    found = find_text(text.view(), separator, pos);
+    found = find_text(context, text.view(), separator, pos);
     if (found == kNone) break;
     context.allocate(sizeof(Value) + sizeof(Text));
     parts.push_back(text.slice(pos, found - pos));
@@ -111,7 +112,8 @@ std::vector<Text> split_at(Context& context, const Text& text, std::string_view 
 size_t rfind_text(Context& context, std::string_view text, std::string_view part) {
   if (part.size() <= 64) return text.rfind(part);
   size_t last = kNone;
-  for (size_t pos = find_text(text, part, 0); pos != kNone; pos = find_text(text, part, pos + 1)) {
+  for (size_t pos = find_text(context, text, part, 0); pos != kNone;
+       pos = find_text(context, text, part, pos + 1)) {
     context.scan(part.size());
     last = pos;
   }
@@ -139,10 +141,10 @@ template <bool FromRight>
 Value split_method(Interpreter& in, const Value& self, const Arguments& arguments) {
   Context& context = in.context();
   const auto given = arguments.bind(context, "split", {"sep", "maxsplit"});
-  const int64_t limit = to_integer(context, given[1], -1, "maxsplit");
+  const int64_t limit = std::max<int64_t>(to_integer(context, given[1], -1, "maxsplit"), -1);
   const Text& text = self.text();
   context.scan(8 * text.size());
-  context.allocate(2 * text.size());
+  context.allocate(2 * text.memory());
   if (!given[0] || given[0]->is_none())
     return make_list(context, text_list(split_at_space(context, text, limit, FromRight)));
   const std::string_view separator = string_argument(context, given[0], "a separator").view();
@@ -166,6 +168,7 @@ Value splitlines_method(Interpreter& in, const Value& self, const Arguments& arg
   const bool keep = to_flag(given[0], false);
   const Text& text = self.text();
   context.scan(8 * text.size());
+  context.allocate(text.memory());
   std::vector<Value> lines;
   size_t begin = 0;
   for (size_t pos = 0; pos < text.size();) {
@@ -174,7 +177,7 @@ Value splitlines_method(Interpreter& in, const Value& self, const Arguments& arg
       pos += decode_utf8(text.view(), pos).length;
       continue;
     }
-    context.allocate(sizeof(Value) + sizeof(Text) + pos - begin);
+    context.allocate(sizeof(Value) + sizeof(Text));
     lines.emplace_back(text.slice(begin, pos - begin + (keep ? length : 0)));
     begin = pos += length;
   }
@@ -187,6 +190,8 @@ Value affix_method(Interpreter& in, const Value& self, const Arguments& argument
   const auto given = arguments.bind(in.context(), End ? "endswith" : "startswith", {"prefix"});
   const auto matches = [&](const Value& affix) {
     const std::string_view part = string_argument(in.context(), &affix, "a prefix").view();
+    in.context().step();
+    in.context().scan(std::min(part.size(), self.view().size()));
     return End ? self.view().ends_with(part) : self.view().starts_with(part);
   };
   const Value& affix = required(in.context(), given[0], "a prefix");
@@ -208,7 +213,7 @@ Value find_method(Interpreter& in, const Value& self, const Arguments& arguments
   const std::string_view part = string_argument(context, given[0], "what is looked for").view();
   context.scan(2 * self.text().size() + part.size());
   const size_t found =
-      FromRight ? rfind_text(context, self.view(), part) : find_text(self.view(), part, 0);
+      FromRight ? rfind_text(context, self.view(), part) : find_text(context, self.view(), part, 0);
   if (found == kNone && Needed) in.fail("index: the string does not have that part");
   return Value(found == kNone ? int64_t{-1}
                               : static_cast<int64_t>(count_chars(self.view().substr(0, found))));
@@ -226,8 +231,8 @@ Value count_method(Interpreter& in, const Value& self, const Arguments& argument
   const std::string_view part = string_argument(context, given[0], "what is counted").view();
   context.scan(2 * self.text().size());
   if (part.empty()) return Value(static_cast<int64_t>(count_chars(self.view())) + 1);
-  for (size_t pos = find_text(self.view(), part, 0); pos != kNone;
-       pos = find_text(self.view(), part, pos + part.size()))
+  for (size_t pos = find_text(context, self.view(), part, 0); pos != kNone;
+       pos = find_text(context, self.view(), part, pos + part.size()))
     ++n;
   return Value(n);
 }
@@ -250,7 +255,7 @@ Value pad_method(Interpreter& in, const Value& self, const Arguments& arguments)
 
 Value zfill_method(Interpreter& in, const Value& self, const Arguments& arguments) {
   const auto given = arguments.bind(in.context(), "zfill", {"width"});
-  const int64_t width = to_integer(in.context(), given[0], 0, "width");
+  const int64_t width = std::max<int64_t>(to_integer(in.context(), given[0], 0, "width"), 0);
   const bool has_sign = self.view().starts_with('-') || self.view().starts_with('+');
   Builder out(in.context());
   out.add(self.text(), 0, has_sign ? 1 : 0);
@@ -264,7 +269,7 @@ Value remove_method(Interpreter& in, const Value& self, const Arguments& argumen
   const auto given = arguments.bind(in.context(), "removeprefix", {"prefix"});
   const std::string_view part = string_argument(in.context(), given[0], "a prefix").view();
   const Text& text = self.text();
-  in.context().allocate(text.size());
+  in.context().allocate(text.memory());
   if (End && text.view().ends_with(part)) return Value(text.slice(0, text.size() - part.size()));
   if (!End && text.view().starts_with(part)) return Value(text.slice(part.size()));
   return self;
@@ -278,9 +283,9 @@ Value partition_method(Interpreter& in, const Value& self, const Arguments& argu
   if (part.empty()) in.fail("partition: the separator is empty");
   const Text& text = self.text();
   context.scan(2 * text.size());
-  context.allocate(text.size());
+  context.allocate(text.memory());
   const size_t found =
-      FromRight ? rfind_text(context, self.view(), part) : find_text(self.view(), part, 0);
+      FromRight ? rfind_text(context, self.view(), part) : find_text(context, self.view(), part, 0);
   if (found == kNone)
     return make_list(context,
                      FromRight ? std::vector<Value>{Value(Text()), Value(Text()), self}

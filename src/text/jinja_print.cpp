@@ -262,7 +262,7 @@ Text to_text(Context& context, const Value& value) {
     case Value::Type::number:
       return Text(repr_of_number(value.number()), true);
     case Value::Type::string:
-      context.allocate(value.text().size());
+      context.allocate(value.text().memory());
       return value.text();
     case Value::Type::list:
     case Value::Type::dict:

@@ -80,9 +80,10 @@ Text replaced_between(Context& context, const Text& text, const Text& to, int64_
 
 }  // namespace
 
-size_t find_text(std::string_view text, std::string_view part, size_t from) {
-  constexpr size_t kShort = 64;
-  if (part.size() <= kShort) return text.find(part, from);
+size_t find_text(Context& context, std::string_view text, std::string_view part, size_t from) {
+  constexpr size_t kShort = 64, kLong = size_t{1} << 16;
+  if (part.size() <= kShort || part.size() > text.size()) return text.find(part, from);
+  if (part.size() > kLong) context.allocate(part.size() * sizeof(size_t));
   return find_long(text, part, from);
 }
 
@@ -110,19 +111,20 @@ Text stripped(Context& context, const Text& text, const Value* chars, bool left,
   const bool given = chars && !chars->is_none();
   const std::string_view set =
       given ? string_argument(context, chars, "what is stripped").view() : std::string_view();
-  context.step(text.size() / 64 * (set.size() + 1));
+  context.step((text.size() / 64 + 1) * (set.size() + 1));
   const ByteRange range = strip_range(text.view(), given ? &set : nullptr, left, right);
-  context.allocate(range.end - range.begin);
+  context.allocate(text.memory());
   return text.slice(range.begin, range.end - range.begin);
 }
 
 Text replaced(Context& context, const Text& text, const Text& from, const Text& to, int64_t count) {
+  count = std::max<int64_t>(count, -1);  // counts down, without end
   if (from.empty()) return replaced_between(context, text, to, count);
   context.scan(text.size());
   Builder out(context);
   size_t pos = 0;
   for (; count != 0; --count) {
-    const size_t found = find_text(text.view(), from.view(), pos);
+    const size_t found = find_text(context, text.view(), from.view(), pos);
     if (found == std::string_view::npos) break;
     context.step();
     out.add(text, pos, found - pos);

@@ -27,6 +27,8 @@ class Text {
   std::string_view view() const { return bytes_; }
   size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
+  /// What a copy takes.
+  size_t memory() const { return bytes_.size() + runs_.size() * sizeof(Run); }
   /// Ends rise, neighbours differ, the last one ends at size().
   std::span<const Run> runs() const { return runs_; }
   bool all_from_template() const {

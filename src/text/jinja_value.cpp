@@ -226,8 +226,11 @@ const Value* find(Context& context, const Dict& dict, const Value& key) {
 
 const Value* find(Context& context, const Dict& dict, std::string_view key) {
   context.step(dict.items.size() / 8);
-  for (const auto& [name, value] : dict.items)
-    if (name.is_string() && name.view() == key) return &value;
+  for (const auto& [name, value] : dict.items) {
+    if (!name.is_string() || name.view().size() != key.size()) continue;
+    context.scan(key.size());
+    if (name.view() == key) return &value;
+  }
   return nullptr;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nibble/error.h"
 #include "text/byte_alphabet.h"
 #include "text/vocabulary_readers.h"
 
@@ -79,10 +80,13 @@ const std::vector<std::string_view>& PreTokenizer::words(std::string_view text, 
   scratch.ends.clear();
   if (text.empty()) return scratch.words;
   scratch.ends.assign({0, text.size()});
+  const size_t limit = longest_result(text.size());
   for (const Step& step : steps_) {
     scratch.next_ends.clear();
     if (step.regex.empty()) {
       rewrite(step.step, text, first, scratch);
+      if (scratch.rewritten.size() > limit)
+        throw Error("text", "becomes too long when the tokenizer cuts it into words");
       std::swap(scratch.text, scratch.rewritten);
       text = scratch.text;
     } else {

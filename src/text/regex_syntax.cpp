@@ -98,7 +98,9 @@ class Parser {
       int quantifiers = depth;
       while (quantify(item, quantifiers)) {
       }
-      items.push_back(std::move(item));
+      // What becomes no instruction is dropped here: repeated in one another it would take for
+      // ever.
+      if (item.type != Node::Type::empty) items.push_back(std::move(item));
     }
     return joined(Node::Type::sequence, std::move(items));
   }
@@ -121,6 +123,10 @@ class Parser {
     if (item.type == Node::Type::place || item.type == Node::Type::look ||
         item.type == Node::Type::empty)
       fail("repeats what matches no character");
+    if (max == 0) {
+      item = {};
+      return true;
+    }
     Node repeat;
     repeat.type = Node::Type::repeat;
     repeat.min = min;

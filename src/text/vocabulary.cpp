@@ -124,6 +124,9 @@ void check_vocabulary(const Vocabulary& v, const std::string& where) {
   if (v.unk != -1) check_id(v.unk, v, where, "the id of the unknown token");
   if (v.add_bos && v.bos < 0) throw Error(where, "texts start with a BOS token, but there is none");
   if (v.add_eos && v.eos < 0) throw Error(where, "texts end with an EOS token, but there is none");
+  constexpr size_t kMaxSteps = 250;  // each goes through the whole text
+  if (std::max({v.normalizers.size(), v.splits.size(), v.decoders.size()}) > kMaxSteps)
+    throw Error(where, "its tokenizer has more than " + std::to_string(kMaxSteps) + " steps");
   for (const DecodeStep& step : v.decoders) check_decoder(step, where);
 }
 

@@ -212,6 +212,8 @@ class HuggingFaceReader {
   // What a post-processor puts before and behind a text. A token that no other file names is what
   // it says.
   void read_processor(const Json* processor) {
+    constexpr int kMaxProcessors = 100;  // each looks for a token among all
+    if (++n_processors_ > kMaxProcessors) throw Error(where_, "post_processor has too many steps");
     const std::string type = text_member(processor, "type");
     if (const Json* inner = member(processor, "processors"); inner && inner->is_array())
       for (const Json& each : inner->as_array(where_)) read_processor(&each);
@@ -266,6 +268,7 @@ class HuggingFaceReader {
   const Json* tokenizer_config_;
   Vocabulary v_;
   Token template_bos_ = -1, template_eos_ = -1;
+  int n_processors_ = 0;
 };
 
 std::string read_file(const std::filesystem::path& path) {
