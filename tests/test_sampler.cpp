@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <vector>
 
+#include "chat/random.h"
 #include "check.h"
 #include "nibble/sampler.h"
 
@@ -103,6 +106,42 @@ void test_top_k() {
   check_eq(drawn_tokens(options, {1, 2, 2}), std::string("1 "));
   options.top_k = 100;
   check_eq(drawn_tokens(options, {1, 1, 1}), std::string("0 1 2 "));
+}
+
+/// Of `logits`, exactly the tokens that sorting all of them keeps are drawn.
+void check_top_k(const std::vector<float>& logits) {
+  std::vector<Token> order;
+  for (size_t i = 0; i < logits.size(); ++i)
+    if (logits[i] > -kInf) order.push_back(static_cast<Token>(i));
+  std::ranges::stable_sort(order, [&](Token a, Token b) {
+    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+  });
+  check_eq(greedy(logits), order[0]);
+  for (const int k : {1, 5, 16, 40}) {
+    SamplerOptions options = plain(1);
+    options.top_k = k;
+    std::vector<Token> kept(order.begin(), order.begin() + k);
+    std::ranges::sort(kept);
+    std::string expected;
+    for (const Token token : kept) expected += std::to_string(token) + " ";
+    check_eq(drawn_tokens(options, logits), expected,
+             std::to_string(k) + " of " + std::to_string(logits.size()));
+  }
+}
+
+void test_top_k_of_many() {
+  Random random(11);
+  for (const size_t vocab_size : {63u, 64u, 65u, 1000u, 5001u}) {
+    std::vector<float> logits(vocab_size);
+    // High logits are rare, and the k-th place is shared.
+    for (float& x : logits) x = static_cast<float>(std::countr_zero(random.next())) / 16;
+    logits[7] = kNan;
+    logits[vocab_size - 2] = -kInf;
+    check_top_k(logits);
+    // The best logits lie far apart.
+    for (size_t i = 3; i < vocab_size; i += 64) logits[i] = 2 + static_cast<float>(i) / 10000;
+    check_top_k(logits);
+  }
 }
 
 void test_top_p() {
@@ -224,6 +263,7 @@ int main(int argc, char** argv) {
               {"draws follow seed", test_draws_follow_seed},
               {"distribution", test_distribution},
               {"top-k", test_top_k},
+              {"top-k of many", test_top_k_of_many},
               {"top-p", test_top_p},
               {"top-p of many", test_top_p_of_many},
               {"min-p", test_min_p},

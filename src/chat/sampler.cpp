@@ -5,6 +5,7 @@
 #include <cmath>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <limits>
 #include <random>
 #include <string>
@@ -64,6 +65,24 @@ uint64_t random_seed() {
   }
 }
 
+constexpr size_t kBlock = 64;  // logits whose maximum is kept
+
+/// The largest value, -infinity where there is none; a NaN is none.
+float maximum(std::span<const float> values) {
+  // Sixteen at a time, which compilers make vectors of; a single maximum they may not reorder.
+  constexpr size_t kLanes = 16;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, kNegInf);
+  size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes)
+    for (size_t j = 0; j < kLanes; ++j)
+      lanes[j] = values[i + j] > lanes[j] ? values[i + j] : lanes[j];
+  float best = kNegInf;
+  for (; i < values.size(); ++i) best = values[i] > best ? values[i] : best;
+  for (const float lane : lanes) best = lane > best ? lane : best;
+  return best;
+}
+
 /// The tokens that the repeat penalty looks at.
 class RecentTokens {
  public:
@@ -102,9 +121,11 @@ struct Sampler::Impl {
         random(seed),
         recent(o.repeat_penalty == 1.0f ? 0 : o.repeat_last_n) {}
 
-  /// Fills `candidates` with every token that is possible, the penalty applied, and returns the
-  /// best one. Throws Error if there is none.
-  Candidate collect(std::span<const float> logits);
+  /// `logits`, or a copy with the penalty applied.
+  std::span<const float> penalize(std::span<const float> logits);
+  /// Fills `candidates` with all tokens that may be chosen, a few that may not among them, by
+  /// rising id, and returns the best logit. Throws Error if there is none.
+  float collect(std::span<const float> logits);
   /// Sorts the best candidates up to the n-th; those before `n_sorted` are sorted already.
   void sort_up_to(size_t n);
   void keep_top_k();
@@ -116,29 +137,52 @@ struct Sampler::Impl {
   uint64_t seed;
   Random random;
   RecentTokens recent;
+  std::vector<float> penalized;       // [vocab_size]
+  std::vector<float> maxima, ranked;  // [ceil(vocab_size / kBlock)] of blocks of logits
   std::vector<Candidate> candidates;  // [<= vocab_size], the first n_sorted best first
   size_t n_sorted = 0;
 };
 
-Candidate Sampler::Impl::collect(std::span<const float> logits) {
-  candidates.clear();
-  n_sorted = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    // False for NaN too.
-    if (logits[i] > kNegInf) candidates.push_back({logits[i], static_cast<Token>(i)});
+std::span<const float> Sampler::Impl::penalize(std::span<const float> logits) {
+  if (recent.count().empty()) return logits;
+  penalized.assign(logits.begin(), logits.end());
+  for (const auto& [token, count] : recent.count()) {
+    if (token < 0 || static_cast<size_t>(token) >= penalized.size()) continue;
+    float& logit = penalized[static_cast<size_t>(token)];
+    logit = logit > 0 ? logit / options.repeat_penalty : logit * options.repeat_penalty;
   }
-  if (candidates.empty())
+  return penalized;
+}
+
+float Sampler::Impl::collect(std::span<const float> logits) {
+  maxima.clear();
+  for (size_t i = 0; i < logits.size(); i += kBlock)
+    maxima.push_back(maximum(logits.subspan(i, std::min(kBlock, logits.size() - i))));
+  const float best = maximum(maxima);
+  if (best == kNegInf)
     throw Error("logits", "none of " + std::to_string(logits.size()) + " is a number",
                 "the weights of the model may be damaged");
-  for (const auto& [token, count] : recent.count()) {
-    // Ids rise, so a token that is possible is found by bisection.
-    const auto at = std::lower_bound(candidates.begin(), candidates.end(), token,
-                                     [](const Candidate& c, Token id) { return c.id < id; });
-    if (at == candidates.end() || at->id != token) continue;
-    at->logit =
-        at->logit > 0 ? at->logit / options.repeat_penalty : at->logit * options.repeat_penalty;
+  // k blocks whose maximum is at least x have k logits that are: no other is among the best k.
+  const bool greedy = options.temperature == 0;
+  const size_t k = greedy ? 1 : static_cast<size_t>(options.top_k);
+  float limit = kNegInf;
+  if (k > 0 && k <= maxima.size()) {
+    ranked = maxima;
+    const auto kth = ranked.begin() + static_cast<std::ptrdiff_t>(k - 1);
+    std::nth_element(ranked.begin(), kth, ranked.end(), std::greater<>());
+    limit = *kth;
   }
-  return *std::min_element(candidates.begin(), candidates.end(), better);
+  candidates.clear();
+  n_sorted = 0;
+  for (size_t b = 0; b < maxima.size(); ++b) {
+    if (maxima[b] < limit) continue;
+    for (size_t i = b * kBlock; i < std::min((b + 1) * kBlock, logits.size()); ++i) {
+      // False for NaN too.
+      if (logits[i] > kNegInf && logits[i] >= limit)
+        candidates.push_back({logits[i], static_cast<Token>(i)});
+    }
+  }
+  return best;
 }
 
 void Sampler::Impl::sort_up_to(size_t n) {
@@ -152,9 +196,9 @@ void Sampler::Impl::sort_up_to(size_t n) {
 
 void Sampler::Impl::keep_top_k() {
   const auto k = static_cast<size_t>(options.top_k);
-  if (k == 0 || k >= candidates.size()) return;
+  if (k == 0) return;
   sort_up_to(k);
-  candidates.resize(k);
+  candidates.resize(n_sorted);
 }
 
 void Sampler::Impl::keep_top_p(float best) {
@@ -209,12 +253,13 @@ Sampler& Sampler::operator=(Sampler&&) noexcept = default;
 Sampler::~Sampler() = default;
 
 Token Sampler::sample(std::span<const float> logits) {
-  const Candidate best = impl_->collect(logits);
-  if (impl_->options.temperature == 0 || std::isinf(best.logit)) return best.id;
+  const float best = impl_->collect(impl_->penalize(logits));
+  if (impl_->options.temperature == 0 || std::isinf(best))
+    return std::ranges::find(impl_->candidates, best, &Candidate::logit)->id;
   impl_->keep_top_k();
-  impl_->keep_top_p(best.logit);
-  impl_->keep_min_p(best.logit);
-  return impl_->draw(best.logit);
+  impl_->keep_top_p(best);
+  impl_->keep_min_p(best);
+  return impl_->draw(best);
 }
 
 void Sampler::accept(Token token) { impl_->recent.add(token); }
