@@ -66,6 +66,7 @@ ChatOptions chat_options(const Model& model, const ChatFlags& flags) {
   options.stop = flags.text.stops;
   options.chat_template = flags.chat_template;
   options.session = flags.session;
+  options.max_draft = flags.text.max_draft;
   return options;
 }
 

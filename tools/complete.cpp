@@ -30,6 +30,8 @@ std::string to_json(const Reply& reply) {
                                  {"stop", stop_name(reply.stop)},
                                  {"n_prompt", reply.n_prompt},
                                  {"n_new", reply.n_new},
+                                 {"n_drafted", reply.n_drafted},
+                                 {"n_accepted", reply.n_accepted},
                                  {"prefill_s", reply.prefill_s},
                                  {"decode_s", reply.decode_s}}) +
          "\n";
@@ -43,8 +45,11 @@ int complete(const std::string& path, const CompleteOptions& options) {
 
   const Interruptible scope(interrupts, [&generator] { generator.stop(); });
   const OnText on_text = [&](std::string_view text) { return options.json || print_answer(text); };
-  const Reply reply = generator.run(
-      prompt, {.max_tokens = options.text.predict, .stops = options.text.stops}, on_text);
+  const Reply reply = generator.run(prompt,
+                                    {.max_tokens = options.text.predict,
+                                     .stops = options.text.stops,
+                                     .max_draft = options.text.max_draft},
+                                    on_text);
   if (options.json) print_answer(to_json(reply));
   // Elsewhere the answer is exact to the byte.
   else if (::isatty(STDOUT_FILENO))
@@ -71,8 +76,10 @@ int run_complete(std::span<const std::string> args) {
   add_text_flags(flags, options.text);
   flags.add({"--special", "", "texts of special tokens in the prompt are these tokens", "",
              to_switch(options.special)});
-  flags.add({"--json", "", "one JSON object: text, stop, n_prompt, n_new, prefill_s, decode_s", "",
-             to_switch(options.json)});
+  flags.add(
+      {"--json", "",
+       "one JSON object: text, stop, n_prompt, n_new, n_drafted, n_accepted, prefill_s, decode_s",
+       "", to_switch(options.json)});
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);

@@ -32,6 +32,11 @@ void add_text_flags(Flags& flags, TextOptions& options) {
                if (text.empty()) throw UsageError("the text is empty");
                options.stops.push_back(text);
              }});
+  flags.add({"--draft-max, --draft, --draft-n", "N",
+             "tokens guessed from the text before and computed together, where that is faster; "
+             "the answer\nis the same; 0: none",
+             std::to_string(options.max_draft),
+             to_int(options.max_draft, 0, std::numeric_limits<int>::max())});
 }
 
 std::string read_prompt_file(const std::string& path) {
@@ -84,7 +89,11 @@ std::string timings(const Reply& reply) {
   std::snprintf(text, sizeof text, "prompt %d tokens, %.1f t/s; reply %d tokens, %.1f t/s",
                 reply.n_prompt, rate(reply.n_prompt, reply.prefill_s), reply.n_new,
                 rate(reply.n_new, reply.decode_s));
-  return text;
+  std::string line = text;
+  if (reply.n_drafted > 0)
+    line += " (guessed " + std::to_string(reply.n_drafted) + ", right " +
+            std::to_string(reply.n_accepted) + ")";
+  return line;
 }
 
 const char* stop_name(StopReason reason) {

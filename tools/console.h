@@ -13,9 +13,10 @@ namespace nibble::tools {
 struct TextOptions {
   std::optional<std::string> prompt;
   int predict = -1;
+  int max_draft = ChatOptions().max_draft;
   std::vector<std::string> stops;
 };
-void add_text_flags(Flags& flags, TextOptions& options);  // -p -f -n -r
+void add_text_flags(Flags& flags, TextOptions& options);  // -p -f -n -r --draft-max
 
 /// A file as a prompt: without the line break that ends its last line.
 std::string read_prompt_file(const std::string& path);

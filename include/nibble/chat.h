@@ -26,6 +26,9 @@ struct ChatOptions {
   std::string chat_template =
       {};  // "" (the model's), a name of chat_template_names(), or Jinja text
   SessionOptions session = {};
+  /// Guesses of how a reply repeats earlier text, at most so many tokens (0: none; 7 are used),
+  /// computed together where that is faster. The reply is the same to the bit.
+  int max_draft = 7;
 };
 
 /// Why a reply ended: an end token, a stop text, max_tokens, a full context, or stop() and OnText.
@@ -34,8 +37,10 @@ enum class StopReason : uint8_t { end, stop_text, length, context, cancelled };
 struct Reply {
   std::string text;
   StopReason stop = StopReason::end;
-  int n_prompt = 0;  // tokens evaluated before the reply, those kept from before not counted
-  int n_new = 0;     // tokens of the reply
+  int n_prompt = 0;    // tokens evaluated before the reply, those kept from before not counted
+  int n_new = 0;       // tokens of the reply
+  int n_drafted = 0;   // tokens computed on a guess
+  int n_accepted = 0;  // of these, the right ones
   double prefill_s = 0;
   double decode_s = 0;
 };

@@ -43,9 +43,12 @@ struct ChatImpl {
         style(m.tokenizer(), options.chat_template),
         stops(all_stops(options, style)),
         max_tokens(options.max_tokens),
+        max_draft(options.max_draft),
         generator(m, options.session, options.sampling.value_or(m.default_sampling())) {
     if (max_tokens < -1)
       throw Error::mismatch("chat", "max_tokens", "-1 or more", std::to_string(max_tokens));
+    if (max_draft < 0)
+      throw Error::mismatch("chat", "max_draft", "0 or more", std::to_string(max_draft));
   }
 
   Reply answer(const OnText& on_text);
@@ -54,6 +57,7 @@ struct ChatImpl {
   ChatTemplate style;
   std::vector<std::string> stops;
   int max_tokens;
+  int max_draft;
   std::vector<Message> messages;  // the system prompt first, if there is one
   Generator generator;
 };
@@ -61,7 +65,9 @@ struct ChatImpl {
 Reply ChatImpl::answer(const OnText& on_text) {
   const std::vector<Token> prompt = style.encode(messages);
   Reply reply = generator.run(
-      prompt, {.max_tokens = max_tokens, .stops = stops, .trim_start = true}, on_text);
+      prompt,
+      {.max_tokens = max_tokens, .stops = stops, .trim_start = true, .max_draft = max_draft},
+      on_text);
   messages.push_back({Role::assistant, reply.text});
   return reply;
 }

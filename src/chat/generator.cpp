@@ -63,7 +63,9 @@ class Generator::Output {
 
 Generator::Generator(const Model& model, const SessionOptions& session,
                      const SamplerOptions& sampling)
-    : session_(model, session), sampler_(sampling) {}
+    : session_(model, session),
+      sampler_(sampling),
+      max_rows_(static_cast<size_t>(std::min(session.batch, session_.context()))) {}
 
 void Generator::check_prompt(std::span<const Token> prompt) const {
   if (prompt.empty()) throw Error("prompt", "has no tokens", "give it some text");
@@ -83,8 +85,7 @@ Reply Generator::run(std::span<const Token> prompt, const GenerateOptions& optio
   const std::span<const float> logits = prefill(prompt, reply);
   reply.prefill_s = seconds_since(start);
   start = Clock::now();
-  reply.stop =
-      logits.empty() ? StopReason::cancelled : decode(logits, options.max_tokens, output, reply);
+  reply.stop = logits.empty() ? StopReason::cancelled : decode(logits, options, output, reply);
   output.finish();
   if (output.stopped()) reply.stop = StopReason::stop_text;
   if (output.refused()) reply.stop = StopReason::cancelled;
@@ -100,15 +101,17 @@ std::span<const float> Generator::prefill(std::span<const Token> prompt, Reply& 
   cached_.resize(keep);
   sampler_.reset();
   for (const Token token : prompt) sampler_.accept(token);
-  const std::span<const float> logits = eval(prompt.subspan(keep));
-  reply.n_prompt = static_cast<int>(cached_.size() - keep);
+  drafts_.reset(prompt);
+  const std::span<const float> logits = eval(prompt.subspan(keep), Logits::last);
+  n_text_ = cached_.size();
+  reply.n_prompt = static_cast<int>(n_text_ - keep);
   return logits;
 }
 
-StopReason Generator::decode(std::span<const float> logits, int max_tokens, Output& output,
-                             Reply& reply) {
+StopReason Generator::decode(std::span<const float> logits, const GenerateOptions& options,
+                             Output& output, Reply& reply) {
   const Tokenizer& tokenizer = session_.model().tokenizer();
-  if (max_tokens == 0) return StopReason::length;
+  if (options.max_tokens == 0) return StopReason::length;
   while (true) {
     const Token token = sampler_.sample(logits);
     if (tokenizer.is_end(token)) return StopReason::end;
@@ -117,17 +120,44 @@ StopReason Generator::decode(std::span<const float> logits, int max_tokens, Outp
     output.push(token);
     if (output.refused() || stop_) return StopReason::cancelled;
     if (output.stopped()) return StopReason::stop_text;
-    if (reply.n_new == max_tokens) return StopReason::length;
+    if (reply.n_new == options.max_tokens) return StopReason::length;
     if (position() == context()) return StopReason::context;
-    logits = eval({&token, 1});
+    int max_draft = std::min(options.max_draft, context() - position() - 1);
+    if (options.max_tokens > 0)
+      max_draft = std::min(max_draft, options.max_tokens - reply.n_new - 1);
+    logits = next(token, static_cast<size_t>(max_draft), reply);
     if (logits.empty()) return StopReason::cancelled;
   }
 }
 
-std::span<const float> Generator::eval(std::span<const Token> tokens) {
+std::span<const float> Generator::next(Token token, size_t max_draft, Reply& reply) {
+  drafts_.push(token);
+  const size_t vocab_size = session_.model().config().vocab_size;
+  if (n_text_ < cached_.size() && cached_[n_text_] == token) {
+    ++n_text_;
+    ++reply.n_accepted;
+    ahead_ = ahead_.subspan(vocab_size);
+    return ahead_.first(vocab_size);
+  }
+  session_.truncate(position());
+  cached_.resize(n_text_);
+  const std::span<const Token> draft = drafts_.guess(std::min(max_draft, max_rows_ - 1));
+  std::array<Token, Drafts::kMaxRows> rows = {token};
+  std::copy(draft.begin(), draft.end(), rows.begin() + 1);
+  const size_t n_rows = 1 + draft.size();
+  const auto start = Clock::now();
+  ahead_ = eval(std::span(rows).first(n_rows), Logits::all);
+  if (ahead_.empty()) return {};
+  drafts_.measured(n_rows, seconds_since(start));
+  ++n_text_;
+  reply.n_drafted += static_cast<int>(draft.size());
+  return ahead_.first(vocab_size);
+}
+
+std::span<const float> Generator::eval(std::span<const Token> tokens, Logits which) {
   while (!stop_) {
-    const std::span<const float> logits = session_.eval(tokens);
-    const size_t done = static_cast<size_t>(position()) - cached_.size();
+    const std::span<const float> logits = session_.eval(tokens, which);
+    const size_t done = static_cast<size_t>(session_.position()) - cached_.size();
     cached_.insert(cached_.end(), tokens.begin(),
                    tokens.begin() + static_cast<std::ptrdiff_t>(done));
     if (!session_.cancelled()) return logits;
@@ -144,6 +174,7 @@ void Generator::stop() noexcept {
 void Generator::clear() {
   session_.reset();
   cached_.clear();
+  n_text_ = 0;
 }
 
 }  // namespace nibble
