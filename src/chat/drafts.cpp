@@ -60,8 +60,8 @@ std::span<const Token> Drafts::guess(size_t most) const {
   if (source_ == 0 || seconds_[0] == 0) return {};
   most = std::min(most, text_.size() - source_);
   size_t best = 0, n = 0;
-  double best_speed = 1 / seconds_[0];
-  double reached = 1, expected = 1;  // probability of the n-th guess; tokens that are of use
+  double best_speed = 1.05 / seconds_[0];  // a gain within the noise is none
+  double reached = 1, expected = 1;        // probability of the n-th guess; tokens that are of use
   for (size_t i = 1; i < kRows.size(); ++i) {
     for (; n + 1 < kRows[i]; ++n) {
       reached *= hits_[std::min(agreeing_ + n, hits_.size()) - 1];
@@ -79,7 +79,7 @@ std::span<const Token> Drafts::guess(size_t most) const {
 void Drafts::measured(size_t n_rows, double seconds) {
   for (size_t i = 0; i < kRows.size(); ++i) {
     if (kRows[i] != n_rows)
-      seconds_[i] *= 0.999;  // so that a measurement by bad chance is repeated some day
+      seconds_[i] *= 0.9998;  // so that a measurement by bad chance is repeated some day
     else
       seconds_[i] = seconds_[i] == 0 ? seconds : (seconds_[i] + seconds) / 2;
   }

@@ -42,7 +42,7 @@ class Drafts {
   size_t source_ = 0;    // text_[source_] is the guess of what follows; 0: none
   size_t agreeing_ = 0;  // tokens before source_ that are those at the end of the text
   // How often a guess is right after 1, 2, ... agreeing tokens; the seconds of kRows, 0: unknown.
-  std::array<double, 6> hits_ = {0.1, 0.3, 0.5, 0.7, 0.8, 0.9};
+  std::array<double, 6> hits_ = {0.05, 0.15, 0.3, 0.5, 0.65, 0.85};
   std::array<double, kRows.size()> seconds_ = {};
 };
 
