@@ -251,6 +251,15 @@ void error_text() {
   check_eq(std::string(error.what()), "file: is bad (try another)");
   check_eq(error.where() + "|" + error.why() + "|" + error.hint(), "file|is bad|try another");
   check_eq(std::string(Error("", "why").what()), "why");
+  // A file's name for something is no command of the terminal, and has an end.
+  check_eq(std::string(Error("a\x1b[2J",
+                             "b\xc2\x9b"
+                             "2J\n\x7f\xc3\x9b")
+                           .what()),
+           "a [2J: b  2J  \xc3\x9b");
+  const std::string endless =
+      Error("", std::string(7999, 'x') + "\xc3\xa9" + std::string(9000, 'x')).why();
+  check_eq(endless, std::string(7999, 'x') + "...");
   check_eq(std::string(Error::mismatch("w", "its size", "2", "3").what()),
            "w: its size is 3, expected 2");
 }

@@ -147,6 +147,45 @@ void add_gguf_tensors(Cases& c) {
   c.crafted("a row that is no whole block", with_tensor({31}, kQ40), "a multiple of 32");
 }
 
+// Each expert takes a kilobyte when it is loaded, and 6 bytes of this file.
+GgufBuilder with_experts(uint32_t n_layers, uint64_t n_experts) {
+  GgufBuilder out;
+  out.string("general.architecture", "qwen3moe")
+      .f32("qwen3moe.attention.layer_norm_rms_epsilon", 0.1f);
+  for (const char* key : {"embedding_length", "attention.head_count", "expert_used_count",
+                          "expert_feed_forward_length"})
+    out.u32(std::string("qwen3moe.") + key, 1);
+  out.u32("qwen3moe.block_count", n_layers).u32("qwen3moe.attention.key_length", 2);
+  out.u32("qwen3moe.expert_count", static_cast<uint32_t>(n_experts));
+  const auto add = [&](const std::string& name, const std::vector<uint64_t>& dims) {
+    uint64_t n = 1;
+    for (const uint64_t d : dims) n *= d;
+    out.tensor(name + ".weight", kF32, dims, tiny_f32(n));
+  };
+  add("token_embd", {1, 4});
+  add("output_norm", {1});
+  for (uint32_t i = 0; i < n_layers; ++i) {
+    const std::string layer = "blk." + std::to_string(i) + ".";
+    for (const char* name : {"attn_norm", "ffn_norm"}) add(layer + name, {1});
+    for (const char* name : {"attn_q_norm", "attn_k_norm"}) add(layer + name, {2});
+    for (const char* name : {"attn_q", "attn_k", "attn_v"}) add(layer + name, {1, 2});
+    add(layer + "attn_output", {2, 1});
+    add(layer + "ffn_gate_inp", {1, n_experts});
+    for (const char* name : {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"})
+      add(layer + name, {1, 1, n_experts});
+  }
+  return out;
+}
+
+void add_gguf_experts(Cases& c) {
+  c.add("gguf: a few experts of one weight each", [](const TempDir& dir) {
+    write_file(dir / "model", with_experts(2, 3).build());
+    check(survives(dir / "model"));
+  });
+  c.crafted("memory: 17 layers of 4096 experts of one weight each", with_experts(17, 4096),
+            "is too large");
+}
+
 void add_gguf_keys(Cases& c) {
   for (const uint32_t alignment : {0u, 3u, 31u, 33u, 1u << 21, 1u << 31, ~0u})
     c.crafted((alignment == 0 ? "CVE-2025-0317: " : "lc#24759: ") +
@@ -376,6 +415,7 @@ std::vector<Case> all_cases(Cases& cases) {
   add_gguf_counts(cases);
   add_gguf_tensors(cases);
   add_gguf_keys(cases);
+  add_gguf_experts(cases);
   add_safetensors(cases);
   add_directories(cases);
   add_llama2c(cases);

@@ -300,6 +300,13 @@ void refuses_vocabularies_made_wrong() {
   v = byte_vocabulary("gpt2", {});
   v.normalizers.resize(300);
   check_error([&] { make_tokenizer(v); }, "more than 250 steps");
+  v.normalizers = {
+      {.type = NormalizeStep::Type::replace, .pattern = "a", .content = std::string(4000, 'x')}};
+  for (int i = 0; i < 20; ++i) {
+    v.normalized.push_back(static_cast<Token>(v.tokens.size()));
+    add_token(v, "a" + std::to_string(i), TokenKind::user_defined);
+  }
+  check_error([&] { make_tokenizer(v); }, "too long when they are normalized");
 }
 
 void reads_shared_models() {

@@ -137,6 +137,11 @@ void validate_layers(const Config& c, const std::string& path) {
       c.n_experts_used > c.n_experts)
     throw Error(path, "n_experts is " + std::to_string(c.n_experts) + " and n_experts_used " +
                           std::to_string(c.n_experts_used));
+  // What is kept of each expert would else be hundreds of times its share of the file.
+  constexpr int64_t kMaxLayerExperts = 1 << 16;
+  if (int64_t{c.n_layers} * c.n_experts > kMaxLayerExperts)
+    throw Error(path, "n_layers (" + std::to_string(c.n_layers) + ") times n_experts (" +
+                          std::to_string(c.n_experts) + ") is too large");
   if (c.n_experts > 0 && c.ffn_bias) throw Error(path, "experts with biases are not implemented");
   if (c.norm_placement != NormPlacement::before && c.residual != Residual::sequential)
     throw Error(path, "a parallel residual with norms of outputs is not implemented");

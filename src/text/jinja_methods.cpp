@@ -211,7 +211,7 @@ Value find_method(Interpreter& in, const Value& self, const Arguments& arguments
   Context& context = in.context();
   const auto given = arguments.bind(context, "find", {"sub"});
   const std::string_view part = string_argument(context, given[0], "what is looked for").view();
-  context.scan(2 * self.text().size() + part.size());
+  context.scan(4 * self.text().size() + part.size());
   const size_t found =
       FromRight ? rfind_text(context, self.view(), part) : find_text(context, self.view(), part, 0);
   if (found == kNone && Needed) in.fail("index: the string does not have that part");
@@ -229,7 +229,7 @@ Value count_method(Interpreter& in, const Value& self, const Arguments& argument
     return Value(n);
   }
   const std::string_view part = string_argument(context, given[0], "what is counted").view();
-  context.scan(2 * self.text().size());
+  context.scan(4 * self.text().size());
   if (part.empty()) return Value(static_cast<int64_t>(count_chars(self.view())) + 1);
   for (size_t pos = find_text(context, self.view(), part, 0); pos != kNone;
        pos = find_text(context, self.view(), part, pos + part.size()))

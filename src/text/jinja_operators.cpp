@@ -241,7 +241,7 @@ bool contains(Context& context, const Value& container, const Value& item) {
     case Value::Type::string:
       if (!item.is_string())
         context.fail(std::string("\"in\" looks for ") + type_name(item) + " in a string");
-      context.scan(container.text().size() + item.text().size());
+      context.scan(4 * container.text().size() + item.text().size());
       return find_text(context, container.view(), item.view(), 0) != std::string_view::npos;
     case Value::Type::list:
       for (const Value& value : container.list().items)

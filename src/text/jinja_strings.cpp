@@ -111,7 +111,7 @@ Text stripped(Context& context, const Text& text, const Value* chars, bool left,
   const bool given = chars && !chars->is_none();
   const std::string_view set =
       given ? string_argument(context, chars, "what is stripped").view() : std::string_view();
-  context.step((text.size() / 64 + 1) * (set.size() + 1));
+  context.step((text.size() / 16 + 1) * (set.size() + 1));
   const ByteRange range = strip_range(text.view(), given ? &set : nullptr, left, right);
   context.allocate(text.memory());
   return text.slice(range.begin, range.end - range.begin);
@@ -120,7 +120,7 @@ Text stripped(Context& context, const Text& text, const Value* chars, bool left,
 Text replaced(Context& context, const Text& text, const Text& from, const Text& to, int64_t count) {
   count = std::max<int64_t>(count, -1);  // counts down, without end
   if (from.empty()) return replaced_between(context, text, to, count);
-  context.scan(text.size());
+  context.scan(4 * text.size());
   Builder out(context);
   size_t pos = 0;
   for (; count != 0; --count) {

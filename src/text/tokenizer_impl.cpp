@@ -14,6 +14,7 @@ namespace nibble {
 namespace {
 
 constexpr const char* kWhere = "tokenizer";
+constexpr size_t kSpareBytes = size_t{1} << 16;
 constexpr size_t kMaxTextBytes = size_t{1} << 29;  // 3 times as much still fits int32_t
 
 size_t index(Token token) { return static_cast<size_t>(token); }
@@ -44,6 +45,7 @@ std::vector<SpecialMatcher::Entry> special_entries(const Vocabulary& v,
   const std::vector<bool> normalized = flags(v.normalized, v.tokens.size());
   std::vector<SpecialMatcher::Entry> entries;
   NormalizerScratch scratch;
+  size_t before = 0, after = 0;  // bytes of all tokens that are normalized
   for (size_t i = 0; i < v.tokens.size(); ++i) {
     const TokenKind kind = v.kinds[i];
     const bool user_defined = kind == TokenKind::user_defined;
@@ -51,7 +53,13 @@ std::vector<SpecialMatcher::Entry> special_entries(const Vocabulary& v,
     if ((user_defined && normalized[i]) != in_normalized) continue;
     SpecialMatcher::Entry entry = {v.tokens[i], static_cast<Token>(i), user_defined,
                                    single_word[i]};
-    if (in_normalized) entry.text = normalizer.run({.text = v.tokens[i]}, scratch);
+    if (in_normalized) {
+      entry.text = normalizer.run({.text = v.tokens[i]}, scratch);
+      before += v.tokens[i].size();
+      after += entry.text.size();
+      if (after > 4 * before + kSpareBytes)
+        throw Error(kWhere, "its added tokens become too long when they are normalized");
+    }
     entries.push_back(std::move(entry));
   }
   return entries;
