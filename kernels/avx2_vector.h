@@ -163,6 +163,8 @@ struct Avx2 {
   /// To nearest even.
   static I to_int(F a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 
+  static I as_int(F a) { return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
+
   /// offset - z in the low int16 of each lane, 0 in the high one.
   static I zero_term(int32_t offset, I z) {
     const __m256i all = _mm256_set1_epi32(offset);

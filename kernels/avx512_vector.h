@@ -103,6 +103,8 @@ struct Avx512 {
   /// To nearest even.
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }
 
+  static I as_int(F a) { return _mm512_castps_si512(a); }
+
   /// offset - z in the low int16 of each lane, 0 in the high one.
   static I zero_term(int32_t offset, I z) { return _mm512_sub_epi16(_mm512_set1_epi32(offset), z); }
   /// dot + zero_term * xsum by vpdpwssd: the upper int16 of xsum meets 0.

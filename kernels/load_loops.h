@@ -1,6 +1,8 @@
-// The loops of LoadKernels that move bits about, one source for all instruction sets: compilers
-// make vectors of them, as wide as the flags of the file that includes this allow.
+// The loops of LoadKernels that move bits about, one source for all instruction sets: in vectors of
+// GCC and Clang, as wide as the flags of the file that includes this allow.
 #pragma once
+
+#include <utility>
 
 #include "load_kernels.h"
 #include "sum_words.h"
@@ -8,62 +10,79 @@
 namespace nibble {
 namespace {
 
-constexpr size_t kLineWords = kLineBytes / sizeof(uint32_t);
-
 inline void fetch_line(const void* at, size_t ahead) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(at) + ahead));
 }
 
-/// out: the two halves of `in` interleaved, so that element i comes to 2 i modulo N - 1.
-template <size_t N, class T>
-[[gnu::always_inline]] inline void interleave(const T* in, T* out) {
-  for (size_t i = 0; i < N / 2; ++i) {
-    out[2 * i] = in[i];
-    out[2 * i + 1] = in[N / 2 + i];
-  }
+// Unpack instructions work on pieces of 16 bytes, so that is how registers are seen here.
+constexpr size_t kRegisterBytes = kWidestLoad;
+constexpr size_t kPieceBytes = 16;
+constexpr size_t kPieces = kRegisterBytes / kPieceBytes;
+template <class T>
+using Register [[gnu::vector_size(kRegisterBytes)]] = T;
+
+// Not by memcpy(): compilers copy a register in pieces, which reading it then waits for.
+template <class T>
+using InMemory [[gnu::vector_size(kRegisterBytes), gnu::aligned(1), gnu::may_alias]] = T;
+template <class T>
+Register<T> load_register(const uint8_t* from) {
+  return *reinterpret_cast<const InMemory<T>*>(from);
+}
+inline void store_register(uint8_t* to, Register<uint32_t> x) {
+  *reinterpret_cast<InMemory<uint32_t>*>(to) = x;
 }
 
-/// Lines of 16 rows: after four times of interleaving, rows and columns have changed places.
+/// Piece i of x.
+template <class T>
+[[gnu::always_inline]] inline void store_piece(void* to, Register<T> x, size_t i) {
+  using Piece [[gnu::vector_size(kPieceBytes)]] = uint64_t;
+  const auto all = reinterpret_cast<Register<uint64_t>>(x);
+  const Piece piece = {all[2 * i], all[2 * i + 1]};
+  __builtin_memcpy(to, &piece, kPieceBytes);
+}
+
+/// Of each piece of a and b the first (kHalf 0) or the second half, interleaved. Compilers make an
+/// instruction of the list; the last argument counts the elements.
+template <class T, size_t kHalf, size_t... kAt>
+[[gnu::always_inline]] inline Register<T> zip(Register<T> a, Register<T> b,
+                                              std::index_sequence<kAt...>) {
+  constexpr size_t kSize = kPieceBytes / sizeof(T);
+  return Register<T>{
+      (kAt % 2 ? b : a)[kAt / kSize * kSize + kHalf * kSize / 2 + kAt % kSize / 2]...};
+}
+
+/// Of as many registers as a piece has elements, piece by piece: element i of register k becomes
+/// element k of register i. For that, the first and the second half of them all are interleaved
+/// until the bits of k and i have changed places.
+template <class T, size_t kStep = 1, size_t N>
+[[gnu::always_inline]] inline void transpose_pieces(Register<T> (&x)[N]) {
+  static_assert(N == kPieceBytes / sizeof(T));
+  constexpr std::make_index_sequence<kRegisterBytes / sizeof(T)> kElements;
+  Register<T> y[N];
+  for (size_t i = 0; i < N / 2; ++i) {
+    y[2 * i] = zip<T, 0>(x[i], x[i + N / 2], kElements);
+    y[2 * i + 1] = zip<T, 1>(x[i], x[i + N / 2], kElements);
+  }
+  for (size_t i = 0; i < N; ++i) x[i] = y[i];
+  if constexpr (2 * kStep < N) transpose_pieces<T, 2 * kStep>(x);
+}
+
 template <class T>
 void transpose_rows(const void* const* rows, size_t n, size_t ahead, T* out) {
-  constexpr size_t kCols = kLineBytes / sizeof(T), kSize = kPanelRows * kCols;
-  alignas(kLineBytes) T x[kSize], y[kSize];
-  for (size_t c = 0; c < n; c += kCols, out += kSize) {
-    for (size_t r = 0; r < kPanelRows; ++r) {
-      const uint8_t* from = static_cast<const uint8_t*>(rows[r]) + c * sizeof(T);
-      fetch_line(from, ahead);
-      __builtin_memcpy(x + r * kCols, from, kLineBytes);
+  constexpr size_t kSize = kPieceBytes / sizeof(T);  // rows and columns of a piece
+  const auto* const* from = reinterpret_cast<const uint8_t* const*>(rows);
+  for (size_t at = 0; at < n * sizeof(T); at += kRegisterBytes) {
+    if (at % kLineBytes == 0)
+      for (size_t r = 0; r < kPanelRows; ++r) fetch_line(from[r] + at, ahead);
+    for (size_t r = 0; r < kPanelRows; r += kSize) {
+      Register<T> x[kSize];
+      for (size_t i = 0; i < kSize; ++i) x[i] = load_register<T>(from[r + i] + at);
+      transpose_pieces<T>(x);
+      T* to = out + at / sizeof(T) * kPanelRows + r;
+      for (size_t piece = 0; piece < kPieces; ++piece)
+        for (size_t c = 0; c < kSize; ++c, to += kPanelRows) store_piece<T>(to, x[c], piece);
     }
-    interleave<kSize>(x, y);
-    interleave<kSize>(y, x);
-    interleave<kSize>(x, y);
-    interleave<kSize>(y, out);
   }
-}
-
-/// 16 words in vectors of the instruction set.
-struct Line {
-  using Vector [[gnu::vector_size(kWidestLoad)]] = uint32_t;
-  static constexpr size_t kParts = kLineBytes / sizeof(Vector);
-  Vector v[kParts];
-
-  // Each vector by itself: compilers copy a whole line in pieces that registers then wait for.
-  [[gnu::always_inline]] static Line load(const void* from) {
-    Line x;
-    for (size_t p = 0; p < kParts; ++p)
-      __builtin_memcpy(&x.v[p], static_cast<const uint8_t*>(from) + p * kWidestLoad, kWidestLoad);
-    return x;
-  }
-  [[gnu::always_inline]] void store(void* to) const {
-    for (size_t p = 0; p < kParts; ++p)
-      __builtin_memcpy(static_cast<uint8_t*>(to) + p * kWidestLoad, &v[p], kWidestLoad);
-  }
-};
-
-/// fn(p) for the vectors of a line.
-template <class Fn>
-[[gnu::always_inline]] inline void for_parts(const Fn& fn) {
-  for (size_t p = 0; p < Line::kParts; ++p) fn(p);
 }
 
 /// Eight codes in order, from the lowest bits up, to columns 0, 4, 1, 5, 2, 6, 3, 7: a shuffle.
@@ -80,25 +99,22 @@ void lines_of_words(const void* words, size_t stride, size_t n, size_t ahead, ui
   const auto* from = static_cast<const uint8_t*>(words);
   for (size_t i = 0; i < n; ++i, from += stride, out += kLineBytes) {
     fetch_line(from, ahead);
-    Line x = Line::load(from);
-    for_parts([&](size_t p) { x.v[p] = to_line_order(x.v[p]); });
-    x.store(out);
+    for (size_t at = 0; at < kLineBytes; at += kRegisterBytes)
+      store_register(out + at, to_line_order(load_register<uint32_t>(from + at)));
   }
 }
 
 /// Of the nibbles of words i and i + kStep, those whose number has the bit kStep in word i change
 /// places with those that lack it in the other.
 template <size_t kStep>
-[[gnu::always_inline]] inline void swap_nibbles(Line (&x)[8]) {
+[[gnu::always_inline]] inline void swap_nibbles(Register<uint32_t> (&x)[8]) {
   constexpr uint32_t kMask = kStep == 4 ? 0x0000ffffu : kStep == 2 ? 0x00ff00ffu : 0x0f0f0f0fu;
   constexpr int kShift = 4 * kStep;
   for (size_t k = 0; k < 4; ++k) {
     const size_t i = k / kStep * 2 * kStep + k % kStep;
-    for_parts([&](size_t p) {
-      const Line::Vector t = ((x[i].v[p] >> kShift) ^ x[i + kStep].v[p]) & kMask;
-      x[i].v[p] ^= t << kShift;
-      x[i + kStep].v[p] ^= t;
-    });
+    const auto t = ((x[i] >> kShift) ^ x[i + kStep]) & kMask;
+    x[i] ^= t << kShift;
+    x[i + kStep] ^= t;
   }
 }
 
@@ -108,25 +124,29 @@ void lines_of_awq(const void* words, size_t stride, size_t n, size_t ahead,
                   uint8_t* const* panels) {
   constexpr size_t kPlace[8] = {0, 2, 4, 6, 1, 3, 5, 7};   // of column j: its nibble in a line
   constexpr size_t kSource[8] = {0, 4, 1, 5, 2, 6, 3, 7};  // of row i: its nibble in a word
-  constexpr size_t kSize = 8 * kLineWords;
-  const auto* from = static_cast<const uint8_t*>(words);
   for (size_t line = 0; line < n / 8; ++line) {
-    Line x[8];
-    for (size_t j = 0; j < 8; ++j, from += stride) {
-      fetch_line(from, ahead);
-      fetch_line(from, ahead + kLineBytes - 1);  // they may straddle two lines
-      x[kPlace[j]] = Line::load(from);
+    const auto* from = static_cast<const uint8_t*>(words) + line * 8 * stride;
+    for (size_t j = 0; j < 8; ++j) {
+      fetch_line(from + j * stride, ahead);
+      fetch_line(from + j * stride, ahead + kLineBytes - 1);  // they may straddle two lines
     }
-    swap_nibbles<4>(x);
-    swap_nibbles<2>(x);
-    swap_nibbles<1>(x);
-    alignas(kLineBytes) uint32_t y[kSize], z[kSize];
-    for (size_t i = 0; i < 8; ++i) x[kSource[i]].store(y + i * kLineWords);
-    interleave<kSize>(y, z);
-    interleave<kSize>(z, y);
-    interleave<kSize>(y, z);
-    for (size_t p = 0; p < kAwqPanels; ++p)
-      Line::load(z + p * kLineWords).store(panels[p] + line * kLineBytes);
+    for (size_t at = 0; at < kLineBytes; at += kRegisterBytes) {
+      Register<uint32_t> x[8];
+      for (size_t j = 0; j < 8; ++j) x[kPlace[j]] = load_register<uint32_t>(from + j * stride + at);
+      swap_nibbles<4>(x);
+      swap_nibbles<2>(x);
+      swap_nibbles<1>(x);
+      for (size_t row = 0; row < 8; row += 4) {
+        Register<uint32_t> four[4];
+        for (size_t i = 0; i < 4; ++i) four[i] = x[kSource[row + i]];
+        transpose_pieces<uint32_t>(four);
+        for (size_t i = 0; i < 4 * kPieces; ++i) {
+          const size_t r = (at / 4 + i) * 8 + row;  // of all panels
+          store_piece<uint32_t>(panels[r / kPanelRows] + line * kLineBytes + r % kPanelRows * 4,
+                                four[i % 4], i / 4);
+        }
+      }
+    }
   }
 }
 
@@ -135,13 +155,17 @@ void permute_lines(const uint8_t* in, const uint32_t* order, size_t n, uint8_t* 
   constexpr size_t kCols = kLineCols<C>;
   constexpr uint32_t kMask = C == Codes::q4 ? 15 : 255;
   for (size_t i = 0; i < n; ++i, order += kCols, out += kLineBytes) {
-    Line line{};
+    Register<uint32_t> line[kLineBytes / kRegisterBytes] = {};
     for (size_t j = 0; j < kCols; ++j) {
-      const Line x = Line::load(in + order[j] / kCols * kLineBytes);
+      const uint8_t* from = in + order[j] / kCols * kLineBytes;
       const auto down = static_cast<int>(column_shift(order[j] % kCols));
-      for_parts([&](size_t p) { line.v[p] |= ((x.v[p] >> down) & kMask) << column_shift(j); });
+      for (auto& part : line) {
+        part |= ((load_register<uint32_t>(from) >> down) & kMask) << column_shift(j);
+        from += kRegisterBytes;
+      }
     }
-    line.store(out);
+    for (size_t p = 0; p < kLineBytes / kRegisterBytes; ++p)
+      store_register(out + p * kRegisterBytes, line[p]);
   }
 }
 

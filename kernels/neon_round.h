@@ -31,6 +31,9 @@ struct NeonRound {
   static F add(F a, F b) {
     return each<F>([&](size_t i) { return vaddq_f32(a.v[i], b.v[i]); });
   }
+  static F fma(F a, F b, F c) {
+    return each<F>([&](size_t i) { return vfmaq_f32(c.v[i], a.v[i], b.v[i]); });
+  }
   static F div(F a, F b) {
     return each<F>([&](size_t i) { return vdivq_f32(a.v[i], b.v[i]); });
   }
@@ -49,6 +52,10 @@ struct NeonRound {
     return each<I>([&](size_t i) { return vcvtnq_s32_f32(a.v[i]); });
   }
   static F to_float(I a) { return nibble::to_float(a); }
+  static I as_int(F a) {
+    return each<I>([&](size_t i) { return vreinterpretq_s32_f32(a.v[i]); });
+  }
+  static I load_s8(const int8_t* p) { return widen(vld1q_s8(p)); }
   static I add_int(I a, I b) {
     return each<I>([&](size_t i) { return vaddq_s32(a.v[i], b.v[i]); });
   }

@@ -7,6 +7,16 @@
 namespace nibble {
 namespace {
 
+// How quotients are rounded: a float of about kWhole has units in its lowest bit, so that adding
+// kWhole rounds to a whole number, which its bits then hold.
+constexpr float kWhole = 0x1.8p23f;
+constexpr int32_t kWholeBits = 0x4b400000;
+// Before that, those of f16 and bf16 are products with 1 / s, which adding this rounds to multiples
+// of 2^-14. It is as good as a division: a quotient of numbers of 11 bits is 0.5, 1.5, .. or 127.5
+// or at least 2^-13 away from it, and its product is at most 2^-17 away from it.
+template <Codes From>
+constexpr float kMoved = From == Codes::f32 ? 0 : 0x1.8p9f;
+
 constexpr float kSmallestScale = 0x1p-24f;  // of fp16
 constexpr float kLargestScale = 65504.0f;
 
@@ -21,13 +31,6 @@ template <class V, Codes From>
     return V::load(static_cast<const float*>(w) + c * kPanelRows);
 }
 
-/// Of one group, lane = row: q = zero + round(w / s), w / s within low..high.
-template <class V>
-struct RoundGrid {
-  typename V::F s, low, high;
-  typename V::I zero;
-};
-
 /// x within low..high; NaN becomes low.
 template <class V>
 [[gnu::always_inline]] inline typename V::F within(typename V::F x, typename V::F low,
@@ -35,9 +38,9 @@ template <class V>
   return V::min(V::max(x, low), high);
 }
 
-/// The grid of n columns; its scales, fp16, to `scales`.
+/// The scales of a group of n columns; of their zeros, those of Scheme::f16_zero.
 template <class V, Codes From>
-RoundGrid<V> round_grid(const PackedShape& shape, const void* w, size_t n, uint16_t* scales) {
+void round_scales(const PackedShape& shape, const void* w, size_t n, ScaleF16Zero& out) {
   using F = typename V::F;
   F min = V::zero(), max = V::zero();
   for (size_t c = 0; c < n; ++c) {
@@ -47,30 +50,42 @@ RoundGrid<V> round_grid(const PackedShape& shape, const void* w, size_t n, uint1
   }
   const bool symmetric = shape.scheme == Scheme::f16;
   const float most = shape.codes == Codes::q8 ? 127.0f : 7.0f;
-  const F wanted = symmetric ? V::div(V::max(max, V::sub(V::zero(), min)), V::set1(most))
+  const F below = V::sub(V::zero(), min);
+  const F wanted = symmetric ? V::div(V::max(max, below), V::set1(most))
                              : V::div(V::sub(max, min), V::set1(15.0f));
-  V::store_f16(scales, within<V>(wanted, V::set1(kSmallestScale), V::set1(kLargestScale)));
-  const F s = V::load_f16(scales);
-  if (symmetric) return {s, V::set1(-most), V::set1(most), V::set1_int(shape.zero)};
-  const F below = V::div(V::sub(V::zero(), min), s);
-  const auto zero = V::to_int(within<V>(below, V::zero(), V::set1(15.0f)));
-  const F low = V::sub(V::zero(), V::to_float(zero));
-  return {s, low, V::add(low, V::set1(15.0f)), zero};
+  V::store_f16(out.s, within<V>(wanted, V::set1(kSmallestScale), V::set1(kLargestScale)));
+  if (symmetric) return;
+  const F zero = within<V>(V::div(below, V::load_f16(out.s)), V::zero(), V::set1(15.0f));
+  V::store_s8(reinterpret_cast<int8_t*>(out.z), V::to_int(zero));
 }
 
-/// n columns to lines of codes. The columns of a line are one number for each lane, the sum of
-/// their codes times powers of two: so are their zeros.
+/// A group of n columns to lines of codes, q = zero + round(w / s). The columns of a line are one
+/// number for each lane, the sum of their codes times powers of two: so are their zeros.
 template <class V, Codes From, Codes To>
-void round_lines(const void* w, size_t n, const RoundGrid<V>& grid, uint8_t* out) {
+void round_lines(const PackedShape& shape, const void* w, size_t n, const ScaleF16Zero& scale,
+                 uint8_t* out) {
+  using F = typename V::F;
   using I = typename V::I;
-  I zeros = grid.zero;
+  const F moved = V::set1(kMoved<From>), whole = V::set1(kWhole - kMoved<From>);
+  const F s = V::load_f16(scale.s), inverse = V::div(V::set1(1.0f), s);
+  I zeros = V::set1_int(shape.zero);
+  F low = V::set1(To == Codes::q8 ? -127.0f : -7.0f), high = V::sub(V::zero(), low);
+  if (shape.scheme == Scheme::f16_zero) {
+    zeros = V::load_s8(reinterpret_cast<const int8_t*>(scale.z));
+    low = V::sub(V::zero(), V::to_float(zeros));
+    high = V::add(low, V::set1(15.0f));
+  }
+  low = V::add(low, moved);
+  high = V::add(high, moved);
+  zeros = V::add_int(zeros, V::set1_int(-kWholeBits));
   if constexpr (To == Codes::q4) zeros = V::add_int(zeros, V::template shift_left<4>(zeros));
   zeros = V::add_int(zeros, V::template shift_left<8>(zeros));
   zeros = V::add_int(zeros, V::template shift_left<16>(zeros));
   for (size_t c = 0; c < n; c += kLineCols<To>, out += kLineBytes) {
     const auto code = [&](size_t i) {
-      const auto quotient = V::div(float_column<V, From>(w, c + i), grid.s);
-      return V::to_int(within<V>(quotient, grid.low, grid.high));
+      F x = float_column<V, From>(w, c + i);
+      x = From == Codes::f32 ? V::div(x, s) : V::fma(x, inverse, moved);
+      return V::as_int(V::add(within<V>(x, low, high), whole));
     };
     const auto plus = [](I a, I b) { return V::add_int(a, b); };
     I line = plus(plus(zeros, code(0)), V::template shift_left<8>(code(1)));
@@ -86,21 +101,24 @@ void round_lines(const void* w, size_t n, const RoundGrid<V>& grid, uint8_t* out
   }
 }
 
+/// All scales before all lines: those of a group wait for each other for longer than a CPU looks
+/// ahead, unless the next group has nothing else to do.
 template <class V, Codes From, Codes To>
 void round_groups(const PackedShape& shape, const void* w, size_t n, uint8_t* codes,
                   uint8_t* scales) {
   constexpr size_t kColumnBytes = kLineBytes / kLineCols<To>;
-  const size_t group = shape.group;
-  const size_t group_bytes = group * kPanelRows * (From == Codes::f32 ? 4 : 2);
-  const auto* from = static_cast<const uint8_t*>(w);
-  for (size_t c = 0; c < n; c += group, from += group_bytes, codes += group * kColumnBytes) {
-    auto& scale = *reinterpret_cast<ScaleF16Zero*>(scales);
-    const RoundGrid<V> grid = round_grid<V, From>(shape, from, group, scale.s);
-    round_lines<V, From, To>(from, group, grid, codes);
-    if (shape.scheme == Scheme::f16_zero)
-      V::store_s8(reinterpret_cast<int8_t*>(scale.z), grid.zero);
-    scales += shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
-  }
+  const size_t scale_bytes = shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
+  const size_t group_bytes = shape.group * kPanelRows * (From == Codes::f32 ? 4 : 2);
+  const auto group = [&](size_t g) { return static_cast<const uint8_t*>(w) + g * group_bytes; };
+  const auto scale = [&](size_t g) -> ScaleF16Zero& {
+    return *reinterpret_cast<ScaleF16Zero*>(scales + g * scale_bytes);
+  };
+  const size_t n_groups = n / shape.group;
+  for (size_t g = 0; g < n_groups; ++g)
+    round_scales<V, From>(shape, group(g), shape.group, scale(g));
+  for (size_t g = 0; g < n_groups; ++g)
+    round_lines<V, From, To>(shape, group(g), shape.group, scale(g),
+                             codes + g * shape.group * kColumnBytes);
 }
 
 template <class V>

@@ -82,6 +82,21 @@ std::vector<float> columns_to_round(size_t n) {
   return w;
 }
 
+/// Weights [n][16] of which groups of 32 have a scale that is a whole number whose inverse is not
+/// exact, and quotients halfway between codes of q4 with zeros, q4 and q8 in turn.
+std::vector<float> columns_of_ties(size_t n) {
+  std::vector<float> w(n * kPanelRows);
+  for (size_t c = 0; c < n; ++c)
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      const auto i = static_cast<float>(c % 32);
+      const size_t kind = c / 32 % 3;
+      const auto scale = static_cast<float>(2 * (kind == 2 ? r % 4 : r + 8 * (c / 96)) + 1);
+      const float tie = kind == 2 ? 4 * i + 0.5f : std::min(i, kind == 0 ? 30.0f : 28.0f) / 2 - 7;
+      w[c * kPanelRows + r] = scale * (kind == 2 && c % 32 == 0 ? 127 : tie);
+    }
+  return w;
+}
+
 /// w as elements of a type, and what these are worth.
 std::vector<uint8_t> stored(std::vector<float>& w, const Element& element) {
   std::vector<uint8_t> bytes(w.size() * element.bytes);
@@ -137,9 +152,9 @@ Expected rounded(const std::vector<float>& w, const PackedShape& shape) {
   return out;
 }
 
-void rounds_columns() {
+void rounds(std::vector<float> columns(size_t n)) {
   for (const Element& element : kElements) {
-    std::vector<float> w = columns_to_round(256);
+    std::vector<float> w = columns(256);
     const std::vector<uint8_t> bytes = stored(w, element);
     for (const uint16_t group : {uint16_t{16}, uint16_t{32}, uint16_t{64}, uint16_t{128}})
       for (const PackedShape& shape : {PackedShape{16, 256, Codes::q4, Scheme::f16_zero, group, 0},
@@ -167,6 +182,9 @@ void rounds_columns() {
       }
   }
 }
+
+void rounds_columns() { rounds(columns_to_round); }
+void rounds_ties() { rounds(columns_of_ties); }
 
 // Codes that are moved.
 
@@ -253,6 +271,7 @@ int main(int argc, char** argv) {
              {{"halves are transposed", transposes_halves},
               {"words are transposed", transposes_words},
               {"columns are rounded as row by row", rounds_columns},
+              {"halfway between codes", rounds_ties},
               {"lines of words in order", makes_lines_of_words},
               {"lines of AWQ gemm", makes_lines_of_awq},
               {"columns are permuted", permutes_columns}});
