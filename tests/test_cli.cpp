@@ -127,6 +127,13 @@ void test_complete_json() {
   check_eq(run({"-p", "S", "-r", "e"}).find("stop")->as_string("stop"), std::string("stop"));
   check_eq(integer(run({"-p", "<|im_end|>\nS"}), "n_prompt"), 12, "special tokens are text");
   check_eq(integer(run({"-p", "<|im_end|>\nS", "--special"}), "n_prompt"), 3);
+  // The reply stands in the prompt already.
+  const std::string repeated = kReply + " " + kReply + "\n";
+  const Json drafted = run({"-p", repeated}), plain = run({"-p", repeated, "--draft", "0"});
+  check(integer(drafted, "n_accepted") > 0, "guesses");
+  check(integer(drafted, "n_accepted") <= integer(drafted, "n_drafted"));
+  check_eq(integer(plain, "n_drafted"), 0);
+  check_eq(drafted.find("text")->as_string("text"), plain.find("text")->as_string("text"));
 }
 
 // ---- chat without a terminal

@@ -91,7 +91,9 @@ int Conversation::stream(Turn&& turn) {
   }
   if (flags_.verbose || (interactive_ && ::isatty(STDERR_FILENO))) {
     const bool stopped = last_.stop == StopReason::cancelled;
-    print_note(std::string("[").append(timings(last_)).append(stopped ? "; stopped]" : "]"),
+    print_note(std::string("[")
+                   .append(timings(last_, flags_.verbose))
+                   .append(stopped ? "; stopped]" : "]"),
                flags_);
   }
   return scope.signal();

@@ -32,9 +32,8 @@ void add_text_flags(Flags& flags, TextOptions& options) {
                if (text.empty()) throw UsageError("the text is empty");
                options.stops.push_back(text);
              }});
-  flags.add({"--draft-max, --draft, --draft-n", "N",
-             "tokens guessed from the text before and computed together, where that is faster; "
-             "the answer\nis the same; 0: none",
+  flags.add({"--draft, --draft-max", "N",
+             "tokens guessed from earlier text where that saves time (same answer); 0: none",
              std::to_string(options.max_draft),
              to_int(options.max_draft, 0, std::numeric_limits<int>::max())});
 }
@@ -83,14 +82,14 @@ void print_model(const std::string& path, const Model& model, const CommonOption
   for (const std::string& note : info.notes) print_note(note, options);
 }
 
-std::string timings(const Reply& reply) {
+std::string timings(const Reply& reply, bool with_drafts) {
   const auto rate = [](int n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
   char text[160];
   std::snprintf(text, sizeof text, "prompt %d tokens, %.1f t/s; reply %d tokens, %.1f t/s",
                 reply.n_prompt, rate(reply.n_prompt, reply.prefill_s), reply.n_new,
                 rate(reply.n_new, reply.decode_s));
   std::string line = text;
-  if (reply.n_drafted > 0)
+  if (with_drafts && reply.n_drafted > 0)
     line += " (guessed " + std::to_string(reply.n_drafted) + ", right " +
             std::to_string(reply.n_accepted) + ")";
   return line;
