@@ -58,7 +58,7 @@ std::string differences_text(const Config& config) {
     if (value.is_array()) {
       const Json::Array& layers = value.as_array(key);
       const auto set = std::count_if(layers.begin(), layers.end(),
-                                     [&](const Json& v) { return v.as_number(key) != 0; });
+                                     [](const Json& v) { return v.as_number("layer") != 0; });
       part += std::to_string(set) + " of " + std::to_string(layers.size());
     }
     text += (text.empty() ? "" : ", ") + part;

@@ -23,8 +23,8 @@ struct ChatOptions {
   std::optional<SamplerOptions> sampling = {};  // none: the model's
   int max_tokens = -1;                          // of a reply; -1: until it ends
   std::vector<std::string> stop = {};           // texts that end a reply; not part of it
-  std::string chat_template =
-      {};  // "" (the model's), a name of chat_template_names(), or Jinja text
+  /// "" (the model's), a name of chat_template_names(), or Jinja text.
+  std::string chat_template = {};
   SessionOptions session = {};
   /// Guesses of how a reply repeats earlier text, at most so many tokens (0: none; 7 are used),
   /// computed together where that is faster. The reply is the same to the bit.

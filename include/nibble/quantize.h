@@ -46,10 +46,10 @@ struct QuantizeOptions {
   Rounding rounding = Rounding::nearest;
   QuantizeFormat format = QuantizeFormat::nib;  // awq: with scales or without
 
-  // Of scales, and of any rounding but nearest:
+  // Of scales, and of any rounding but nearest, which need a calibration text:
   std::string calibration = {};  // a text, or .jsonl of {"messages": [...]} and {"text": ...}
-  int samples = 256;             // windows of the text to use at most, spread evenly
-  int window = 512;              // tokens of a window at most
+  int samples = 256;             // windows of the text to use at most, >= 1, spread evenly
+  int window = 512;              // tokens of a window at most, 2 to 4096
   bool resume = false;           // go on with the finished layers in OUT.part
   std::function<void(const QuantizedLayer&)> on_layer = {};
 

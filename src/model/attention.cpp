@@ -38,7 +38,7 @@ class LayerAttention {
     clear(scratch.total, rows);
     for (int c = first_chunk(first); c <= last_chunk(first + n - 1); ++c) {
       chunk(kv_head, first, n, c, scratch, scratch.part);
-      kernels_.attention_merge(scratch.total, scratch.part, rows, padded_);
+      merge(scratch.total, scratch.part, rows);
     }
     finish(kv_head, first, n, scratch.total);
   }

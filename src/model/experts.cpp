@@ -24,11 +24,9 @@ class Experts {
         activate_(activate) {}
 
   void run() {
-    products_.for_rows(n_, [&](size_t t) {
-      products_.quantize(ws_.normed, ws_.x_stride, dim_, t, {&layer_.router});
-    });
-    products_.multiply({{&layer_.router, ws_.router, ws_.router_stride}}, ws_.normed, ws_.x_stride,
-                       dim_, n_);
+    const Input normed{ws_.normed, ws_.x_stride, dim_};
+    products_.for_rows(n_, [&](size_t t) { products_.quantize(normed, t, {&layer_.router}); });
+    products_.multiply({{&layer_.router, ws_.router, ws_.router_stride}}, normed, n_);
     products_.for_rows(n_, [&](size_t t) { choose(t); });
     assign_slots();
     products_.for_rows(
@@ -102,9 +100,9 @@ class Experts {
       std::copy_n(ws_.normed + row * ws_.x_stride, dim_, ws_.expert_in + s * ws_.x_stride);
       const ExpertWeights& expert = expert_of(first + s);
       if (config_.gated_ffn)
-        products_.quantize(ws_.expert_in, ws_.x_stride, dim_, s, {&expert.gate, &expert.up});
+        products_.quantize(expert_in(), s, {&expert.gate, &expert.up});
       else
-        products_.quantize(ws_.expert_in, ws_.x_stride, dim_, s, {&expert.up});
+        products_.quantize(expert_in(), s, {&expert.up});
     });
   }
 
@@ -115,7 +113,7 @@ class Experts {
       activate_(gate, up, ffn_dim_);
     else
       activate_(up, nullptr, ffn_dim_);
-    products_.quantize(hidden(), ws_.ffn_stride, ffn_dim_, s, {&expert_of(slot).down});
+    products_.quantize(hidden(), s, {&expert_of(slot).down});
   }
 
   // The products of all experts with slots in first..last-1: from `in` to the hidden layer, or from
@@ -135,13 +133,11 @@ class Experts {
       if (!in) add(expert.down, ws_.expert_out, ws_.x_stride);
     }
     const std::span<const Product> all(ws_.expert_products.data(), count);
-    if (in)
-      products_.multiply(all, ws_.expert_in, ws_.x_stride, dim_, last - first);
-    else
-      products_.multiply(all, hidden(), ws_.ffn_stride, ffn_dim_, last - first);
+    products_.multiply(all, in ? expert_in() : hidden(), last - first);
   }
 
-  const float* hidden() const { return config_.gated_ffn ? ws_.gate : ws_.up; }
+  Input expert_in() const { return {ws_.expert_in, ws_.x_stride, dim_}; }
+  Input hidden() const { return {config_.gated_ffn ? ws_.gate : ws_.up, ws_.ffn_stride, ffn_dim_}; }
   size_t end_of(size_t expert) const { return static_cast<size_t>(ws_.expert_end[expert]); }
   const ExpertWeights& expert_of(size_t slot) const {
     const int32_t* ends = ws_.expert_end;

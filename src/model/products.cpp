@@ -29,35 +29,34 @@ bool Products::reads_int8(const PackedMatrix& w) const {
 }
 
 // Permutes row t once for each order of columns, quantizes it once for each order and group size.
-void Products::quantize(const float* x, size_t x_stride, size_t cols, size_t t,
+void Products::quantize(const Input& in, size_t t,
                         std::initializer_list<const PackedMatrix*> readers) const {
   size_t done[Workspace::kInputForms] = {};  // bits: 1, and group sizes, which are powers of two
-  const float* source = x + t * x_stride;
+  const float* source = in.x + t * in.stride;
   for (const PackedMatrix* w : readers) {
     const size_t group = w->view.shape.group;
     const float* from = source;
     if (w->input_form != 0) {
       float* to = ws_.permuted[w->input_form] + t * ws_.widest_stride;
       if ((done[w->input_form] & 1) == 0)
-        for (size_t c = 0; c < cols; ++c) to[c] = source[w->column_order[c]];
+        for (size_t c = 0; c < in.cols; ++c) to[c] = source[w->column_order[c]];
       done[w->input_form] |= 1;
       from = to;
     }
     if (!reads_int8(*w) || (done[w->input_form] & group) != 0) continue;
     done[w->input_form] |= group;
-    QuantizedRows one = quantized_rows(*w, cols);
+    QuantizedRows one = quantized_rows(*w, in.cols);
     one.codes += t * one.stride;
     one.scales += t * one.n_groups;
     one.sums += t * one.n_groups;
     one.n_rows = 1;
-    kernels_.quantize_rows(from, x_stride, cols, one);
+    kernels_.quantize_rows(from, in.stride, in.cols, one);
   }
 }
 
 // One parallel loop: pieces are (panels of a product, block of its rows).
-void Products::multiply(std::span<const Product> products, const float* x, size_t x_stride,
-                        size_t cols, size_t n) const {
-  if (tap_) show_input(products, x, x_stride, cols, n);
+void Products::multiply(std::span<const Product> products, const Input& in, size_t n) const {
+  if (tap_) show_input(products, in, n);
   size_t bytes = 0;
   for (const Product& p : products) bytes += p.w->bytes;
   const size_t piece_bytes =
@@ -84,15 +83,14 @@ void Products::multiply(std::span<const Product> products, const float* x, size_
     const size_t end_panel =
         std::min(first_panel + panels_per_piece(*p), ceil_div(p->w->view.shape.rows, kPanelRows));
     const size_t first_row = i % row_blocks_of(*p) * row_block;
-    multiply_piece(*p, first_panel, end_panel, x, x_stride, cols, p->first_row + first_row,
+    multiply_piece(*p, first_panel, end_panel, in, p->first_row + first_row,
                    std::min(row_block, rows_of(*p) - first_row));
   };
   model_.pool->run(n_pieces, piece, n_threads_);
 }
 
 // Neighbours that read the same rows are shown together.
-void Products::show_input(std::span<const Product> products, const float* x, size_t x_stride,
-                          size_t cols, size_t n) const {
+void Products::show_input(std::span<const Product> products, const Input& in, size_t n) const {
   std::vector<const PackedMatrix*> readers;
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& p = products[i];
@@ -100,26 +98,25 @@ void Products::show_input(std::span<const Product> products, const float* x, siz
     const bool last = i + 1 == products.size();
     if (!last && products[i + 1].first_row == p.first_row && products[i + 1].n_rows == p.n_rows)
       continue;
-    (*tap_)(readers, x + p.first_row * x_stride, x_stride, p.n_rows > 0 ? p.n_rows : n, cols);
+    (*tap_)(readers, in.x + p.first_row * in.stride, in.stride, p.n_rows > 0 ? p.n_rows : n,
+            in.cols);
     readers.clear();
   }
 }
 
 void Products::multiply_piece(const Product& p, size_t first_panel, size_t end_panel,
-                              const float* x, size_t x_stride, size_t cols, size_t first_row,
-                              size_t n_rows) const {
+                              const Input& in, size_t first_row, size_t n_rows) const {
   const PackedView& w = p.w->view;
   float* y = p.y + first_row * p.y_stride;
   if (!reads_int8(*p.w)) {
-    if (p.w->input_form != 0) {
-      x = ws_.permuted[p.w->input_form];
-      x_stride = ws_.widest_stride;
-    }
-    kernels_.matmul_f32(w, first_panel, end_panel, x + first_row * x_stride, x_stride, n_rows, y,
+    const bool permuted = p.w->input_form != 0;
+    const float* x = permuted ? ws_.permuted[p.w->input_form] : in.x;
+    const size_t stride = permuted ? ws_.widest_stride : in.stride;
+    kernels_.matmul_f32(w, first_panel, end_panel, x + first_row * stride, stride, n_rows, y,
                         p.y_stride);
     return;
   }
-  QuantizedRows rows = quantized_rows(*p.w, cols);
+  QuantizedRows rows = quantized_rows(*p.w, in.cols);
   rows.codes += first_row * rows.stride;
   rows.scales += first_row * rows.n_groups;
   rows.sums += first_row * rows.n_groups;

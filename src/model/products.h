@@ -10,6 +10,13 @@
 
 namespace nibble {
 
+/// The input of products: rows of `cols` columns.
+struct Input {
+  const float* x;  // [.., stride]
+  size_t stride;   // floats
+  size_t cols;
+};
+
 class Products {
  public:
   Products(const ModelImpl& model, Workspace& workspace, size_t n_rows, const InputTap* tap)
@@ -35,16 +42,14 @@ class Products {
     model_.pool->run(ceil_div(n, kRowsPerThread), piece, n_threads_);
   }
 
-  /// Prepares row t of x [.., x_stride] for the matrices that will read it.
-  void quantize(const float* x, size_t x_stride, size_t cols, size_t t,
+  /// Prepares row t of an input for the matrices that will read it.
+  void quantize(const Input& in, size_t t,
                 std::initializer_list<const PackedMatrix*> readers) const;
 
-  /// Products of one input x [n, x_stride], whose rows have been prepared for all of its readers.
-  void multiply(std::span<const Product> products, const float* x, size_t x_stride, size_t cols,
-                size_t n) const;
-  void multiply(std::initializer_list<Product> products, const float* x, size_t x_stride,
-                size_t cols, size_t n) const {
-    multiply(std::span(products.begin(), products.size()), x, x_stride, cols, n);
+  /// Products of n rows of one input, which have been prepared for all of its readers.
+  void multiply(std::span<const Product> products, const Input& in, size_t n) const;
+  void multiply(std::initializer_list<Product> products, const Input& in, size_t n) const {
+    multiply(std::span(products.begin(), products.size()), in, n);
   }
 
  private:
@@ -53,10 +58,9 @@ class Products {
 
   QuantizedRows quantized_rows(const PackedMatrix& w, size_t cols) const;
   bool reads_int8(const PackedMatrix& w) const;
-  void show_input(std::span<const Product> products, const float* x, size_t x_stride, size_t cols,
-                  size_t n) const;
-  void multiply_piece(const Product& p, size_t first_panel, size_t end_panel, const float* x,
-                      size_t x_stride, size_t cols, size_t first_row, size_t n_rows) const;
+  void show_input(std::span<const Product> products, const Input& in, size_t n) const;
+  void multiply_piece(const Product& p, size_t first_panel, size_t end_panel, const Input& in,
+                      size_t first_row, size_t n_rows) const;
 
   const ModelImpl& model_;
   const Kernels& kernels_;

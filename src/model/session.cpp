@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/checked.h"
+#include "model/config_fields.h"
 #include "model/kv_cache.h"
 #include "model/model_impl.h"
 #include "model/transformer.h"
@@ -37,7 +38,6 @@ int context_of(const ModelImpl& model, const SessionOptions& options) {
   if (options.context < 0)
     throw Error("session", "the context size is " + std::to_string(options.context) +
                                ", expected a positive number, or 0 for the model's");
-  constexpr int kMaxContext = 1 << 26;
   if (options.context > kMaxContext)
     throw Error("session", "the context size is " + std::to_string(options.context) +
                                ", expected at most " + std::to_string(kMaxContext));

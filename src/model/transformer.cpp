@@ -32,14 +32,13 @@ class ForwardPass {
     const bool projected = !w.project_in.empty();
     const size_t width = w.embedding.view.shape.cols;
     products_.for_rows(n_, [&](size_t t) {
-      float* x = projected ? narrow(t) : row(ws_.x, t);
+      float* x = projected ? ws_.narrow + t * ws_.narrow_stride : row(ws_.x, t);
       unpack_row(w.embedding.view, static_cast<size_t>(tokens[t]), x);
       if (config_.embedding_scale != 1.0f) kernels_.scale(x, config_.embedding_scale, width);
-      if (projected) products_.quantize(ws_.narrow, narrow_stride(), width, t, {&w.project_in});
+      if (projected) products_.quantize(narrow_input(width), t, {&w.project_in});
     });
     if (projected)
-      products_.multiply({{&w.project_in, ws_.x, ws_.x_stride}}, ws_.narrow, narrow_stride(), width,
-                         n_);
+      products_.multiply({{&w.project_in, ws_.x, ws_.x_stride}}, narrow_input(width), n_);
     if (config_.embedding_norm)
       products_.for_rows(n_, [&](size_t t) {
         norm(row(ws_.x, t), w.embedding_norm, w.embedding_norm_bias, row(ws_.x, t));
@@ -72,12 +71,12 @@ class ForwardPass {
     const bool all = n_last == n_;
     products_.for_rows(n_, [&](size_t t) {
       input(t, layer.attn_norm, layer.attn_norm_bias);
-      products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.q, &layer.k, &layer.v});
+      products_.quantize(normed(), t, {&layer.q, &layer.k, &layer.v});
     });
     if (all)
-      products_.multiply({q, k, v}, ws_.normed, ws_.x_stride, dim(), n_);
+      products_.multiply({q, k, v}, normed(), n_);
     else
-      products_.multiply({k, v}, ws_.normed, ws_.x_stride, dim(), n_);
+      products_.multiply({k, v}, normed(), n_);
     products_.for_rows(n_, [&](size_t t) {
       store(layer, index, cache, t);
       if (all) place_queries(layer, index, t);
@@ -85,19 +84,15 @@ class ForwardPass {
     if (!all) {
       keep_last(n_last);
       if (n_ == 0) return;
-      products_.for_rows(n_, [&](size_t t) {
-        products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.q});
-      });
-      products_.multiply({q}, ws_.normed, ws_.x_stride, dim(), n_);
+      products_.for_rows(n_, [&](size_t t) { products_.quantize(normed(), t, {&layer.q}); });
+      products_.multiply({q}, normed(), n_);
       products_.for_rows(n_, [&](size_t t) { place_queries(layer, index, t); });
     }
     attend(model_, cache, ws_, index, n_, position_, products_.n_threads());
-    const size_t q_dim = static_cast<size_t>(config_.n_heads * config_.head_dim);
-    products_.for_rows(n_, [&](size_t t) {
-      products_.quantize(ws_.attended, ws_.q_stride, q_dim, t, {&layer.o});
-    });
-    products_.multiply({{&layer.o, ws_.projected, ws_.x_stride}}, ws_.attended, ws_.q_stride, q_dim,
-                       n_);
+    const Input attended{ws_.attended, ws_.q_stride,
+                         static_cast<size_t>(config_.n_heads * config_.head_dim)};
+    products_.for_rows(n_, [&](size_t t) { products_.quantize(attended, t, {&layer.o}); });
+    products_.multiply({{&layer.o, ws_.projected, ws_.x_stride}}, attended, n_);
   }
 
   // x += attention; x += W_down act(W_up h) for h = norm(x), of this x or of the one before.
@@ -134,18 +129,15 @@ class ForwardPass {
         norm(x, w.output_norm, w.output_norm_bias, row(ws_.normed, t));
       else
         std::copy_n(x, dim(), row(ws_.normed, t));
-      products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&reader});
+      products_.quantize(normed(), t, {&reader});
     });
     if (projected) {
-      const size_t width = w.project_out.view.shape.rows;
-      products_.multiply({{&w.project_out, ws_.narrow, narrow_stride()}}, ws_.normed, ws_.x_stride,
-                         dim(), n_);
-      products_.for_rows(n_, [&](size_t t) {
-        products_.quantize(ws_.narrow, narrow_stride(), width, t, {&head});
-      });
-      products_.multiply({{&head, out, stride}}, ws_.narrow, narrow_stride(), width, n_);
+      const Input narrow = narrow_input(w.project_out.view.shape.rows);
+      products_.multiply({{&w.project_out, ws_.narrow, ws_.narrow_stride}}, normed(), n_);
+      products_.for_rows(n_, [&](size_t t) { products_.quantize(narrow, t, {&head}); });
+      products_.multiply({{&head, out, stride}}, narrow, n_);
     } else {
-      products_.multiply({{&head, out, stride}}, ws_.normed, ws_.x_stride, dim(), n_);
+      products_.multiply({{&head, out, stride}}, normed(), n_);
     }
     if (config_.logit_scale == 1.0f && config_.logit_softcap == 0.0f) return;
     products_.for_rows(n_, [&](size_t t) {
@@ -174,8 +166,8 @@ class ForwardPass {
 
   size_t dim() const { return static_cast<size_t>(config_.dim); }
   float* row(float* buffer, size_t t) const { return buffer + t * ws_.x_stride; }
-  size_t narrow_stride() const { return ws_.narrow_stride; }
-  float* narrow(size_t t) const { return ws_.narrow + t * ws_.narrow_stride; }
+  Input normed() const { return {ws_.normed, ws_.x_stride, dim()}; }
+  Input narrow_input(size_t width) const { return {ws_.narrow, ws_.narrow_stride, width}; }
 
   void norm(const float* x, const Vector& weight, const Vector& bias, float* y) const {
     if (config_.norm == NormKind::rms)
@@ -213,17 +205,17 @@ class ForwardPass {
     const bool gated = config_.gated_ffn;
     products_.for_rows(n_, [&](size_t t) {
       if (gated)
-        products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.gate, &layer.up});
+        products_.quantize(normed(), t, {&layer.gate, &layer.up});
       else
-        products_.quantize(ws_.normed, ws_.x_stride, dim(), t, {&layer.up});
+        products_.quantize(normed(), t, {&layer.up});
     });
     const Product gate{&layer.gate, ws_.gate, ws_.ffn_stride};
     const Product up{&layer.up, ws_.up, ws_.ffn_stride};
     if (gated)
-      products_.multiply({gate, up}, ws_.normed, ws_.x_stride, dim(), n_);
+      products_.multiply({gate, up}, normed(), n_);
     else
-      products_.multiply({up}, ws_.normed, ws_.x_stride, dim(), n_);
-    float* hidden = gated ? ws_.gate : ws_.up;
+      products_.multiply({up}, normed(), n_);
+    const Input hidden{gated ? ws_.gate : ws_.up, ws_.ffn_stride, ffn_dim};
     products_.for_rows(n_, [&](size_t t) {
       float* gate_row = ws_.gate + t * ws_.ffn_stride;
       float* up_row = ws_.up + t * ws_.ffn_stride;
@@ -231,10 +223,9 @@ class ForwardPass {
       if (!layer.up_bias.empty()) kernels_.add(up_row, layer.up_bias.data(), ffn_dim);
       const float* factors = layer.act_factors.empty() ? nullptr : layer.act_factors.data();
       activate_(gated ? gate_row : up_row, gated ? up_row : factors, ffn_dim);
-      products_.quantize(hidden, ws_.ffn_stride, ffn_dim, t, {&layer.down});
+      products_.quantize(hidden, t, {&layer.down});
     });
-    products_.multiply({{&layer.down, ws_.projected, ws_.x_stride}}, hidden, ws_.ffn_stride,
-                       ffn_dim, n_);
+    products_.multiply({{&layer.down, ws_.projected, ws_.x_stride}}, hidden, n_);
   }
 
   // Norms of the queries or keys of one row, [n_heads, head_dim].

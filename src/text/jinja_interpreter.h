@@ -39,8 +39,8 @@ class Interpreter {
   /// Both must outlive the interpreter.
   Interpreter(const Program& program, Context& context);
 
-  void set_variable(std::string_view name,
-                    Value value);  // those that the template does not name are dropped
+  /// Variables that the template does not name are dropped.
+  void set_variable(std::string_view name, Value value);
   Text run();
 
   // ---- for the built-in functions
