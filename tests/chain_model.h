@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
-#include <fstream>
 #include <map>
 #include <string>
 #include <string_view>
@@ -11,6 +9,7 @@
 
 #include "check.h"
 #include "load/json.h"
+#include "stored_tensors.h"
 
 namespace nibble::test {
 
@@ -34,30 +33,19 @@ class ChainModel {
       last = byte;
     }
     next[static_cast<size_t>(last)] = after_last;
-    save(folder_ / "model.safetensors", weights(next));
-    save(folder_ / "config.json", config());
-    save(folder_ / "tokenizer.json", tokenizer());
+    write_file(folder_ / "model.safetensors", weights(next));
+    write_file(folder_ / "config.json", config());
+    write_file(folder_ / "tokenizer.json", tokenizer());
     write_config("{}");
   }
 
   std::string path() const { return folder_.path(); }
   std::string file(const std::string& name) const { return folder_ / name; }
   /// tokenizer_config.json, which may hold a chat template.
-  void write_config(const std::string& json) { save(file("tokenizer_config.json"), json); }
+  void write_config(const std::string& json) { write_file(file("tokenizer_config.json"), json); }
 
  private:
   static constexpr int kHead = 8, kFfn = 8;
-
-  static void save(const std::string& path, const std::string& bytes) {
-    std::ofstream out(path, std::ios::binary);
-    out << bytes;
-    if (!out.flush()) fail("cannot write " + path);
-  }
-
-  template <class T>
-  static std::string raw(T value) {
-    return {reinterpret_cast<const char*>(&value), sizeof value};
-  }
 
   static std::string config() {
     const auto number = [](int n) { return std::to_string(n); };
@@ -88,9 +76,11 @@ class ChainModel {
         {layer + "mlp.gate_proj.weight", {kFfn, kVocab}},
         {layer + "mlp.up_proj.weight", {kFfn, kVocab}},
         {layer + "mlp.down_proj.weight", {kVocab, kFfn}}};
-    std::string header = "{", data;
+    StoredTensors stored;
     for (const auto& [name, t] : tensors) {
-      const std::string begin = std::to_string(data.size());
+      std::vector<uint64_t> shape = {static_cast<uint64_t>(t.rows)};
+      if (t.cols != 0) shape.push_back(static_cast<uint64_t>(t.cols));
+      std::string data;
       for (int row = 0; row < t.rows; ++row) {
         if (t.cols == 0) data += raw(1.0f);
         for (int col = 0; col < t.cols; ++col) {
@@ -100,14 +90,9 @@ class ChainModel {
           data += raw(one ? 1.0f : 0.0f);
         }
       }
-      header.append(header.size() > 1 ? ",\"" : "\"").append(name);
-      header.append(R"(":{"dtype":"F32","shape":[)").append(std::to_string(t.rows));
-      if (t.cols != 0) header.append(",").append(std::to_string(t.cols));
-      header.append(R"(],"data_offsets":[)").append(begin).append(",");
-      header.append(std::to_string(data.size())).append("]}");
+      stored.push_back({name, DType::f32, shape, data});
     }
-    header += "}";
-    return raw(uint64_t{header.size()}) + header + data;
+    return safetensors_of(stored);
   }
 
   /// The character that byte-level BPE writes for a byte: itself if it is printable in Latin-1,

@@ -22,8 +22,7 @@ Attention block_attention(const BlockShapes& s) {
           .scale = 1 / std::sqrt(s.head_dim())};
 }
 
-// ---- Falcon
-// --------------------------------------------------------------------------------------
+// ---- Falcon ------------------------------------------------------------------------------------
 
 const std::string kFalcon = "transformer.h.#.";
 
@@ -88,9 +87,7 @@ Matrix falcon(const Net& net, const std::vector<int>& tokens) {
     const Matrix h = net.layer_norm(x, at + (two ? "ln_attn" : "input_layernorm"), eps);
     const Matrix qkv =
         pick_columns(net.linear(h, at + "self_attention.query_key_value"), falcon_order(s));
-    const Matrix mixed = attend(rotate(columns(qkv, 0, s.dim), s.head_dim(), rope),
-                                rotate(columns(qkv, s.dim, s.kv_dim()), s.head_dim(), rope),
-                                columns(qkv, s.dim + s.kv_dim(), s.kv_dim()), how);
+    const Matrix mixed = rotated_attention(qkv, rope, how);
     const Matrix after = x + net.linear(mixed, at + "self_attention.dense");
     const Matrix seen = two ? net.layer_norm(x, at + "ln_mlp", eps)
                         : is_parallel(c)
@@ -129,8 +126,7 @@ std::string falcon_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- MPT
-// -----------------------------------------------------------------------------------------
+// ---- MPT ---------------------------------------------------------------------------------------
 
 const std::string kMpt = "transformer.blocks.#.";
 
@@ -170,9 +166,7 @@ Matrix mpt(const Net& net, const std::vector<int>& tokens) {
       const double clip = attention.number("clip_qkv");
       qkv = map(qkv, [clip](double v) { return std::clamp(v, -clip, clip); });
     }
-    x = x + net.linear(attend(columns(qkv, 0, s.dim), columns(qkv, s.dim, s.dim),
-                              columns(qkv, 2 * s.dim, s.dim), how),
-                       at + "attn.out_proj");
+    x = x + net.linear(rotated_attention(qkv, {}, how), at + "attn.out_proj");
     const Matrix up = net.linear(net.layer_norm(x, at + "norm_2", kEps), at + "ffn.up_proj");
     x = x + net.linear(map(up, gelu), at + "ffn.down_proj");
   }
@@ -202,8 +196,7 @@ std::string mpt_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- BLOOM
-// ---------------------------------------------------------------------------------------
+// ---- BLOOM -------------------------------------------------------------------------------------
 
 BlockShapes bloom_shapes(const FamilyConfig& c) {
   const int heads = c.integer(c.has("n_head") ? "n_head" : "num_attention_heads");
@@ -249,9 +242,7 @@ Matrix bloom(const Net& net, const std::vector<int>& tokens) {
     const Matrix qkv = pick_columns(net.linear(net.layer_norm(x, at + "input_layernorm", eps),
                                                at + "self_attention.query_key_value"),
                                     interleaved_qkv_order(s.heads, s.head_dim()));
-    x = x + net.linear(attend(columns(qkv, 0, s.dim), columns(qkv, s.dim, s.dim),
-                              columns(qkv, 2 * s.dim, s.dim), how),
-                       at + "self_attention.dense");
+    x = x + net.linear(rotated_attention(qkv, {}, how), at + "self_attention.dense");
     const Matrix up = net.linear(net.layer_norm(x, at + "post_attention_layernorm", eps),
                                  at + "mlp.dense_h_to_4h");
     x = x + net.linear(map(up, gelu_tanh), at + "mlp.dense_4h_to_h");
@@ -284,8 +275,7 @@ std::string bloom_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- the configurations
-// --------------------------------------------------------------------------
+// ---- the configurations ------------------------------------------------------------------------
 
 const FamilyConfig kFalcon7(R"({"alibi":false,
   "apply_residual_connection_post_layernorm":false,"architectures":["FalconForCausalLM"],

@@ -7,7 +7,7 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "transformer.h.#.", kAttention = "transformer.h.#.attn.attention.";
+const std::string kBlock = "transformer.h.#.", kAttention = "transformer.h.#.attn.attention.";
 
 int layers_of(const FamilyConfig& c) { return c.integer("num_layers"); }
 // What all other configs call "num_hidden_layers".
@@ -21,12 +21,12 @@ void make(TensorMaker& m, const FamilyConfig& c) {
   if (!c.flag("tie_word_embeddings")) m.matrix("lm_head.weight", s.vocab, s.dim);
   m.norm("transformer.ln_f.weight", s.dim);
   for (int i = 0; i < s.layers; ++i) {
-    const std::string at = layer_name(kLayer, i), attention = layer_name(kAttention, i);
+    const std::string at = layer_name(kBlock, i), attention = layer_name(kAttention, i);
     m.norm(at + "ln_1.weight", s.dim);
-    m.linear(attention + "q_proj", s.heads * s.head_dim, s.dim);
-    m.linear(attention + "k_proj", s.kv_heads * s.head_dim, s.dim);
-    m.linear(attention + "v_proj", s.kv_heads * s.head_dim, s.dim);
-    m.linear(attention + "out_proj", s.dim, s.heads * s.head_dim);
+    m.linear(attention + "q_proj", s.q_dim(), s.dim);
+    m.linear(attention + "k_proj", s.kv_dim(), s.dim);
+    m.linear(attention + "v_proj", s.kv_dim(), s.dim);
+    m.linear(attention + "out_proj", s.dim, s.q_dim());
     m.norm(at + "ln_2.weight", s.dim);
     m.linear(at + "mlp.c_fc_0", s.ffn, s.dim);
     m.linear(at + "mlp.c_fc_1", s.ffn, s.dim);
@@ -41,15 +41,9 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
   Matrix x = net.embed(tokens, "transformer.wte");
   const Rope rope = rope_of(c, s.head_dim, x.rows);
   for (int i = 0; i < s.layers; ++i) {
-    const std::string at = layer_name(kLayer, i), attention = layer_name(kAttention, i);
+    const std::string at = layer_name(kBlock, i), attention = layer_name(kAttention, i);
     Matrix h = net.rms_norm(x, at + "ln_1", eps);
-    const Matrix mixed = attend(rotate(net.linear(h, attention + "q_proj"), s.head_dim, rope),
-                                rotate(net.linear(h, attention + "k_proj"), s.head_dim, rope),
-                                net.linear(h, attention + "v_proj"),
-                                {.n_heads = s.heads,
-                                 .n_kv_heads = s.kv_heads,
-                                 .head_dim = s.head_dim,
-                                 .scale = 1 / std::sqrt(s.head_dim)});
+    const Matrix mixed = rotated_attention(net, h, attention, rope, s.attention());
     x = x + net.linear(mixed, attention + "out_proj");
     h = net.rms_norm(x, at + "ln_2", eps);
     const Matrix gate = map(net.linear(h, at + "mlp.c_fc_0"), silu);
@@ -71,15 +65,15 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   out.copy("token_embd", "transformer.wte");
   out.copy("output_norm", "transformer.ln_f");
   if (!c.flag("tie_word_embeddings")) out.copy("output", "lm_head");
-  out.copy_layers(s.layers, {{"blk.#.attn_norm", kLayer + "ln_1"},
+  out.copy_layers(s.layers, {{"blk.#.attn_norm", kBlock + "ln_1"},
                              {"blk.#.attn_q", kAttention + "q_proj"},
                              {"blk.#.attn_k", kAttention + "k_proj"},
                              {"blk.#.attn_v", kAttention + "v_proj"},
                              {"blk.#.attn_output", kAttention + "out_proj"},
-                             {"blk.#.ffn_norm", kLayer + "ln_2"},
-                             {"blk.#.ffn_gate", kLayer + "mlp.c_fc_0"},
-                             {"blk.#.ffn_up", kLayer + "mlp.c_fc_1"},
-                             {"blk.#.ffn_down", kLayer + "mlp.c_proj"}});
+                             {"blk.#.ffn_norm", kBlock + "ln_2"},
+                             {"blk.#.ffn_gate", kBlock + "mlp.c_fc_0"},
+                             {"blk.#.ffn_up", kBlock + "mlp.c_fc_1"},
+                             {"blk.#.ffn_down", kBlock + "mlp.c_proj"}});
   return out.build();
 }
 

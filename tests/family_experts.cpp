@@ -8,8 +8,6 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "model.layers.#.";
-
 struct Experts {
   explicit Experts(const FamilyConfig& c) {
     mixtral = c.string("model_type") == "mixtral";
@@ -40,18 +38,14 @@ int norm_width(const FamilyConfig& c, int row) {
 void make(TensorMaker& m, const FamilyConfig& c) {
   const Shapes s(c);
   const Experts e(c);
-  const int q_dim = s.heads * s.head_dim, kv_dim = s.kv_heads * s.head_dim;
   m.matrix("model.embed_tokens.weight", s.vocab, s.dim, std::sqrt(s.dim));
   for (int i = 0; i < s.layers; ++i) {
     const std::string layer = layer_name(kLayer, i), attention = layer + "self_attn.";
     m.norm(layer + "input_layernorm.weight", s.dim);
-    m.linear(attention + "q_proj", q_dim, s.dim);
-    m.linear(attention + "k_proj", kv_dim, s.dim);
-    m.linear(attention + "v_proj", kv_dim, s.dim);
-    m.linear(attention + "o_proj", s.dim, q_dim);
-    if (norm_width(c, q_dim)) {
-      m.norm(attention + "q_norm.weight", norm_width(c, q_dim));
-      m.norm(attention + "k_norm.weight", norm_width(c, kv_dim));
+    make_attention(m, s, attention);
+    if (norm_width(c, s.q_dim())) {
+      m.norm(attention + "q_norm.weight", norm_width(c, s.q_dim()));
+      m.norm(attention + "k_norm.weight", norm_width(c, s.kv_dim()));
     }
     m.norm(layer + "post_attention_layernorm.weight", s.dim);
     m.linear(e.block(i) + "gate", e.count, s.dim);
@@ -89,11 +83,7 @@ Matrix attention(const Net& net, const Matrix& x, int i) {
   }
   const Rope rope = rope_of(c, s.head_dim, x.rows);
   const Matrix mixed = attend(rotate(q, s.head_dim, rope), rotate(k, s.head_dim, rope), v,
-                              {.n_heads = s.heads,
-                               .n_kv_heads = s.kv_heads,
-                               .head_dim = s.head_dim,
-                               .scale = 1 / std::sqrt(s.head_dim),
-                               .window = window_of(c)});
+                              s.attention(window_of(c)));
   return net.linear(mixed, at + "o_proj");
 }
 
@@ -125,9 +115,7 @@ std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, bool apart) {
   out.u32("expert_count", e.count).u32("expert_used_count", e.top);
   if (e.mixtral) out.u32("vocab_size", s.vocab).u32("rope.dimension_count", s.head_dim);
   if (type == "qwen3_moe") out.u32("expert_feed_forward_length", e.width);
-  out.copy("token_embd", "model.embed_tokens");
-  out.copy("output_norm", "model.norm");
-  out.copy("output", "lm_head");
+  copy_ends(out);
   const std::string attention = kLayer + "self_attn.";
   out.copy_layers(s.layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"},
                              {"blk.#.attn_v", attention + "v_proj"},

@@ -8,8 +8,6 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "model.layers.#.";
-
 int generation(const FamilyConfig& c) {
   const std::string type = c.string("model_type");
   return type == "gemma" ? 1 : type == "gemma2" ? 2 : 3;
@@ -23,10 +21,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string layer = layer_name(kLayer, i), attention = layer + "self_attn.";
     norm(layer + "input_layernorm", s.dim);
-    m.linear(attention + "q_proj", s.heads * s.head_dim, s.dim);
-    m.linear(attention + "k_proj", s.kv_heads * s.head_dim, s.dim);
-    m.linear(attention + "v_proj", s.kv_heads * s.head_dim, s.dim);
-    m.linear(attention + "o_proj", s.dim, s.heads * s.head_dim);
+    make_attention(m, s, attention);
     norm(layer + "post_attention_layernorm", s.dim);
     if (version >= 2) {
       norm(layer + "pre_feedforward_layernorm", s.dim);
@@ -36,9 +31,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
       norm(attention + "q_norm", s.head_dim);
       norm(attention + "k_norm", s.head_dim);
     }
-    m.linear(layer + "mlp.gate_proj", s.ffn, s.dim);
-    m.linear(layer + "mlp.up_proj", s.ffn, s.dim);
-    m.linear(layer + "mlp.down_proj", s.dim, s.ffn);
+    make_gated_mlp(m, s, layer + "mlp.");
   }
   norm("model.norm", s.dim);
 }
@@ -65,22 +58,16 @@ Matrix attention(const Net& net, const Matrix& x, int i) {
     if (local)  // its own base, and no scaling
       rope.frequencies = rope_frequencies(c.number("rope_local_base_freq"), s.head_dim);
   }
-  const double scalar = c.number("query_pre_attn_scalar", s.head_dim);
-  const Matrix mixed =
-      attend(rotate(q, s.head_dim, rope), rotate(k, s.head_dim, rope), net.linear(x, at + "v_proj"),
-             {.n_heads = s.heads,
-              .n_kv_heads = s.kv_heads,
-              .head_dim = s.head_dim,
-              .scale = 1 / std::sqrt(scalar),
-              .window = local ? c.integer("sliding_window") : 0,
-              .soft_cap = c.number("attn_logit_softcapping", 0)});
+  Attention how = s.attention(local ? c.integer("sliding_window") : 0);
+  how.scale = 1 / std::sqrt(c.number("query_pre_attn_scalar", s.head_dim));
+  how.soft_cap = c.number("attn_logit_softcapping", 0);
+  const Matrix mixed = attend(rotate(q, s.head_dim, rope), rotate(k, s.head_dim, rope),
+                              net.linear(x, at + "v_proj"), how);
   return net.linear(mixed, at + "o_proj");
 }
 
 Matrix feed_forward(const Net& net, const Matrix& x, int i) {
-  const std::string at = layer_name(kLayer, i) + "mlp.";
-  return net.linear(map(net.linear(x, at + "gate_proj"), gelu_tanh) * net.linear(x, at + "up_proj"),
-                    at + "down_proj");
+  return gated_mlp(net, x, layer_name(kLayer, i) + "mlp.", gelu_tanh);
 }
 
 Matrix reference(const Net& net, const std::vector<int>& tokens) {
@@ -123,13 +110,8 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
       out.tensor(to + ".weight", plus(*w, 1));
   };
   norm("output_norm", "model.norm");
-  out.copy_layers(s.layers, {{"blk.#.attn_q", kLayer + "self_attn.q_proj"},
-                             {"blk.#.attn_k", kLayer + "self_attn.k_proj"},
-                             {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
-                             {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
-                             {"blk.#.ffn_gate", kLayer + "mlp.gate_proj"},
-                             {"blk.#.ffn_up", kLayer + "mlp.up_proj"},
-                             {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
+  copy_attention(out, s.layers);
+  copy_gated_mlp(out, s.layers);
   for (int i = 0; i < s.layers; ++i) {
     const std::string from = layer_name(kLayer, i), to = layer_name("blk.#.", i);
     norm(to + "attn_norm", from + "input_layernorm");

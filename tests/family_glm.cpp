@@ -8,8 +8,6 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "model.layers.#.";
-
 bool norms_outputs(const FamilyConfig& c) { return c.string("model_type") == "glm4"; }
 
 int rotated(const FamilyConfig& c) {
@@ -25,10 +23,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i);
     m.norm(at + "input_layernorm.weight", s.dim);
-    m.linear(at + "self_attn.q_proj", s.heads * s.head_dim, s.dim, bias);
-    m.linear(at + "self_attn.k_proj", s.kv_heads * s.head_dim, s.dim, bias);
-    m.linear(at + "self_attn.v_proj", s.kv_heads * s.head_dim, s.dim, bias);
-    m.linear(at + "self_attn.o_proj", s.dim, s.heads * s.head_dim);
+    make_attention(m, s, at + "self_attn.", bias);
     m.norm(at + "post_attention_layernorm.weight", s.dim);
     m.linear(at + "mlp.gate_up_proj", 2 * s.ffn, s.dim);
     m.linear(at + "mlp.down_proj", s.dim, s.ffn);
@@ -53,18 +48,11 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i), attention = at + "self_attn.";
     const Matrix h = norm(x, at + "input_layernorm");
-    const Matrix mixed = attend(rotate(net.linear(h, attention + "q_proj"), s.head_dim, rope),
-                                rotate(net.linear(h, attention + "k_proj"), s.head_dim, rope),
-                                net.linear(h, attention + "v_proj"),
-                                {.n_heads = s.heads,
-                                 .n_kv_heads = s.kv_heads,
-                                 .head_dim = s.head_dim,
-                                 .scale = 1 / std::sqrt(s.head_dim)});
+    const Matrix mixed = rotated_attention(net, h, attention, rope, s.attention());
     x = x + output_norm(net.linear(mixed, attention + "o_proj"), at + "post_self_attn_layernorm");
     const Matrix both =
         net.linear(norm(x, at + "post_attention_layernorm"), at + "mlp.gate_up_proj");
-    const Matrix hidden = map(columns(both, 0, s.ffn), silu) * columns(both, s.ffn, s.ffn);
-    x = x + output_norm(net.linear(hidden, at + "mlp.down_proj"), at + "post_mlp_layernorm");
+    x = x + output_norm(net.linear(gated(both), at + "mlp.down_proj"), at + "post_mlp_layernorm");
   }
   return net.linear(norm(x, "model.norm"), "lm_head");
 }
@@ -73,15 +61,10 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   GgufWriter out("glm4", tensors);
   write_common_keys(out, c);
   out.u32("rope.dimension_count", rotated(c));
-  out.copy("token_embd", "model.embed_tokens");
-  out.copy("output_norm", "model.norm");
-  out.copy("output", "lm_head");
+  copy_ends(out);
+  copy_attention(out, Shapes(c).layers);
   out.copy_layers(Shapes(c).layers,
                   {{"blk.#.attn_norm", kLayer + "input_layernorm"},
-                   {"blk.#.attn_q", kLayer + "self_attn.q_proj"},
-                   {"blk.#.attn_k", kLayer + "self_attn.k_proj"},
-                   {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
-                   {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
                    {"blk.#.post_attention_norm", kLayer + "post_self_attn_layernorm"},
                    {"blk.#.ffn_norm", kLayer + "post_attention_layernorm"},
                    {"blk.#.ffn_up", kLayer + "mlp.gate_up_proj"},

@@ -23,8 +23,7 @@ struct GptShapes {
   int dim, layers, heads, kv_heads, head_dim, ffn, vocab, positions;
 };
 
-// ---- GPT-2 and StarCoder
-// -------------------------------------------------------------------------
+// ---- GPT-2 and StarCoder -----------------------------------------------------------------------
 
 bool is_gpt2(const FamilyConfig& c) { return c.string("model_type") == "gpt2"; }
 
@@ -76,7 +75,6 @@ Matrix gpt(const Net& net, const std::vector<int>& tokens) {
   const GptShapes s(c);
   const std::string prefix = gpt_prefix(net.tensors);
   const double eps = c.number("layer_norm_epsilon");
-  const int kv_dim = s.kv_heads * s.head_dim;
   const auto dense = [&](const Matrix& x, const std::string& name) {
     return is_gpt2(c) ? net.conv1d(x, name) : net.linear(x, name);
   };
@@ -89,8 +87,8 @@ Matrix gpt(const Net& net, const std::vector<int>& tokens) {
                                     gpt_qkv_order(c));
     double scale = c.flag("scale_attn_weights", true) ? 1 / std::sqrt(s.head_dim) : 1;
     if (c.flag("scale_attn_by_inverse_layer_idx")) scale /= i + 1;
-    const Matrix mixed = attend(
-        columns(qkv, 0, s.dim), columns(qkv, s.dim, kv_dim), columns(qkv, s.dim + kv_dim, kv_dim),
+    const Matrix mixed = rotated_attention(
+        qkv, {},
         {.n_heads = s.heads, .n_kv_heads = s.kv_heads, .head_dim = s.head_dim, .scale = scale});
     x = x + dense(mixed, at + "attn.c_proj");
     const Matrix up = dense(net.layer_norm(x, at + "ln_2", eps), at + "mlp.c_fc");
@@ -125,10 +123,7 @@ std::string gpt_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- StarCoder 2
-// ---------------------------------------------------------------------------------
-
-const std::string kLayer = "model.layers.#.";
+// ---- StarCoder 2 -------------------------------------------------------------------------------
 
 void make_starcoder2(TensorMaker& m, const FamilyConfig& c) {
   const Shapes s(c);
@@ -137,10 +132,7 @@ void make_starcoder2(TensorMaker& m, const FamilyConfig& c) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i);
     m.layer_norm(at + "input_layernorm", s.dim);
-    m.linear(at + "self_attn.q_proj", s.heads * s.head_dim, s.dim, bias);
-    m.linear(at + "self_attn.k_proj", s.kv_heads * s.head_dim, s.dim, bias);
-    m.linear(at + "self_attn.v_proj", s.kv_heads * s.head_dim, s.dim, bias);
-    m.linear(at + "self_attn.o_proj", s.dim, s.heads * s.head_dim, bias);
+    make_attention(m, s, at + "self_attn.", bias, bias);
     m.layer_norm(at + "post_attention_layernorm", s.dim);
     m.linear(at + "mlp.c_fc", s.ffn, s.dim, bias);
     m.linear(at + "mlp.c_proj", s.dim, s.ffn, bias);
@@ -158,14 +150,8 @@ Matrix starcoder2(const Net& net, const std::vector<int>& tokens) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string at = layer_name(kLayer, i), attention = at + "self_attn.";
     const Matrix h = net.layer_norm(x, at + "input_layernorm", eps);
-    const Matrix mixed = attend(rotate(net.linear(h, attention + "q_proj"), s.head_dim, rope),
-                                rotate(net.linear(h, attention + "k_proj"), s.head_dim, rope),
-                                net.linear(h, attention + "v_proj"),
-                                {.n_heads = s.heads,
-                                 .n_kv_heads = s.kv_heads,
-                                 .head_dim = s.head_dim,
-                                 .scale = 1 / std::sqrt(s.head_dim),
-                                 .window = c.integer("sliding_window", 0)});
+    const Matrix mixed =
+        rotated_attention(net, h, attention, rope, s.attention(c.integer("sliding_window", 0)));
     x = x + net.linear(mixed, attention + "o_proj");
     const Matrix up =
         net.linear(net.layer_norm(x, at + "post_attention_layernorm", eps), at + "mlp.c_fc");
@@ -178,22 +164,16 @@ Matrix starcoder2(const Net& net, const std::vector<int>& tokens) {
 std::string starcoder2_gguf(const FamilyConfig& c, const Tensors& tensors) {
   GgufWriter out("starcoder2", tensors);
   write_common_keys(out, c);
-  out.copy("token_embd", "model.embed_tokens");
-  out.copy("output_norm", "model.norm");
-  if (!c.flag("tie_word_embeddings", true)) out.copy("output", "lm_head");
+  copy_ends(out);
+  copy_attention(out, Shapes(c).layers);
   out.copy_layers(Shapes(c).layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"},
-                                     {"blk.#.attn_q", kLayer + "self_attn.q_proj"},
-                                     {"blk.#.attn_k", kLayer + "self_attn.k_proj"},
-                                     {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
-                                     {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
                                      {"blk.#.ffn_norm", kLayer + "post_attention_layernorm"},
                                      {"blk.#.ffn_up", kLayer + "mlp.c_fc"},
                                      {"blk.#.ffn_down", kLayer + "mlp.c_proj"}});
   return out.build();
 }
 
-// ---- GPT-NeoX
-// ------------------------------------------------------------------------------------
+// ---- GPT-NeoX ----------------------------------------------------------------------------------
 
 const std::string kNeoLayer = "gpt_neox.layers.#.";
 
@@ -229,13 +209,7 @@ Matrix neox(const Net& net, const std::vector<int>& tokens) {
     const Matrix qkv = pick_columns(net.linear(net.layer_norm(x, at + "input_layernorm", eps),
                                                at + "attention.query_key_value"),
                                     interleaved_qkv_order(s.heads, s.head_dim));
-    const Matrix mixed =
-        attend(rotate(columns(qkv, 0, s.dim), s.head_dim, rope),
-               rotate(columns(qkv, s.dim, s.dim), s.head_dim, rope), columns(qkv, 2 * s.dim, s.dim),
-               {.n_heads = s.heads,
-                .n_kv_heads = s.heads,
-                .head_dim = s.head_dim,
-                .scale = 1 / std::sqrt(s.head_dim)});
+    const Matrix mixed = rotated_attention(qkv, rope, s.attention());
     const Matrix after = x + net.linear(mixed, at + "attention.dense");
     const Matrix& seen = c.flag("use_parallel_residual") ? x : after;
     const Matrix up = net.linear(net.layer_norm(seen, at + "post_attention_layernorm", eps),
@@ -272,8 +246,7 @@ std::string neox_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- the configurations
-// --------------------------------------------------------------------------
+// ---- the configurations ------------------------------------------------------------------------
 
 const FamilyConfig kGpt2(R"({"activation_function":"gelu_new",
   "architectures":["GPT2LMHeadModel"],"attn_pdrop":0.1,"bos_token_id":1,"embd_pdrop":0.1,

@@ -7,8 +7,6 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "model.layers.#.";
-
 // Which linear layers have biases: what each family's configuration class says.
 struct Biases {
   explicit Biases(const FamilyConfig& c) {
@@ -70,10 +68,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
   for (int i = 0; i < s.layers; ++i) {
     const std::string layer = layer_name(kLayer, i), attention = layer + "self_attn.";
     m.norm(layer + "input_layernorm.weight", s.dim);
-    m.linear(attention + "q_proj", s.heads * s.head_dim, s.dim, b.qkv);
-    m.linear(attention + "k_proj", s.kv_heads * s.head_dim, s.dim, b.qkv);
-    m.linear(attention + "v_proj", s.kv_heads * s.head_dim, s.dim, b.qkv);
-    m.linear(attention + "o_proj", s.dim, s.heads * s.head_dim, b.output);
+    make_attention(m, s, attention, b.qkv, b.output);
     if (has_head_norms(c)) {
       m.norm(attention + "q_norm.weight", s.head_dim);
       m.norm(attention + "k_norm.weight", s.head_dim);
@@ -85,9 +80,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
       m.linear(layer + "shared_mlp.output_linear", s.dim, ffn);
       continue;
     }
-    m.linear(layer + "mlp.gate_proj", s.ffn, s.dim, b.mlp);
-    m.linear(layer + "mlp.up_proj", s.ffn, s.dim, b.mlp);
-    m.linear(layer + "mlp.down_proj", s.dim, s.ffn, b.mlp);
+    make_gated_mlp(m, s, layer + "mlp.", b.mlp);
   }
   m.norm("model.norm.weight", s.dim);
   if (!is_tied(c)) m.matrix("lm_head.weight", s.vocab, s.dim);
@@ -136,24 +129,15 @@ Matrix attention(const Net& net, const Matrix& x, int i, const Multipliers& by) 
     k = rotate(k, s.head_dim, rope);
   }
   grow(q, c);
-  const Matrix mixed = attend(q, k, net.linear(x, at + "v_proj"),
-                              {.n_heads = s.heads,
-                               .n_kv_heads = s.kv_heads,
-                               .head_dim = s.head_dim,
-                               .scale = by.attention,
-                               .window = window_of(c, i)});
-  return net.linear(mixed, at + "o_proj");
+  Attention how = s.attention(window_of(c, i));
+  how.scale = by.attention;
+  return net.linear(attend(q, k, net.linear(x, at + "v_proj"), how), at + "o_proj");
 }
 
 Matrix feed_forward(const Net& net, const Matrix& x, const std::string& layer) {
-  if (is_granite4(net.config)) {
-    const int ffn = net.config.integer("shared_intermediate_size");
-    const Matrix both = net.linear(x, layer + "shared_mlp.input_linear");
-    return net.linear(map(columns(both, 0, ffn), silu) * columns(both, ffn, ffn),
-                      layer + "shared_mlp.output_linear");
-  }
-  const Matrix gate = map(net.linear(x, layer + "mlp.gate_proj"), silu);
-  return net.linear(gate * net.linear(x, layer + "mlp.up_proj"), layer + "mlp.down_proj");
+  if (!is_granite4(net.config)) return gated_mlp(net, x, layer + "mlp.");
+  return net.linear(gated(net.linear(x, layer + "shared_mlp.input_linear")),
+                    layer + "shared_mlp.output_linear");
 }
 
 Matrix reference(const Net& net, const std::vector<int>& tokens) {
@@ -198,12 +182,7 @@ void write_multipliers(GgufWriter& gguf, const FamilyConfig& c) {
 
 void copy_feed_forward(GgufWriter& out, const FamilyConfig& c) {
   const int layers = Shapes(c).layers;
-  if (!is_granite4(c)) {
-    out.copy_layers(layers, {{"blk.#.ffn_gate", kLayer + "mlp.gate_proj"},
-                             {"blk.#.ffn_up", kLayer + "mlp.up_proj"},
-                             {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
-    return;
-  }
+  if (!is_granite4(c)) return copy_gated_mlp(out, layers);
   const auto ffn = static_cast<uint64_t>(c.integer("shared_intermediate_size"));
   for (int i = 0; i < layers; ++i) {
     const std::string to = layer_name("blk.#.", i), from = layer_name(kLayer, i) + "shared_mlp.";
@@ -226,9 +205,7 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   write_multipliers(out, c);
   if (c.has("rope_scaling") && c.object("rope_scaling").string("rope_type") == "llama3")
     out.tensor("rope_freqs.weight", llama3_divisors(c, s.head_dim));
-  out.copy("token_embd", "model.embed_tokens");
-  out.copy("output_norm", "model.norm");
-  if (!is_tied(c)) out.copy("output", "lm_head");
+  copy_ends(out);
   out.copy_layers(s.layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"},
                              {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
                              {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
@@ -250,8 +227,7 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- the configurations
-// --------------------------------------------------------------------------
+// ---- the configurations ------------------------------------------------------------------------
 
 const FamilyConfig kLlama(R"({"architectures":["LlamaForCausalLM"],"attention_bias":false,
   "attention_dropout":0.0,"bos_token_id":1,"eos_token_id":[2,3],"hidden_act":"silu",
@@ -380,61 +356,6 @@ constexpr const char* kDynamic =
     R"({"max_position_embeddings":24,"rope_scaling":{"type":"dynamic","factor":2.0}})";
 
 }  // namespace
-
-Tensor llama3_divisors(const FamilyConfig& c, int rotated) {
-  const auto plain = rope_frequencies(c.number("rope_theta"), rotated);
-  const Rope scaled = rope_of(c, rotated, 1);
-  Tensor out{{plain.size()}, {}};
-  for (size_t i = 0; i < plain.size(); ++i)
-    out.data.push_back(static_cast<float>(plain[i] / scaled.frequencies[i]));
-  return out;
-}
-
-bool is_windowed(const FamilyConfig& c, int i, int period) {
-  if (!c.has("sliding_window")) return false;
-  if (c.has("layer_types"))
-    return c.strings("layer_types")[static_cast<size_t>(i)] == "sliding_attention";
-  return period == 0 || (i + 1) % period != 0;
-}
-
-std::vector<bool> windowed_layers(const FamilyConfig& c, int period) {
-  std::vector<bool> out;
-  for (int i = 0; i < Shapes(c).layers; ++i) out.push_back(is_windowed(c, i, period));
-  return out;
-}
-
-void write_common_keys(GgufWriter& out, const FamilyConfig& c) {
-  const Shapes s(c);
-  out.u32("block_count", s.layers).u32("context_length", c.integer("max_position_embeddings"));
-  out.u32("embedding_length", s.dim).u32("feed_forward_length", s.ffn);
-  out.u32("attention.head_count", s.heads).u32("attention.head_count_kv", s.kv_heads);
-  if (c.has("rope_theta")) out.f32("rope.freq_base", c.number("rope_theta"));
-  if (c.has("rms_norm_eps")) out.f32("attention.layer_norm_rms_epsilon", c.number("rms_norm_eps"));
-  for (const char* key : {"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"})
-    if (c.has(key)) {
-      out.f32("attention.layer_norm_epsilon", c.number(key));
-      break;
-    }
-  if (c.has("head_dim"))
-    out.u32("attention.key_length", s.head_dim).u32("attention.value_length", s.head_dim);
-  if (!c.has("rope_scaling")) return;
-  const FamilyConfig scaling = c.object("rope_scaling");
-  const std::string type = scaling.string("rope_type", scaling.string("type"));
-  if (type != "linear" && type != "yarn") return;  // the others have no keys
-  out.string("rope.scaling.type", type).f32("rope.scaling.factor", scaling.number("factor"));
-  if (type == "yarn")
-    out.u32("rope.scaling.original_context_length",
-            scaling.integer("original_max_position_embeddings"));
-}
-
-std::vector<FamilyCase> all_cases() {
-  std::vector<FamilyCase> out;
-  for (const auto& theme :
-       {llama_cases(), expert_cases(), gemma_cases(), phi_cases(), glm_cases(), exaone_cases(),
-        reordered_cases(), gpt_cases(), opt_cases(), alibi_cases()})
-    out.insert(out.end(), theme.begin(), theme.end());
-  return out;
-}
 
 std::vector<FamilyCase> llama_cases() {
   const auto with = [](const FamilyConfig& c, const char* changes) { return c.with(changes); };

@@ -8,7 +8,7 @@
 namespace nibble::test {
 namespace {
 
-const std::string kDecoder = "model.decoder.", kLayer = "model.decoder.layers.#.";
+const std::string kDecoder = "model.decoder.", kBlock = "model.decoder.layers.#.";
 constexpr int kFirstPosition = 2;
 constexpr double kEps = 1e-5;  // PyTorch's default, not in config.json
 
@@ -28,7 +28,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
     m.linear(kDecoder + "project_out", narrow, s.dim);
   }
   for (int i = 0; i < s.layers; ++i) {
-    const std::string at = layer_name(kLayer, i);
+    const std::string at = layer_name(kBlock, i);
     for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"})
       m.linear(at + "self_attn." + part, s.dim, s.dim, true);
     m.layer_norm(at + "self_attn_layer_norm", s.dim);
@@ -53,15 +53,9 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
   if (narrow) x = net.linear(x, kDecoder + "project_in");
   x = x + net.embed(positions, kDecoder + "embed_positions");
   for (int i = 0; i < s.layers; ++i) {
-    const std::string at = layer_name(kLayer, i), attention = at + "self_attn.";
+    const std::string at = layer_name(kBlock, i), attention = at + "self_attn.";
     const Matrix h = norm(first, x, at + "self_attn_layer_norm");
-    const Matrix mixed =
-        attend(net.linear(h, attention + "q_proj"), net.linear(h, attention + "k_proj"),
-               net.linear(h, attention + "v_proj"),
-               {.n_heads = s.heads,
-                .n_kv_heads = s.heads,
-                .head_dim = s.head_dim,
-                .scale = 1 / std::sqrt(s.head_dim)});
+    const Matrix mixed = rotated_attention(net, h, attention, {}, s.attention());
     x = norm(!first, x + net.linear(mixed, attention + "out_proj"), at + "self_attn_layer_norm");
     const Matrix up = map(net.linear(norm(first, x, at + "final_layer_norm"), at + "fc1"),
                           activation(c.string("activation_function")));

@@ -8,8 +8,6 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "model.layers.#.";
-
 int rotated(const FamilyConfig& c) {
   return static_cast<int>(Shapes(c).head_dim * c.number("partial_rotary_factor", 1));
 }
@@ -21,7 +19,7 @@ void make(TensorMaker& m, const FamilyConfig& c) {
     const std::string at = layer_name(kLayer, i);
     m.norm(at + "input_layernorm.weight", s.dim);
     m.linear(at + "self_attn.qkv_proj", (s.heads + 2 * s.kv_heads) * s.head_dim, s.dim);
-    m.linear(at + "self_attn.o_proj", s.dim, s.heads * s.head_dim);
+    m.linear(at + "self_attn.o_proj", s.dim, s.q_dim());
     m.norm(at + "post_attention_layernorm.weight", s.dim);
     m.linear(at + "mlp.gate_up_proj", 2 * s.ffn, s.dim);
     m.linear(at + "mlp.down_proj", s.dim, s.ffn);
@@ -33,17 +31,9 @@ void make(TensorMaker& m, const FamilyConfig& c) {
 Matrix attention(const Net& net, const Matrix& x, const std::string& at) {
   const FamilyConfig& c = net.config;
   const Shapes s(c);
-  const int q_dim = s.heads * s.head_dim, kv_dim = s.kv_heads * s.head_dim;
-  const Matrix qkv = net.linear(x, at + "qkv_proj");
-  const Rope rope = rope_of(c, rotated(c), x.rows);
-  const Matrix mixed = attend(rotate(columns(qkv, 0, q_dim), s.head_dim, rope),
-                              rotate(columns(qkv, q_dim, kv_dim), s.head_dim, rope),
-                              columns(qkv, q_dim + kv_dim, kv_dim),
-                              {.n_heads = s.heads,
-                               .n_kv_heads = s.kv_heads,
-                               .head_dim = s.head_dim,
-                               .scale = 1 / std::sqrt(s.head_dim),
-                               .window = c.integer("sliding_window", 0)});
+  const Matrix mixed =
+      rotated_attention(net.linear(x, at + "qkv_proj"), rope_of(c, rotated(c), x.rows),
+                        s.attention(c.integer("sliding_window", 0)));
   return net.linear(mixed, at + "o_proj");
 }
 
@@ -57,8 +47,7 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
     x = x + attention(net, net.rms_norm(x, at + "input_layernorm", eps), at + "self_attn.");
     const Matrix both =
         net.linear(net.rms_norm(x, at + "post_attention_layernorm", eps), at + "mlp.gate_up_proj");
-    x = x + net.linear(map(columns(both, 0, s.ffn), silu) * columns(both, s.ffn, s.ffn),
-                       at + "mlp.down_proj");
+    x = x + net.linear(gated(both), at + "mlp.down_proj");
   }
   return net.linear(net.rms_norm(x, "model.norm", eps),
                     c.flag("tie_word_embeddings") ? "model.embed_tokens" : "lm_head");
@@ -84,9 +73,7 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
     out.tensor("rope_factors_long.weight", as_tensor(scaling.numbers("long_factor")));
     out.tensor("rope_factors_short.weight", as_tensor(scaling.numbers("short_factor")));
   }
-  out.copy("token_embd", "model.embed_tokens");
-  out.copy("output_norm", "model.norm");
-  if (!c.flag("tie_word_embeddings")) out.copy("output", "lm_head");
+  copy_ends(out);
   out.copy_layers(s.layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"},
                              {"blk.#.attn_qkv", kLayer + "self_attn.qkv_proj"},
                              {"blk.#.attn_output", kLayer + "self_attn.o_proj"},

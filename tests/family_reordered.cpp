@@ -9,8 +9,6 @@
 namespace nibble::test {
 namespace {
 
-const std::string kLayer = "model.layers.#.";
-
 bool is_tied(const FamilyConfig& c) {
   return c.flag("tie_word_embeddings", c.string("model_type").starts_with("cohere"));
 }
@@ -22,38 +20,14 @@ void make_head(TensorMaker& m, const FamilyConfig& c) {
   if (!is_tied(c)) m.matrix("lm_head.weight", s.vocab, s.dim);
 }
 void make_layer(TensorMaker& m, const Shapes& s, const std::string& at, bool qkv_bias) {
-  m.linear(at + "self_attn.q_proj", s.heads * s.head_dim, s.dim, qkv_bias);
-  m.linear(at + "self_attn.k_proj", s.kv_heads * s.head_dim, s.dim, qkv_bias);
-  m.linear(at + "self_attn.v_proj", s.kv_heads * s.head_dim, s.dim, qkv_bias);
-  m.linear(at + "self_attn.o_proj", s.dim, s.heads * s.head_dim);
-  m.linear(at + "mlp.gate_proj", s.ffn, s.dim);
-  m.linear(at + "mlp.up_proj", s.ffn, s.dim);
-  m.linear(at + "mlp.down_proj", s.dim, s.ffn);
-}
-
-Matrix gated_mlp(const Net& net, const Matrix& x, const std::string& at) {
-  return net.linear(map(net.linear(x, at + "gate_proj"), silu) * net.linear(x, at + "up_proj"),
-                    at + "down_proj");
-}
-
-Attention plain_attention(const Shapes& s) {
-  return {.n_heads = s.heads,
-          .n_kv_heads = s.kv_heads,
-          .head_dim = s.head_dim,
-          .scale = 1 / std::sqrt(s.head_dim)};
+  make_attention(m, s, at + "self_attn.", qkv_bias);
+  make_gated_mlp(m, s, at + "mlp.");
 }
 
 void copy_plain(GgufWriter& out, const FamilyConfig& c) {
-  out.copy("token_embd", "model.embed_tokens");
-  out.copy("output_norm", "model.norm");
-  if (!is_tied(c)) out.copy("output", "lm_head");
-  out.copy_layers(Shapes(c).layers, {{"blk.#.attn_q", kLayer + "self_attn.q_proj"},
-                                     {"blk.#.attn_k", kLayer + "self_attn.k_proj"},
-                                     {"blk.#.attn_v", kLayer + "self_attn.v_proj"},
-                                     {"blk.#.attn_output", kLayer + "self_attn.o_proj"},
-                                     {"blk.#.ffn_gate", kLayer + "mlp.gate_proj"},
-                                     {"blk.#.ffn_up", kLayer + "mlp.up_proj"},
-                                     {"blk.#.ffn_down", kLayer + "mlp.down_proj"}});
+  copy_ends(out);
+  copy_attention(out, Shapes(c).layers);
+  copy_gated_mlp(out, Shapes(c).layers);
 }
 
 // Models that alternate have the window in all layers but every fourth.
@@ -62,10 +36,11 @@ int window_of(const FamilyConfig& c, int i) {
   return is_windowed(c, i, kPeriod) ? c.integer("sliding_window") : 0;
 }
 
-// ---- OLMo 2 and 3: x += norm(attention(x)), x += norm(MLP(x)); norms of whole rows of q and k;
-// 3 has windows, and scales RoPE where there are none. EXAONE 4 norms heads, and does not rotate
-// where there is no window.
-// -----------
+// ---- OLMo 2, OLMo 3, EXAONE 4 -------------------------------------------------------------------
+
+// x += norm(attention(x)), x += norm(MLP(x)). OLMo norms whole rows of q and k; 3 has windows, and
+// scales RoPE where there are none. EXAONE 4 norms heads, and does not rotate where there is no
+// window.
 
 bool is_exaone(const FamilyConfig& c) { return c.string("model_type") == "exaone4"; }
 
@@ -100,9 +75,8 @@ Matrix olmo2(const Net& net, const std::vector<int>& tokens) {
       return rotate(normalize(y, net.at(attention + name + "_norm.weight"), norm), s.head_dim,
                     rope);
     };
-    Attention how = plain_attention(s);
-    how.window = window;
-    const Matrix mixed = attend(part("q"), part("k"), net.linear(x, attention + "v_proj"), how);
+    const Matrix mixed =
+        attend(part("q"), part("k"), net.linear(x, attention + "v_proj"), s.attention(window));
     x = x +
         net.rms_norm(net.linear(mixed, attention + "o_proj"), at + "post_attention_layernorm", eps);
     x = x + net.rms_norm(gated_mlp(net, x, at + "mlp."), at + "post_feedforward_layernorm", eps);
@@ -127,9 +101,10 @@ std::string olmo2_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- Command-R: x += attention(norm(x)) + MLP(norm(x)); RoPE of pairs; scaled logits; R7B rotates
-// only where it has a window
-// --------------
+// ---- Command-R ----------------------------------------------------------------------------------
+
+// x += attention(norm(x)) + MLP(norm(x)); RoPE of pairs; scaled logits. R7B rotates only where it
+// has a window.
 
 void make_cohere(TensorMaker& m, const FamilyConfig& c) {
   const Shapes s(c);
@@ -158,8 +133,7 @@ Matrix cohere(const Net& net, const std::vector<int>& tokens) {
     const std::string at = layer_name(kLayer, i), attention = at + "self_attn.";
     Rope rope = rope_of(c, s.head_dim, x.rows);
     rope.pairs = true;
-    Attention how = plain_attention(s);
-    how.window = window_of(c, i);
+    const Attention how = s.attention(window_of(c, i));
     if (c.has("sliding_window") && how.window == 0) rope.frequencies.clear();
     const Matrix h = net.layer_norm(x, at + "input_layernorm", eps);
     Matrix q = net.linear(h, attention + "q_proj"), k = net.linear(h, attention + "k_proj");
@@ -238,7 +212,7 @@ Matrix stablelm(const Net& net, const std::vector<int>& tokens) {
       k = normalize(k, head_norms(net.tensors, attention + "k_layernorm", s.kv_heads), norm);
     }
     const Matrix mixed = attend(rotate(q, s.head_dim, rope), rotate(k, s.head_dim, rope),
-                                net.linear(h, attention + "v_proj"), plain_attention(s));
+                                net.linear(h, attention + "v_proj"), s.attention());
     const Matrix after = x + net.linear(mixed, attention + "o_proj");
     x = after + gated_mlp(net,
                           c.flag("use_parallel_residual")
@@ -268,8 +242,7 @@ std::string stablelm_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- InternLM 2: LLaMA with q, k, v fused by KV group, and names of its own
-// -----------------------
+// ---- InternLM 2: LLaMA with q, k, v fused by KV group, and names of its own --------------------
 
 void make_internlm2(TensorMaker& m, const FamilyConfig& c) {
   const Shapes s(c);
@@ -292,7 +265,6 @@ Matrix internlm2(const Net& net, const std::vector<int>& tokens) {
   const FamilyConfig& c = net.config;
   const Shapes s(c);
   const double eps = c.number("rms_norm_eps");
-  const int q_dim = s.heads * s.head_dim, kv_dim = s.kv_heads * s.head_dim;
   Matrix x = net.embed(tokens, "model.tok_embeddings");
   const Rope rope = rope_of(c, s.head_dim, x.rows);
   for (int i = 0; i < s.layers; ++i) {
@@ -300,9 +272,7 @@ Matrix internlm2(const Net& net, const std::vector<int>& tokens) {
     const Matrix qkv =
         pick_columns(net.linear(net.rms_norm(x, at + "attention_norm", eps), at + "attention.wqkv"),
                      grouped_qkv_order(s.kv_heads, s.heads / s.kv_heads, s.head_dim));
-    const Matrix mixed = attend(rotate(columns(qkv, 0, q_dim), s.head_dim, rope),
-                                rotate(columns(qkv, q_dim, kv_dim), s.head_dim, rope),
-                                columns(qkv, q_dim + kv_dim, kv_dim), plain_attention(s));
+    const Matrix mixed = rotated_attention(qkv, rope, s.attention());
     x = x + net.linear(mixed, at + "attention.wo");
     const Matrix h = net.rms_norm(x, at + "ffn_norm", eps);
     x = x + net.linear(map(net.linear(h, at + "feed_forward.w1"), silu) *
@@ -314,8 +284,7 @@ Matrix internlm2(const Net& net, const std::vector<int>& tokens) {
 
 std::string internlm2_gguf(const FamilyConfig& c, const Tensors& tensors) {
   const Shapes s(c);
-  const auto q_rows = static_cast<uint64_t>(s.heads * s.head_dim),
-             kv_rows = static_cast<uint64_t>(s.kv_heads * s.head_dim);
+  const auto q_rows = static_cast<uint64_t>(s.q_dim()), kv_rows = static_cast<uint64_t>(s.kv_dim());
   GgufWriter out("internlm2", tensors);
   write_common_keys(out, c);
   out.copy("token_embd", "model.tok_embeddings");
@@ -338,8 +307,7 @@ std::string internlm2_gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
-// ---- the configurations
-// --------------------------------------------------------------------------
+// ---- the configurations ------------------------------------------------------------------------
 
 const FamilyConfig kOlmo2(R"({"architectures":["Olmo2ForCausalLM"],"attention_bias":false,
   "attention_dropout":0.0,"eos_token_id":2,"hidden_act":"silu","hidden_size":64,

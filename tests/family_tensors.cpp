@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "stored_tensors.h"
 
 namespace nibble::test {
 namespace {
@@ -15,10 +16,6 @@ uint64_t count(const std::vector<uint64_t>& shape) {
   return n;
 }
 
-std::string bytes_of(const std::vector<float>& data) {
-  return {reinterpret_cast<const char*>(data.data()), data.size() * sizeof(float)};
-}
-
 }  // namespace
 
 FamilyConfig::FamilyConfig(const std::string& text) : json_(parse_json(text, kWhere)) {}
@@ -26,9 +23,9 @@ FamilyConfig::FamilyConfig(const std::string& text) : json_(parse_json(text, kWh
 FamilyConfig FamilyConfig::with(const std::string& changes) const {
   Json::Object out = json_.as_object(kWhere);
   const Json changed = parse_json(changes, kWhere);
-  for (const auto& [key, value] : changed.as_object(kWhere)) {
-    std::erase_if(out, [&](const Json::Member& member) { return member.first == key; });
-    out.emplace_back(key, value);
+  for (const Json::Member& added : changed.as_object(kWhere)) {
+    std::erase_if(out, [&](const Json::Member& member) { return member.first == added.first; });
+    out.push_back(added);
   }
   return FamilyConfig(std::move(out));
 }
@@ -122,23 +119,10 @@ void TensorMaker::constant(const std::string& name, const std::vector<uint64_t>&
 void write_hugging_face(const std::string& directory, const FamilyConfig& config,
                         const Tensors& tensors) {
   std::filesystem::create_directories(directory);
-  Json::Object header = {{"__metadata__", Json(Json::Object{{"format", Json("pt")}})}};
-  std::string data;
-  for (const auto& [name, t] : tensors) {
-    Json::Array shape;
-    for (const uint64_t n : t.shape) shape.emplace_back(static_cast<int64_t>(n));
-    const auto begin = static_cast<int64_t>(data.size());
-    data += bytes_of(t.data);
-    header.emplace_back(
-        name, Json(Json::Object{
-                  {"dtype", Json("F32")},
-                  {"shape", Json(shape)},
-                  {"data_offsets",
-                   Json(Json::Array{Json(begin), Json(static_cast<int64_t>(data.size()))})}}));
-  }
-  std::string text = write_json(Json(header));
-  text.append((8 - text.size() % 8) % 8, ' ');
-  write_file(directory + "/model.safetensors", raw<uint64_t>(text.size()) + text + data);
+  StoredTensors stored;
+  for (const auto& [name, t] : tensors)
+    stored.push_back({name, DType::f32, t.shape, bytes_of(t.data)});
+  write_file(directory + "/model.safetensors", safetensors_of(stored));
   write_file(directory + "/config.json", config.text());
 }
 

@@ -10,23 +10,9 @@
 #include <vector>
 
 #include "base/half.h"
-#include "files.h"
-#include "load/checkpoint.h"
+#include "stored_tensors.h"
 
 namespace nibble::test {
-
-struct StoredTensor {
-  std::string name;
-  DType type;
-  std::vector<uint64_t> shape;
-  std::string bytes;
-};
-using StoredTensors = std::vector<StoredTensor>;
-
-template <class T>
-std::string bytes_of(const std::vector<T>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
-}
 
 /// w[row][col] = scale[row][g] * (code[row][col] - zero[row][g]) with g = group_of[col].
 struct QuantizedLayer {
@@ -85,7 +71,8 @@ inline QuantizedLayer random_layer(std::mt19937& random, size_t rows, size_t col
   l.groups = (cols + group - 1) / group;
   l.bits = bits;
   l.scale_type = scale_type;
-  for (size_t i = 0; i < rows * cols; ++i) l.codes.push_back(static_cast<unsigned>(random() % (1u << bits)));
+  for (size_t i = 0; i < rows * cols; ++i)
+    l.codes.push_back(static_cast<unsigned>(random() % (1u << bits)));
   for (size_t i = 0; i < rows * l.groups; ++i) {
     l.zeros.push_back(static_cast<unsigned>(random() % (1u << bits)));
     const float s = 0.001f + 0.01f * static_cast<float>(random() % 10000) / 10000.0f;
@@ -267,20 +254,5 @@ class StoredCheckpoint {
  private:
   std::deque<std::string> bytes_;
 };
-
-/// A safetensors file of tensors.
-inline std::string safetensors_of(const StoredTensors& tensors) {
-  std::string header = "{", data;
-  for (const StoredTensor& t : tensors) {
-    std::string shape;
-    for (const uint64_t n : t.shape) shape += (shape.empty() ? "" : ",") + std::to_string(n);
-    header += (header.size() > 1 ? ",\"" : "\"") + t.name + R"(":{"dtype":")" +
-              dtype_info(t.type).name + R"(","shape":[)" + shape + R"(],"data_offsets":[)" +
-              std::to_string(data.size()) + ',' + std::to_string(data.size() + t.bytes.size()) +
-              "]}";
-    data += t.bytes;
-  }
-  return raw<uint64_t>(header.size() + 1) + header + "}" + data;
-}
 
 }  // namespace nibble::test

@@ -209,8 +209,7 @@ void test_read_text_file() {
   check_error([&] { read_text_file(folder.path()); }, "cannot be read");
 }
 
-// ---- editing
-// -------------------------------------------------------------------------------------
+// ---- editing -----------------------------------------------------------------------------------
 
 /// The text with a bar at the cursor.
 std::string shown(const EditBuffer& buffer) {

@@ -1,11 +1,10 @@
 // Quantization of whole models with calibration: tiny random ones, in every output form.
 #include <atomic>
-#include <fstream>
-#include <iterator>
 
 #include "awq/calibration_rows.h"
 #include "awq/fold.h"
 #include "check.h"
+#include "logits.h"
 #include "model/model_impl.h"
 #include "model/model_loader.h"
 #include "nibble/quantize.h"
@@ -62,35 +61,14 @@ struct Setup {
   std::string in() const { return dir / "in"; }
 };
 
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 const std::vector<Token> kTokens = {3, 12, 7, 9, 14, 5, 5, 11, 4, 8, 15, 6};
 
-std::vector<float> logits_of(const Model& model) {
-  Session session(model);
-  const auto logits = session.eval(kTokens, Logits::all);
-  return {logits.begin(), logits.end()};
-}
-
-std::vector<float> logits_of(const std::string& path, WeightType weights = WeightType::automatic) {
+std::vector<float> logits_in(const std::string& path, WeightType weights = WeightType::automatic) {
   ModelOptions options;
   options.threads = 2;
   options.activations = Activations::f32;
   options.weights = weights;
-  return logits_of(Model(path, options));
-}
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  check_eq(a.size(), b.size(), "logits");
-  double above = 0, below = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    above += (double{a[i]} - double{b[i]}) * (double{a[i]} - double{b[i]});
-    below += double{b[i]} * double{b[i]};
-  }
-  return std::sqrt(above / below);
+  return logits_of(Model(path, options), kTokens);
 }
 
 void test_folding_keeps_the_function() {
@@ -101,7 +79,7 @@ void test_folding_keeps_the_function() {
     options.activations = Activations::f32;
     options.weights = WeightType::f32;
     const Model model(setup.in(), options);
-    const std::vector<float> before = logits_of(model);
+    const std::vector<float> before = logits_of(model, kTokens);
     auto& impl = const_cast<ModelImpl&>(*model.impl());  // of this test alone
     const Compute compute{*impl.kernels, *impl.pool};
     std::mt19937 random(5);
@@ -117,14 +95,15 @@ void test_folding_keeps_the_function() {
         ++n_folds;
       }
     check_eq(n_folds, size_t{12}, "folds");
-    check(distance(logits_of(model), before) < 1e-5 * (bias ? 100 : 1),  // biases become fp16
+    check(relative_norm(logits_of(model, kTokens), before) <
+              1e-5 * (bias ? 100 : 1),  // biases become fp16
           "the function changed");
   }
 }
 
 void test_scales_pay() {
   Setup setup;
-  const std::vector<float> exact = logits_of(setup.in(), WeightType::f32);
+  const std::vector<float> exact = logits_in(setup.in(), WeightType::f32);
   const auto error = [&](bool scales, Rounding rounding) {
     setup.options.scales = scales;
     setup.options.rounding = rounding;
@@ -132,7 +111,7 @@ void test_scales_pay() {
         setup.dir / (std::to_string(scales) + std::to_string(int(rounding)) + ".nib");
     quantize(setup.in(), out, setup.options);
     check(!std::filesystem::exists(out + ".part"), "the work folder is removed");
-    return distance(logits_of(out), exact);
+    return relative_norm(logits_in(out), exact);
   };
   const double rtn = error(false, Rounding::nearest), awq = error(true, Rounding::nearest);
   check(awq < 0.8 * rtn, "scales: " + std::to_string(awq) + " of " + std::to_string(rtn));
@@ -159,7 +138,7 @@ void test_awq_directory_is_the_same_model() {
     setup.options.format = QuantizeFormat::awq;
     const QuantizeResult result = quantize(setup.in(), setup.dir / "out", setup.options);
     check(result.notes.empty(), "everything is 4 bits");
-    check(logits_of(setup.dir / "out") == logits_of(setup.dir / "out.nib"), "logits");
+    check(logits_in(setup.dir / "out") == logits_in(setup.dir / "out.nib"), "logits");
     check(std::filesystem::exists(setup.dir / "out/tokenizer.json"), "the tokenizer is copied");
     check(
         read_file(setup.dir / "out/config.json").find("\"version\": \"gemm\"") != std::string::npos,
@@ -170,12 +149,12 @@ void test_awq_directory_is_the_same_model() {
 void test_groups_that_do_not_divide() {
   Setup setup(100);  // 100 inputs of down: no multiple of 32; 100 outputs of gate: none of 8
   quantize(setup.in(), setup.dir / "out.nib", setup.options);
-  const std::vector<float> exact = logits_of(setup.in(), WeightType::f32);
-  check(distance(logits_of(setup.dir / "out.nib"), exact) < 0.5, "padded groups");
+  const std::vector<float> exact = logits_in(setup.in(), WeightType::f32);
+  check(relative_norm(logits_in(setup.dir / "out.nib"), exact) < 0.5, "padded groups");
   setup.options.format = QuantizeFormat::awq;
   const QuantizeResult result = quantize(setup.in(), setup.dir / "out", setup.options);
   check_eq(result.notes.size(), size_t{9}, "gate, up and down of three layers stay in 16 bits");
-  check(distance(logits_of(setup.dir / "out", WeightType::f16), exact) < 0.5, "loads");
+  check(relative_norm(logits_in(setup.dir / "out", WeightType::f16), exact) < 0.5, "loads");
 }
 
 void test_resume() {

@@ -34,8 +34,7 @@ ChatOptions chatml() {
   return options;
 }
 
-// ---- stop texts
-// ----------------------------------------------------------------------------------
+// ---- stop texts --------------------------------------------------------------------------------
 
 /// What passes the filter when `text` is pushed in pieces of n bytes.
 std::string filtered(const std::vector<std::string>& stops, std::string_view text, size_t n) {
@@ -92,8 +91,7 @@ void test_stop_filter_random() {
   }
 }
 
-// ---- a conversation
-// ------------------------------------------------------------------------------
+// ---- a conversation ----------------------------------------------------------------------------
 
 void test_reply() {
   const ChainModel files(kReply);

@@ -23,27 +23,14 @@ std::vector<std::string> command(const char* name, const ChainModel& model,
   return args;
 }
 
-#ifdef NIBBLE_CLI
-const std::string kProgram = NIBBLE_CLI;
-#else
-const std::string kProgram;
-#endif
-
 /// A terminal with a chat on it.
 class ChatTerminal : public Terminal {
  public:
   explicit ChatTerminal(const ChainModel& model, std::vector<std::string> more = {})
-      : Terminal(program(), command("chat", model, std::move(more)), model.file("state")) {}
-
- private:
-  static std::string program() {
-    if (kProgram.empty()) skip("NIBBLE_CLI does not name the executable");
-    return kProgram;
-  }
+      : Terminal(NIBBLE_CLI, command("chat", model, std::move(more)), model.file("state")) {}
 };
 
-// ---- usage
-// ---------------------------------------------------------------------------------------
+// ---- usage -------------------------------------------------------------------------------------
 
 void test_usage() {
   check(answer({"--help"}).find("\n  complete ") != std::string::npos);
@@ -84,8 +71,7 @@ void test_unreadable_input() {
   }
 }
 
-// ---- complete
-// ------------------------------------------------------------------------------------
+// ---- complete ----------------------------------------------------------------------------------
 
 void test_complete() {
   const ChainModel model(kReply);
@@ -136,8 +122,7 @@ void test_complete_json() {
   check_eq(drafted.find("text")->as_string("text"), plain.find("text")->as_string("text"));
 }
 
-// ---- chat without a terminal
-// ---------------------------------------------------------------------
+// ---- chat without a terminal -------------------------------------------------------------------
 
 void test_chat_lines() {
   const ChainModel model(kReply);
@@ -170,8 +155,7 @@ void test_chat_template() {
   check(run.err.find("; loaded in ") != std::string::npos, run.err);
 }
 
-// ---- chat on a terminal
-// --------------------------------------------------------------------------
+// ---- chat on a terminal ------------------------------------------------------------------------
 
 void test_terminal() {
   const ChainModel model(kReply);

@@ -1,10 +1,9 @@
 // Every model family against a double-precision forward pass of its own, through the file forms it
 // is published in: a tiny random checkpoint under the published names.
 #include <algorithm>
-#include <cmath>
 
-#include "check.h"
 #include "family_cases.h"
+#include "logits.h"
 #include "nibble/nibble.h"
 
 using namespace nibble;
@@ -23,14 +22,7 @@ std::vector<int> some_tokens(int vocab) {
   return out;
 }
 
-ModelOptions exact() {
-  ModelOptions options;
-  options.weights = WeightType::f32;
-  options.activations = Activations::f32;
-  return options;
-}
-
-std::vector<float> logits_of(const Model& model, const std::vector<int>& tokens, size_t step) {
+std::vector<float> stepwise(const Model& model, const std::vector<int>& tokens, size_t step) {
   SessionOptions options;
   options.context = static_cast<int>(tokens.size());
   Session session(model, options);
@@ -54,38 +46,32 @@ std::vector<float> last_logits_of(const Model& model, const std::vector<int>& to
   return {row.begin(), row.end()};
 }
 
-/// Fails unless max |difference| <= tolerance max |expected|.
 template <class Expected>
 void check_close(const std::vector<float>& found, const std::vector<Expected>& expected,
                  const std::string& what, double tolerance) {
-  check_eq(found.size(), expected.size(), what + ": logits");
-  double worst = 0, largest = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const double difference = std::abs(found[i] - static_cast<double>(expected[i]));
-    worst = difference <= worst ? worst : difference;  // NaN stays
-    largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
-  }
-  if (worst <= tolerance * largest) return;
-  std::ostringstream text;
-  text << what << ": the largest difference is " << worst / largest << " of the largest logit";
-  fail(text.str());
+  const double error = relative_max(found, expected);
+  check(error <= tolerance,
+        what + ": the largest difference is " + std::to_string(error) + " of the largest logit");
 }
 
 void run_case(const FamilyCase& c) {
   uint64_t seed = 0;
   for (const char letter : c.name) seed = seed * 31 + static_cast<unsigned char>(letter);
-  TensorMaker maker(seed);
-  c.make(maker, c.config);
+  const Tensors tensors = c.tensors(seed);
   const std::vector<int> tokens = some_tokens(c.config.integer("vocab_size"));
-  const Matrix expected = c.reference({c.config, maker.tensors}, tokens);
-  const size_t all = tokens.size();
+  const Matrix expected = c.reference({c.config, tensors}, tokens);
   TempDir dir;
-  write_hugging_face(dir / "hf", c.config, maker.tensors);
-  const Model model(dir / "hf", exact());
-  const std::vector<float> found = logits_of(model, tokens, all);
+  SessionOptions options;  // beyond the contexts of some
+  options.context = kTokens;
+  const auto logits = [&](const std::string& name, const ModelOptions& how) {
+    return logits_of(Model(dir / name, how), tokens, options);
+  };
+  write_hugging_face(dir / "hf", c.config, tensors);
+  const Model model(dir / "hf", exact_options());
+  const std::vector<float> found = logits_of(model, tokens, options);
   check_close(found, expected.data, "Hugging Face", kTolerance);
-  check(logits_of(model, tokens, 1) == found, "token by token differs");
-  check(logits_of(model, tokens, 7) == found, "seven tokens at a time differ");
+  check(stepwise(model, tokens, 1) == found, "token by token differs");
+  check(stepwise(model, tokens, 7) == found, "seven tokens at a time differ");
   const std::vector<float> last = last_logits_of(model, tokens);
   check(std::ranges::equal(last, std::span(found).last(last.size())), "the last token differs");
   check_eq(last.size() * tokens.size(), found.size(), "logits of the last token");
@@ -93,14 +79,13 @@ void run_case(const FamilyCase& c) {
   QuantizeOptions as_it_is;
   as_it_is.weights = WeightType::f32;
   quantize(dir / "hf", dir / "model.nib", as_it_is);
-  check(logits_of(Model(dir / "model.nib", exact()), tokens, all) == found, ".nib differs");
+  check(logits("model.nib", exact_options()) == found, ".nib differs");
   ModelOptions eight_bits;
   eight_bits.weights = WeightType::q8;
-  check_close(logits_of(Model(dir / "hf", eight_bits), tokens, all), expected.data, "8 bits",
-              kRough);
+  check_close(logits("hf", eight_bits), expected.data, "8 bits", kRough);
   if (!c.gguf) return;
-  write_file(dir / "model.gguf", c.gguf(c.config, maker.tensors));
-  const std::vector<float> from_gguf = logits_of(Model(dir / "model.gguf", exact()), tokens, all);
+  write_file(dir / "model.gguf", c.gguf(c.config, tensors));
+  const std::vector<float> from_gguf = logits("model.gguf", exact_options());
   check_close(from_gguf, expected.data, "GGUF", kTolerance);
   check_close(from_gguf, found, "GGUF against Hugging Face", kTolerance);
 }
@@ -108,8 +93,7 @@ void run_case(const FamilyCase& c) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<FamilyCase> families = all_cases();
   std::vector<Case> cases;
-  for (const FamilyCase& c : families) cases.push_back({c.name.c_str(), [&c] { run_case(c); }});
+  for (const FamilyCase& c : all_cases()) cases.push_back({c.name.c_str(), [&c] { run_case(c); }});
   return run(argc, argv, cases);
 }

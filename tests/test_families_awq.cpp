@@ -1,12 +1,11 @@
 // Calibration of the model families: in every one, scales that move between matrices keep the
 // function; and the whole quantization runs in those that differ in what it does.
-#include <cmath>
 #include <random>
 #include <set>
 
 #include "awq/fold.h"
-#include "check.h"
 #include "family_cases.h"
+#include "logits.h"
 #include "model/families.h"
 #include "model/model_impl.h"
 #include "nibble/nibble.h"
@@ -23,13 +22,12 @@ const char* const kTokenizer =
     R"("type":"BPE","vocab":{"a":0,"b":1,"c":2,"d":3,"e":4,"f":5,"g":6,"h":7,"i":8,"ab":9,"cd":10)"
     R"(},"merges":["a b","c d"]}})";
 
-std::vector<float> logits_of(const Model& model) {
-  Session session(model);
+std::vector<Token> some_tokens() {
   std::vector<Token> tokens;
   for (int i = 0; i < 20; ++i) tokens.push_back((i * i * 7 + i * 3 + 5) % 11);
-  const auto logits = session.eval(tokens, Logits::all);
-  return {logits.begin(), logits.end()};
+  return tokens;
 }
+const std::vector<Token> kTokens = some_tokens();
 
 Model open_exact(const std::string& path, WeightType weights) {
   ModelOptions options;
@@ -37,18 +35,6 @@ Model open_exact(const std::string& path, WeightType weights) {
   options.activations = Activations::f32;
   options.weights = weights;
   return Model(path, options);
-}
-
-/// The norm of the difference relative to that of `expected`.
-double distance(const std::vector<float>& found, const std::vector<float>& expected) {
-  check_eq(found.size(), expected.size(), "logits");
-  double above = 0, below = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const double d = double{found[i]} - double{expected[i]};
-    above += d * d;
-    below += double{expected[i]} * double{expected[i]};
-  }
-  return std::sqrt(above / below);
 }
 
 /// The matrices of a layer whose columns no fold scales.
@@ -178,9 +164,11 @@ void check_quantized(const TempDir& dir, const std::vector<float>& exact, const 
   write_file(dir / "hf/tokenizer.json", kTokenizer);
   QuantizeOptions options = calibrated_options(dir);
   quantize(dir / "hf", dir / "out.nib", options);
-  const std::vector<float> found = logits_of(open_exact(dir / "out.nib", WeightType::automatic));
-  const double rtn = distance(logits_of(open_exact(dir / "hf", WeightType::automatic)), exact);
-  const double calibrated = distance(found, exact);
+  const std::vector<float> found =
+      logits_of(open_exact(dir / "out.nib", WeightType::automatic), kTokens);
+  const double rtn =
+      relative_norm(logits_of(open_exact(dir / "hf", WeightType::automatic), kTokens), exact);
+  const double calibrated = relative_norm(found, exact);
   check(calibrated < rtn, std::to_string(calibrated) + ", to nearest " + std::to_string(rtn));
 
   options.format = QuantizeFormat::awq;
@@ -189,23 +177,23 @@ void check_quantized(const TempDir& dir, const std::vector<float>& exact, const 
   const bool whole = quantize(dir / "hf", dir / "awq", options).notes.empty();
   check_eq(whole, config.dim % 32 == 0, "all is 4 bits");
   if (!whole) return;
-  check(logits_of(open_exact(dir / "awq", WeightType::automatic)) == found,
+  check(logits_of(open_exact(dir / "awq", WeightType::automatic), kTokens) == found,
         "the directory is another model");
 }
 
 /// Folds, and quantizes if the family has a way that is not among `seen`.
 void run_case(const FamilyCase& c, std::set<std::string>& seen) {
-  TensorMaker maker(11);
   const FamilyConfig config = smaller(c.config);
+  TensorMaker maker(11);
   c.make(maker, config);
   make_loud(maker.tensors, config.integer("vocab_size"));
   TempDir dir;
   write_hugging_face(dir / "hf", config, maker.tensors);
   const Model model = open_exact(dir / "hf", WeightType::f32);
-  const std::vector<float> exact = logits_of(model);
+  const std::vector<float> exact = logits_of(model, kTokens);
   const std::set<std::string> ways = ways_of(c, *model.impl());
   fold_all(model);
-  const double change = distance(logits_of(model), exact);  // biases become fp16
+  const double change = relative_norm(logits_of(model, kTokens), exact);  // biases become fp16
   check(change < 1e-3, "folding changed the function: " + std::to_string(change));
   const size_t n_seen = seen.size();
   seen.insert(ways.begin(), ways.end());
@@ -215,10 +203,9 @@ void run_case(const FamilyCase& c, std::set<std::string>& seen) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<FamilyCase> families = all_cases();
   std::set<std::string> seen;  // alone, any case is quantized
   std::vector<Case> cases;
-  for (const FamilyCase& c : families)
+  for (const FamilyCase& c : all_cases())
     cases.push_back({c.name.c_str(), [&c, &seen] { run_case(c, seen); }});
   return run(argc, argv, cases);
 }

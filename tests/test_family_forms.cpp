@@ -5,8 +5,8 @@
 #include <bit>
 #include <cmath>
 
-#include "check.h"
 #include "family_cases.h"
+#include "logits.h"
 #include "nibble/nibble.h"
 #include "quantized_layers.h"
 
@@ -30,34 +30,17 @@ void check_logits(const FamilyCase& c, const Tensors& tensors, const std::string
                   const std::string& what) {
   const std::vector<int> tokens = some_tokens(c.config.integer("vocab_size"));
   const Matrix expected = c.reference({c.config, tensors}, tokens);
-  ModelOptions exact;
-  exact.weights = WeightType::f32;
-  exact.activations = Activations::f32;
-  const Model model(directory, exact);
   SessionOptions options;
   options.context = kTokens;  // beyond the contexts of some
-  Session session(model, options);
-  const auto found = session.eval(tokens, Logits::all);
-  check_eq(found.size(), expected.data.size(), what + ": logits");
-  double worst = 0, largest = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const double difference = std::abs(found[i] - expected.data[i]);
-    worst = difference <= worst ? worst : difference;  // NaN stays
-    largest = std::max(largest, std::abs(expected.data[i]));
-  }
-  if (worst <= kTolerance * largest) return;
-  fail(c.name + ", " + what + ": the largest difference is " + std::to_string(worst / largest) +
-       " of the largest logit");
+  const double error =
+      relative_max(logits_of(Model(directory, exact_options()), tokens, options), expected.data);
+  check(error <= kTolerance, c.name + ", " + what + ": the largest difference is " +
+                                 std::to_string(error) + " of the largest logit");
 }
 
-Tensors tensors_of(const FamilyCase& c) {
-  TensorMaker maker(c.name.size());
-  c.make(maker, c.config);
-  return maker.tensors;
-}
+Tensors tensors_of(const FamilyCase& c) { return c.tensors(c.name.size()); }
 
-// ---- 16 bits
-// -------------------------------------------------------------------------------------
+// ---- 16 bits -----------------------------------------------------------------------------------
 
 // The nearest value towards zero that bf16, or fp16 without its subnormals, holds.
 float cut(float x, DType type) {
@@ -125,8 +108,7 @@ void sixteen_bits(DType type) {
   }
 }
 
-// ---- Grids
-// ---------------------------------------------------------------------------------------
+// ---- Grids -------------------------------------------------------------------------------------
 
 // The linear layers that quantizers take: those of layers, without routers.
 bool is_linear(const std::string& name, const Tensor& t) {
@@ -262,8 +244,7 @@ void quantized(const Form& form) {
   check(n_grids > 1000, "only " + std::to_string(n_grids) + " matrices are on grids");
 }
 
-// ---- transformers 5
-// -------------------------------------------------------------------------------
+// ---- transformers 5 ----------------------------------------------------------------------------
 
 // The same config as transformers 5 writes it: all of RoPE in "rope_parameters", "dtype" for
 // "torch_dtype", and for Gemma 3 an object for each kind of layer.
@@ -305,14 +286,12 @@ void new_style() {
   check(n_cases > 50, "only " + std::to_string(n_cases) + " configs have a theta");
 }
 
-// ---- Models of text and images
-// -----------------------------------------------------------------------
+// ---- Models of text and images -----------------------------------------------------------------
 
 // Gemma 3 from 4B on: the text part in an object of its own, which leaves out what is usual for the
 // family; its tensors under longer names, beside those of the part that sees.
 void text_part() {
-  const std::vector<FamilyCase> cases = all_cases();
-  FamilyCase c = *std::ranges::find(cases, "gemma3", &FamilyCase::name);
+  FamilyCase c = case_named("gemma3");
   c.config = c.config.with(R"({"num_attention_heads":8,"num_key_value_heads":4})");
   FamilyConfig text = c.config;
   for (const char* key : {"num_attention_heads", "num_key_value_heads", "sliding_window_pattern",
@@ -341,14 +320,7 @@ void text_part() {
   }
 }
 
-// ---- What checkpoints carry along
-// ---------------------------------------------------------------
-
-const FamilyCase& case_named(const std::vector<FamilyCase>& cases, const std::string& name) {
-  const auto found = std::ranges::find(cases, name, &FamilyCase::name);
-  if (found == cases.end()) fail("no case is named " + name);
-  return *found;
-}
+// ---- What checkpoints carry along --------------------------------------------------------------
 
 struct Leftover {
   const char* family;
@@ -386,9 +358,8 @@ std::vector<Leftover> leftovers() {
 }
 
 void accepted() {
-  const std::vector<FamilyCase> cases = all_cases();
   for (const Leftover& l : leftovers()) {
-    const FamilyCase& c = case_named(cases, l.family);
+    const FamilyCase& c = case_named(l.family);
     const Tensors tensors = tensors_of(c);
     StoredTensors stored = {l.tensor};
     for (const auto& [name, t] : tensors)
@@ -401,7 +372,6 @@ void accepted() {
 
 // Tensors that would change the arithmetic if they were read.
 void unknown_tensors() {
-  const std::vector<FamilyCase> cases = all_cases();
   for (const auto& [family, name] : std::initializer_list<std::pair<const char*, const char*>>{
            {"llama", "model.layers.0.self_attn.q_norm.weight"},
            {"llama", "model.layers.0.self_attn.q_proj.bias"},
@@ -413,7 +383,7 @@ void unknown_tensors() {
            {"mpt", "transformer.wpe.weight"},
            {"mpt", "transformer.blocks.0.attn.q_ln.weight"},
            {"olmo2", "model.layers.0.input_layernorm.weight"}}) {
-    const FamilyCase& c = case_named(cases, family);
+    const FamilyCase& c = case_named(family);
     StoredTensors stored = {filled(name, DType::f32, {64})};
     for (const auto& [known, t] : tensors_of(c)) stored.push_back(in_f32(known, t));
     const TempDir dir;
@@ -424,8 +394,7 @@ void unknown_tensors() {
 
 // llama.cpp keeps those of MPT.
 void activation_scales_in_gguf() {
-  const std::vector<FamilyCase> cases = all_cases();
-  const FamilyCase& c = case_named(cases, "mpt");
+  const FamilyCase& c = case_named("mpt");
   Tensors with_scales = tensors_of(c), divided = with_scales;
   for (const int layer : {0, 1, 2}) {
     const std::string ffn = layer_name("transformer.blocks.#.ffn.", layer);
@@ -442,8 +411,7 @@ void activation_scales_in_gguf() {
 }
 
 void bad_activation_scales() {
-  const std::vector<FamilyCase> cases = all_cases();
-  const FamilyCase& c = case_named(cases, "mpt");
+  const FamilyCase& c = case_named("mpt");
   for (const float value : {0.0f, INFINITY}) {
     StoredTensors stored;
     for (const auto& [name, t] : tensors_of(c)) stored.push_back(in_f32(name, t));

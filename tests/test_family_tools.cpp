@@ -1,7 +1,5 @@
 // What the command says of models of many families: `info` shows what was understood, `bench`
 // counts the experts that a token uses.
-#include <algorithm>
-
 #include "family_cases.h"
 #include "tool_runner.h"
 
@@ -12,12 +10,8 @@ namespace {
 
 // The model of that case as a Hugging Face directory.
 void write_case(const std::string& name, const std::string& directory) {
-  const std::vector<FamilyCase> cases = all_cases();
-  const auto c = std::ranges::find(cases, name, &FamilyCase::name);
-  if (c == cases.end()) fail("no case is named " + name);
-  TensorMaker maker(1);
-  c->make(maker, c->config);
-  write_hugging_face(directory, c->config, maker.tensors);
+  const FamilyCase& c = case_named(name);
+  write_hugging_face(directory, c.config, c.tensors());
 }
 
 void info() {

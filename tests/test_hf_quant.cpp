@@ -1,10 +1,7 @@
 // Whole models whose layers are on the grids of AWQ, GPTQ and compressed-tensors.
-#include <algorithm>
-#include <cstring>
 #include <random>
-#include <sstream>
 
-#include "check.h"
+#include "logits.h"
 #include "nibble/nibble.h"
 #include "quantized_model.h"
 
@@ -21,44 +18,27 @@ ModelOptions options(Activations activations) {
   return o;
 }
 
-std::vector<float> logits_of(const std::string& path, const ModelOptions& o,
-                             const std::vector<Token>& tokens) {
-  const Model model(path, o);
-  Session session(model);
-  const auto logits = session.eval(tokens, Logits::all);
-  return {logits.begin(), logits.end()};
-}
-
-/// The largest difference over the largest expected value.
-double relative_max(const std::vector<float>& found, const std::vector<float>& expected) {
-  check_eq(found.size(), expected.size(), "logits");
-  double error = 0, largest = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    error =
-        std::max(error, std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i])));
-    largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
-  }
-  return error / largest;
-}
-
 const std::vector<Token> kTokens = {1, 17, 3, 39, 0, 22, 8};
 
 /// The quantized directory computes what the plain one does, and its .nib the same to the bit.
 void check_pair(const Pair& pair, const TempDir& dir, const std::string& what) {
-  const double f32 = relative_max(logits_of(pair.quantized, options(Activations::f32), kTokens),
-                                  logits_of(pair.plain, options(Activations::f32), kTokens));
+  const double f32 =
+      relative_max(logits_of(Model(pair.quantized, options(Activations::f32)), kTokens),
+                   logits_of(Model(pair.plain, options(Activations::f32)), kTokens));
   check(f32 < 1e-5, what + ": with f32 activations off by " + std::to_string(f32));
-  const std::vector<float> int8 = logits_of(pair.quantized, options(Activations::int8), kTokens);
+  const std::vector<float> int8 =
+      logits_of(Model(pair.quantized, options(Activations::int8)), kTokens);
   const double error =
-      relative_max(int8, logits_of(pair.plain, options(Activations::f32), kTokens));
+      relative_max(int8, logits_of(Model(pair.plain, options(Activations::f32)), kTokens));
   check(error < 0.05, what + ": with int8 activations off by " + std::to_string(error));
   const std::string nib = dir / "model.nib";
   QuantizeOptions q;
   q.weights = WeightType::f32;
   quantize(pair.quantized, nib, q);
-  check(logits_of(nib, options(Activations::int8), kTokens) == int8, what + ": .nib round trip");
-  check(logits_of(nib, options(Activations::f32), kTokens) ==
-            logits_of(pair.quantized, options(Activations::f32), kTokens),
+  check(logits_of(Model(nib, options(Activations::int8)), kTokens) == int8,
+        what + ": .nib round trip");
+  check(logits_of(Model(nib, options(Activations::f32)), kTokens) ==
+            logits_of(Model(pair.quantized, options(Activations::f32)), kTokens),
         what + ": .nib round trip in f32");
 }
 
@@ -70,7 +50,9 @@ const std::string kCompressed =
     R"("quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":)"
     R"({"targets":["Linear"],"weights":{"num_bits":4,"symmetric":false},"input_activations":null}})";
 
-StoredTensors gemm(test::QuantizedLayer& l, const std::string& prefix) { return as_awq_gemm(l, prefix); }
+StoredTensors gemm(test::QuantizedLayer& l, const std::string& prefix) {
+  return as_awq_gemm(l, prefix);
+}
 
 void test_every_form() {
   const auto run_pair = [](const char* what, const std::string& quantization, unsigned bits,
@@ -85,8 +67,9 @@ void test_every_form() {
            [](test::QuantizedLayer& l, const std::string& p) { return as_gptq(l, p, false); });
   run_pair("GPTQ 8 bits", kGptq + ",\"bits\":8", 8,
            [](test::QuantizedLayer& l, const std::string& p) { return as_gptq(l, p, false); });
-  run_pair("compressed-tensors", kCompressed, 4,
-           [](test::QuantizedLayer& l, const std::string& p) { return as_compressed(l, p, false); });
+  run_pair("compressed-tensors", kCompressed, 4, [](test::QuantizedLayer& l, const std::string& p) {
+    return as_compressed(l, p, false);
+  });
 }
 
 /// q, k and v, gate and up: each with an order of its own, all with the same, some with none.
@@ -223,32 +206,24 @@ void test_refused() {
 
 // Published: logits of the shared checkpoints in double precision.
 
-std::vector<float> read_floats(const std::string& path) {
-  const std::string bytes = read_file(path);
-  std::vector<float> out(bytes.size() / sizeof(float));
-  std::memcpy(out.data(), bytes.data(), out.size() * sizeof(float));
-  return out;
-}
-
 void test_shared_checkpoints() {
   const std::string folder = shared("data/hf-quant");
-  std::istringstream ids(read_file(folder + "/ids.txt"));
-  std::vector<Token> tokens;
-  for (std::string word; std::getline(ids, word, ',');) tokens.push_back(std::stoi(word));
+  const std::vector<Token> tokens = read_ids(folder + "/ids.txt");
   for (const char* name : {"awq-gemm", "awq-gemv", "gptq-v1", "gptq-v1-sym", "gptq-v2-desc-act",
                            "ct-sym", "ct-asym"}) {
     const std::string path = folder + "/" + name;
-    const std::vector<float> expected = read_floats(path + ".logits");
-    const double f32 = relative_max(logits_of(path, options(Activations::f32), tokens), expected);
+    const std::vector<float> expected = read_logits(path + ".logits");
+    const double f32 =
+        relative_max(logits_of(Model(path, options(Activations::f32)), tokens), expected);
     check(f32 < 1e-4, std::string(name) + " with f32 activations: " + std::to_string(f32));
-    const std::vector<float> int8 = logits_of(path, options(Activations::int8), tokens);
+    const std::vector<float> int8 = logits_of(Model(path, options(Activations::int8)), tokens);
     const double error = relative_max(int8, expected);
     check(error < 0.035, std::string(name) + " with int8 activations: " + std::to_string(error));
     const TempDir dir;
     QuantizeOptions q;
     q.weights = WeightType::f32;
     quantize(path, dir / "m.nib", q);
-    check(logits_of(dir / "m.nib", options(Activations::int8), tokens) == int8,
+    check(logits_of(Model(dir / "m.nib", options(Activations::int8)), tokens) == int8,
           std::string(name) + ": .nib round trip");
   }
 }

@@ -407,8 +407,7 @@ std::string tiny_nib() {
   const TempDir dir;
   write_file(dir / "gguf", tiny_gguf());
   quantize(dir / "gguf", dir / "nib");
-  std::ifstream file(dir / "nib", std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  return read_file(dir / "nib");
 }
 
 std::vector<Case> all_cases(Cases& cases) {

@@ -1,8 +1,6 @@
 // A real trained model: published text and perplexities, from every form of the same weights.
-#include <fstream>
-#include <sstream>
-
 #include "check.h"
+#include "files.h"
 #include "nibble/nibble.h"
 
 using namespace nibble;
@@ -10,20 +8,13 @@ using namespace nibble::test;
 
 namespace {
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 // The Hugging Face directory holds no tokenizer: its ids are those of the GGUF.
 Tokenizer stories_tokenizer() {
   return Model(shared("data/stories260K/stories260K.gguf")).tokenizer();
 }
 
 void published_text() {
-  std::string golden = read_text(shared("data/stories260K/golden.txt"));
+  std::string golden = read_file(shared("data/stories260K/golden.txt"));
   while (golden.ends_with('\n')) golden.pop_back();
   const std::string prompt = "Once upon a time";
   check(golden.starts_with(prompt));
@@ -48,7 +39,7 @@ void published_text() {
 
 // Perplexity of golden.txt after BOS.
 double perplexity(const Model& model, const Tokenizer& tokenizer) {
-  std::string golden = read_text(shared("data/stories260K/golden.txt"));
+  std::string golden = read_file(shared("data/stories260K/golden.txt"));
   std::vector<Token> tokens = {tokenizer.bos()};
   for (const Token t : tokenizer.encode(golden)) tokens.push_back(t);
   check_eq(tokens.size(), size_t{258}, "tokens of golden.txt with BOS");

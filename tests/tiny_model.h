@@ -5,16 +5,16 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <map>
-#include <numbers>
 #include <random>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "gguf_builder.h"
+#include "stored_tensors.h"
 
 namespace nibble::test {
 
@@ -25,12 +25,15 @@ struct TinyModel {
   float theta = 10000.0f, eps = 1e-5f;
   bool tied = false, qkv_bias = false;
   int sliding_window = 0;
-  std::function<double(double)> scale_frequency = [](double f) { return f; };
   std::string extra_config;  // members of config.json, each with a comma in front
 
   struct Matrix {
     int rows = 0, cols = 1;  // cols 0: a vector
     std::vector<float> data;
+    std::vector<uint64_t> shape() const {
+      const auto n = static_cast<uint64_t>(rows);
+      return cols == 0 ? std::vector{n} : std::vector{n, static_cast<uint64_t>(cols)};
+    }
   };
   std::map<std::string, Matrix> tensors;
 
@@ -95,7 +98,7 @@ struct TinyModel {
   void rotate(std::vector<double>& x, int position) const {
     for (size_t h = 0; h < x.size(); h += static_cast<size_t>(head_dim))
       for (int i = 0; i < head_dim / 2; ++i) {
-        const double f = scale_frequency(std::pow(double{theta}, -2.0 * i / head_dim));
+        const double f = std::pow(double{theta}, -2.0 * i / head_dim);
         const double c = std::cos(position * f), s = std::sin(position * f);
         double& a = x[h + static_cast<size_t>(2 * i)];
         double& b = x[h + static_cast<size_t>(2 * i + 1)];
@@ -103,11 +106,6 @@ struct TinyModel {
         a = a0 * c - b0 * s;
         b = a0 * s + b0 * c;
       }
-  }
-
-  void add_bias(const std::string& name, std::vector<double>& x) const {
-    if (!qkv_bias) return;
-    for (size_t i = 0; i < x.size(); ++i) x[i] += double{get(name).data[i]};
   }
 
   std::vector<double> attend(const std::vector<double>& q,
@@ -133,15 +131,15 @@ struct TinyModel {
     return out;
   }
 
-  /// Logits [tokens.size()][vocab].
-  std::vector<std::vector<double>> forward(const std::vector<int>& tokens) const {
+  /// Logits [tokens.size(), vocab]; without biases.
+  std::vector<double> forward(const std::vector<int>& tokens) const {
     std::vector<std::vector<std::vector<double>>> keys(static_cast<size_t>(n_layers)),
         values = keys;
-    std::vector<std::vector<double>> logits;
+    std::vector<double> logits;
     for (size_t pos = 0; pos < tokens.size(); ++pos) {
       const Matrix& embedding = get("token_embd.weight");
-      const auto row = embedding.data.begin() + tokens[pos] * dim;
-      std::vector<double> x(row, row + dim);
+      const auto first = embedding.data.begin() + tokens[pos] * dim;
+      std::vector<double> x(first, first + dim);
       for (int i = 0; i < n_layers; ++i) {
         const std::string b = "blk." + std::to_string(i) + ".";
         const size_t layer = static_cast<size_t>(i);
@@ -149,9 +147,6 @@ struct TinyModel {
         std::vector<double> q = multiply(b + "attn_q.weight", h);
         std::vector<double> k = multiply(b + "attn_k.weight", h);
         std::vector<double> v = multiply(b + "attn_v.weight", h);
-        add_bias(b + "attn_q.bias", q);
-        add_bias(b + "attn_k.bias", k);
-        add_bias(b + "attn_v.bias", v);
         rotate(q, static_cast<int>(pos));
         rotate(k, static_cast<int>(pos));
         keys[layer].push_back(k);
@@ -166,63 +161,30 @@ struct TinyModel {
         h = multiply(b + "ffn_down.weight", gate);
         for (size_t j = 0; j < x.size(); ++j) x[j] += h[j];
       }
-      logits.push_back(
-          multiply(tied ? "token_embd.weight" : "output.weight", norm("output_norm.weight", x)));
+      const std::vector<double> row =
+          multiply(tied ? "token_embd.weight" : "output.weight", norm("output_norm.weight", x));
+      logits.insert(logits.end(), row.begin(), row.end());
     }
     return logits;
   }
 };
 
-class Bytes {
- public:
-  template <class T>
-  Bytes& put(const T& value) {
-    text_.append(reinterpret_cast<const char*>(&value), sizeof value);
-    return *this;
-  }
-  Bytes& string(const std::string& s) {
-    put(uint64_t{s.size()});
-    text_ += s;
-    return *this;
-  }
-  Bytes& floats(const std::vector<float>& values) {
-    text_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-    return *this;
-  }
-  Bytes& align(size_t n) {
-    while (text_.size() % n != 0) text_ += '\0';
-    return *this;
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
-inline void write_file(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
 /// llama2.c's run.c: seven int32, then arrays over all layers in this order, then two RoPE tables.
 inline void write_llama2c(const TinyModel& m, const std::string& path) {
-  Bytes out;
+  std::string out;
   for (const int n : {m.dim, m.ffn_dim, m.n_layers, m.n_heads, m.n_kv_heads,
                       m.tied ? m.vocab : -m.vocab, m.context})
-    out.put(static_cast<int32_t>(n));
-  out.floats(m.get("token_embd.weight").data);
+    out += raw<int32_t>(n);
+  out += bytes_of(m.get("token_embd.weight").data);
   for (const char* name : {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm",
                            "ffn_gate", "ffn_down", "ffn_up"})
     for (int i = 0; i < m.n_layers; ++i)
-      out.floats(m.get("blk." + std::to_string(i) + "." + name + ".weight").data);
-  out.floats(m.get("output_norm.weight").data);
-  out.floats(std::vector<float>(static_cast<size_t>(m.context * m.head_dim), 0.5f));
-  if (!m.tied) out.floats(m.get("output.weight").data);
-  write_file(path, out.text());
+      out += bytes_of(m.get("blk." + std::to_string(i) + "." + name + ".weight").data);
+  out += bytes_of(m.get("output_norm.weight").data);
+  out += bytes_of(std::vector<float>(static_cast<size_t>(m.context * m.head_dim), 0.5f));
+  if (!m.tied) out += bytes_of(m.get("output.weight").data);
+  write_file(path, out);
 }
-
-/// GGUF v3 (ggml docs/gguf.md), f32. `halves`: rows of q and k in the pair order of Hugging Face.
-inline void write_gguf(const TinyModel& m, const std::string& path,
-                       const std::string& architecture = "llama");
 
 /// From pairs (2i, 2i + 1) to pairs (i, i + head_dim / 2), head by head.
 inline TinyModel::Matrix to_halves(const TinyModel::Matrix& w, int head_dim) {
@@ -241,40 +203,26 @@ inline bool is_rotated(const std::string& name) {
   return name.find("attn_q.") != std::string::npos || name.find("attn_k.") != std::string::npos;
 }
 
-inline void write_gguf(const TinyModel& m, const std::string& path,
-                       const std::string& architecture) {
-  Bytes out;
-  const auto key = [&](const std::string& name, uint32_t type) -> Bytes& {
-    return out.string(name).put(type);
+/// GGUF v3 (ggml docs/gguf.md), f32.
+inline void write_gguf(const TinyModel& m, const std::string& path) {
+  GgufBuilder out;
+  const auto count = [&](const std::string& key, int n) {
+    out.u32("llama." + key, static_cast<uint32_t>(n));
   };
-  const std::string a = architecture + ".";
-  out.put(uint32_t{0x46554747}).put(uint32_t{3});
-  out.put(uint64_t{m.tensors.size()}).put(uint64_t{10});
-  key("general.architecture", 8).string(architecture);
-  key(a + "context_length", 4).put(static_cast<uint32_t>(m.context));
-  key(a + "embedding_length", 4).put(static_cast<uint32_t>(m.dim));
-  key(a + "block_count", 4).put(static_cast<uint32_t>(m.n_layers));
-  key(a + "feed_forward_length", 4).put(static_cast<uint32_t>(m.ffn_dim));
-  key(a + "attention.head_count", 4).put(static_cast<uint32_t>(m.n_heads));
-  key(a + "attention.head_count_kv", 4).put(static_cast<uint32_t>(m.n_kv_heads));
-  key(a + "attention.layer_norm_rms_epsilon", 6).put(m.eps);
-  key(a + "rope.freq_base", 6).put(m.theta);
-  key(a + "attention.key_length", 4).put(static_cast<uint32_t>(m.head_dim));
-  uint64_t offset = 0;
+  out.string("general.architecture", "llama");
+  count("context_length", m.context);
+  count("embedding_length", m.dim);
+  count("block_count", m.n_layers);
+  count("feed_forward_length", m.ffn_dim);
+  count("attention.head_count", m.n_heads);
+  count("attention.head_count_kv", m.n_kv_heads);
+  count("attention.key_length", m.head_dim);
+  out.f32("llama.attention.layer_norm_rms_epsilon", m.eps).f32("llama.rope.freq_base", m.theta);
   for (const auto& [name, w] : m.tensors) {
-    out.string(name);
-    if (w.cols == 0)
-      out.put(uint32_t{1}).put(static_cast<uint64_t>(w.rows));
-    else
-      out.put(uint32_t{2}).put(static_cast<uint64_t>(w.cols)).put(static_cast<uint64_t>(w.rows));
-    out.put(uint32_t{0}).put(offset);
-    offset += (w.data.size() * 4 + 31) / 32 * 32;
+    const std::vector<uint64_t> shape = w.shape();
+    out.tensor(name, 0, {shape.rbegin(), shape.rend()}, bytes_of(w.data));
   }
-  out.align(32);
-  const bool halves = architecture != "llama";
-  for (const auto& [name, w] : m.tensors)
-    out.floats(halves && is_rotated(name) ? to_halves(w, m.head_dim).data : w.data).align(32);
-  write_file(path, out.text());
+  write_file(path, out.build());
 }
 
 inline std::string hugging_face_name(const std::string& name) {
@@ -300,20 +248,11 @@ inline std::string hugging_face_name(const std::string& name) {
 inline void write_hugging_face(const TinyModel& m, const std::string& directory,
                                const std::string& model_type = "llama") {
   std::filesystem::create_directories(directory);
-  std::string header = "{";
-  Bytes data;
-  for (const auto& [name, w] : m.tensors) {
-    const size_t begin = data.text().size();
-    data.floats(is_rotated(name) ? to_halves(w, m.head_dim).data : w.data);
-    header += (header.size() > 1 ? ",\"" : "\"") + hugging_face_name(name) +
-              "\":{\"dtype\":\"F32\",\"shape\":[" + std::to_string(w.rows) +
-              (w.cols == 0 ? "" : "," + std::to_string(w.cols)) + "],\"data_offsets\":[" +
-              std::to_string(begin) + "," + std::to_string(data.text().size()) + "]}";
-  }
-  header += "}";
-  Bytes file;
-  file.string(header);
-  write_file(directory + "/model.safetensors", file.text() + data.text());
+  StoredTensors tensors;
+  for (const auto& [name, w] : m.tensors)
+    tensors.push_back({hugging_face_name(name), DType::f32, w.shape(),
+                       bytes_of(is_rotated(name) ? to_halves(w, m.head_dim).data : w.data)});
+  write_file(directory + "/model.safetensors", safetensors_of(tensors));
   const auto n = [](int v) { return std::to_string(v); };
   std::ostringstream eps;
   eps.precision(9);

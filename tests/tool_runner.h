@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -31,7 +29,6 @@ inline std::string quoted(const std::string& text) {
 
 /// Runs `nibble args`, with the file or folder `stdin_path` as standard input.
 inline Run nibble_reading(const std::vector<std::string>& args, const std::string& stdin_path) {
-#ifdef NIBBLE_CLI
   const TempDir temp;
   std::string command = quoted(NIBBLE_CLI);
   for (const std::string& arg : args) command.append(" ").append(quoted(arg));
@@ -41,11 +38,6 @@ inline Run nibble_reading(const std::vector<std::string>& args, const std::strin
   const int status = std::system(command.c_str());
   if (!WIFEXITED(status)) fail("ended by a signal: " + command);
   return {WEXITSTATUS(status), read_file(temp / "out"), read_file(temp / "err")};
-#else
-  static_cast<void>(args);
-  static_cast<void>(stdin_path);
-  skip("NIBBLE_CLI does not name the executable");
-#endif
 }
 
 /// Runs `nibble args`, with `input` as standard input.
@@ -105,11 +97,6 @@ inline constexpr int kParams = kVocab * kDim +
                                kLayers * (2 * kDim * kDim + 2 * kKvDim * kDim + 3 * kFfn * kDim) +
                                (2 * kLayers + 1) * kDim;
 
-template <class T>
-void append(std::string& bytes, T value) {
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-
 inline std::string tiny_tokenizer() {
   struct Entry {
     std::string text;
@@ -123,10 +110,10 @@ inline std::string tiny_tokenizer() {
                  {{" ", -10}, {"a", -11}, {"b", -12}, {" a", -2}, {"ab", -1}, {" ab", -3}});
   check_eq(entries.size(), size_t{kVocab}, "tokens");
   std::string bytes;
-  append(bytes, int32_t{8});
+  bytes += raw(int32_t{8});
   for (const Entry& entry : entries) {
-    append(bytes, entry.score);
-    append(bytes, static_cast<int32_t>(entry.text.size()));
+    bytes += raw(entry.score);
+    bytes += raw(static_cast<int32_t>(entry.text.size()));
     bytes += entry.text;
   }
   return bytes;
@@ -135,17 +122,16 @@ inline std::string tiny_tokenizer() {
 /// Weights within +-scale and norms of one; all zero for scale 0.
 inline std::string tiny_weights(float scale) {
   std::string bytes;
-  for (const int32_t n : {kDim, kFfn, kLayers, kHeads, kKvHeads, kVocab, kContext})
-    append(bytes, n);
+  for (const int32_t n : {kDim, kFfn, kLayers, kHeads, kKvHeads, kVocab, kContext}) bytes += raw(n);
   uint32_t state = 12345;
   const auto random = [&](int count) {
     for (int i = 0; i < count; ++i) {
       state = state * 1664525u + 1013904223u;
-      append(bytes, scale * (static_cast<float>(state >> 8) * 0x1p-23f - 1.0f));
+      bytes += raw(scale * (static_cast<float>(state >> 8) * 0x1p-23f - 1.0f));
     }
   };
   const auto norm = [&](int count) {
-    for (int i = 0; i < count; ++i) append(bytes, scale > 0 ? 1.0f : 0.0f);
+    for (int i = 0; i < count; ++i) bytes += raw(scale > 0 ? 1.0f : 0.0f);
   };
   random(kVocab * kDim);
   norm(kLayers * kDim);
