@@ -86,6 +86,7 @@ void validity_and_repair() {
   const std::string r = kReplacement;
   check_eq(repair_utf8("a\xff\xc3\xa9\xe4\xb8"), "a" + r + "\xc3\xa9" + r + r);
   check_eq(repair_utf8(""), "");
+  check_eq(without_controls("a\x1b[m\x7f\xc2\x9b\xc2\xa0\xc2"), "a [m   \xc2\xa0\xc2");
 }
 
 void complete_prefix() {

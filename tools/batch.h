@@ -29,9 +29,6 @@ std::string format(const char* pattern, double value);  // printf of one double
 std::string bytes_text(uint64_t bytes);                 // "3.56 GiB"
 std::string count_text(uint64_t count);                 // "6.74 B"
 
-/// A text of a file without control characters: none may drive a terminal.
-std::string printable(std::string text);
-
 /// Writes all of `text` to standard output. Throws Error if it cannot.
 void write_stdout(std::string_view text);
 

@@ -6,6 +6,7 @@
 
 #include "args.h"
 #include "bandwidth.h"
+#include "base/utf8.h"
 #include "batch.h"
 #include "bench_guard.h"
 #include "bench_report.h"
@@ -162,7 +163,7 @@ BenchRow common_row(const Model& model, const Request& r) {
   const ModelInfo& info = model.info();
   BenchRow row;
   row.path = r.shape.empty() ? r.model_path : "shape:" + r.shape;
-  row.model = printable(model_text(model, r));
+  row.model = without_controls(model_text(model, r));
   row.kernels = info.kernels;
   row.weight_bytes = info.weight_bytes;
   row.n_params = info.n_params;

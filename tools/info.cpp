@@ -2,6 +2,7 @@
 #include <map>
 
 #include "args.h"
+#include "base/utf8.h"
 #include "batch.h"
 #include "model/config_fields.h"
 
@@ -164,8 +165,8 @@ std::string types_text(const ModelInfo& info) {
 }
 
 void add_row(std::string& text, const std::string& label, const std::string& value) {
-  text +=
-      label + std::string(label.size() < 14 ? 14 - label.size() : 1, ' ') + printable(value) + "\n";
+  text += label + std::string(label.size() < 14 ? 14 - label.size() : 1, ' ') +
+          without_controls(value) + "\n";
 }
 
 void print_text(const Model& model, const Request& request, const std::string& path) {
@@ -200,8 +201,8 @@ void print_text(const Model& model, const Request& request, const std::string& p
   if (request.tensors) {
     text += "\n";
     for (const ModelInfo::Tensor& tensor : info.tensors)
-      text += printable(tensor.name) + "  [" + std::to_string(tensor.rows) + ", " +
-              std::to_string(tensor.cols) + "]  " + printable(tensor.type) + "  " +
+      text += without_controls(tensor.name) + "  [" + std::to_string(tensor.rows) + ", " +
+              std::to_string(tensor.cols) + "]  " + without_controls(tensor.type) + "  " +
               bytes_text(tensor.bytes) + "\n";
   }
   write_stdout(text);

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "args.h"
+#include "base/utf8.h"
 #include "batch.h"
 #include "load/checkpoint.h"
 #include "signals.h"
@@ -43,7 +44,7 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   try {
     const QuantizeResult result = quantize(in, out, options);
     for (const std::string& note : result.notes)
-      std::fprintf(stderr, "%s\n", printable(note).c_str());
+      std::fprintf(stderr, "%s\n", without_controls(note).c_str());
     std::fprintf(stderr, "%s: %s -> %s, %.2f bits per weight, %.1f s\n", out.c_str(),
                  bytes_text(bytes_before).c_str(), bytes_text(result.info.file_bytes).c_str(),
                  result.info.bits_per_weight, result.seconds);

@@ -2,11 +2,12 @@
 
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace nibble {
 namespace {
 
-// Names in errors come from files: they must neither reach the terminal as commands (of one byte,
-// or U+0080 to U+009F) nor fill it.
+// Names in errors come from files: they must neither reach the terminal as commands nor fill it.
 std::string shown(std::string text) {
   constexpr size_t kLongest = 8000;  // bytes
   if (text.size() > kLongest) {
@@ -15,13 +16,7 @@ std::string shown(std::string text) {
     text.resize(end);
     text += "...";
   }
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const unsigned next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0u;
-    if (byte < 0x20 || byte == 0x7f) text[i] = ' ';
-    if (byte == 0xc2 && next >= 0x80 && next < 0xa0) text[i] = text[i + 1] = ' ';
-  }
-  return text;
+  return without_controls(std::move(text));
 }
 
 std::string message(const std::string& where, const std::string& why, const std::string& hint) {

@@ -27,6 +27,10 @@ bool is_valid_utf8(std::string_view text);
 /// beginning of a character whose bytes are yet to come (0 to 3 bytes).
 size_t complete_utf8_prefix(std::string_view text);
 
+/// `text` with spaces for control characters (of one byte, or U+0080 to U+009F), so that a name
+/// from a file is no command when it reaches a terminal.
+std::string without_controls(std::string text);
+
 /// `text` with each invalid byte replaced by U+FFFD.
 std::string repair_utf8(std::string_view text);
 

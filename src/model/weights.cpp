@@ -169,12 +169,14 @@ SourceRows source_rows(const Layout& layout, const Config& c, const Place& place
   return out;
 }
 
-void require_shape(const MatrixSource& source, int64_t rows, int64_t cols) {
-  if (source.rows == rows && source.cols == cols) return;
+// `found`: a MatrixSource or a PackedShape.
+template <class Found>
+void require_shape(const std::string& where, const Found& found, int64_t rows, int64_t cols) {
+  if (found.rows == rows && found.cols == cols) return;
   const auto text = [](int64_t r, int64_t c) {
     return "[" + std::to_string(r) + ", " + std::to_string(c) + "]";
   };
-  throw Error::mismatch(source.where, "shape", text(rows, cols), text(source.rows, source.cols));
+  throw Error::mismatch(where, "shape", text(rows, cols), text(found.rows, found.cols));
 }
 
 void require_shape(const std::string& path, const TensorView& tensor,
@@ -270,7 +272,7 @@ void number_input_forms(Weights& weights) {
   }
 }
 
-// Tables that rows are taken from, and the head, which is one of them if tied.
+// Not the embedding, from which rows are taken, nor the head, which is the same matrix if tied.
 bool is_linear(Slot slot) { return slot != Slot::embedding && slot != Slot::output; }
 
 // What a matrix becomes: its own grid if it has one, else what the rule asks for. Positions and
@@ -342,7 +344,7 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
         // Quantizers store the matrices of a Conv1D as they store all others.
         if (layout.transposed && place.slot >= Slot::attn_norm && !planned.source.has_grid())
           transpose(planned.source);
-        require_shape(planned.source, source.total, cols);
+        require_shape(planned.source.where, planned.source, source.total, cols);
         planned.target = target_of(planned.source, rule, place.slot);
         planned.shape = packed_shape_of(planned.source, planned.target);
         planned.shape.rows = static_cast<uint32_t>(rows);
@@ -433,10 +435,7 @@ void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& we
         const auto entry = matrices.find(tensor.name);
         if (entry == matrices.end()) throw Error(where, "is not in nibble.matrices");
         const PackedShape& shape = entry->second.shape;
-        if (shape.rows != rows || shape.cols != cols)
-          throw Error::mismatch(
-              where, "shape", "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]",
-              "[" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + "]");
+        require_shape(where, shape, rows, cols);
         out.name = tensor.name;
         out.source_type = entry->second.source_type;
         out.view = packed_view(shape, tensor.data, where);
