@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <iterator>
+#include <sstream>
 
 #include "check.h"
 #include "files.h"
@@ -107,36 +109,10 @@ void test_common_flags() {
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);
-  const std::vector<std::string> args = {"--temp",
-                                         "0",
-                                         "--top-k",
-                                         "7",
-                                         "-s",
-                                         "18446744073709551615",
-                                         "-c",
-                                         "100",
-                                         "-ctk",
-                                         "q8_0",
-                                         "-ctv",
-                                         "f32",
-                                         "--weights",
-                                         "q8",
-                                         "--activations",
-                                         "f32",
-                                         "--isa",
-                                         "scalar",
-                                         "-ngl",
-                                         "99",
-                                         "-i",
-                                         "-t",
-                                         "3",
-                                         "-tb",
-                                         "4",
-                                         "-b",
-                                         "16",
-                                         "--repeat-last-n",
-                                         "-1",
-                                         "file"};
+  std::istringstream line(
+      "--temp 0 --top-k 7 -s 18446744073709551615 -c 100 -ctk q8_0 -ctv f32 --weights q8 "
+      "--activations f32 --isa scalar -ngl 99 -i -t 3 -tb 4 -b 16 --repeat-last-n -1 file");
+  const std::vector<std::string> args(std::istream_iterator<std::string>(line), {});
   check_eq(flags.parse(args).value().size(), size_t{1});
   check_eq(options.sampling.temperature, 0.0f);
   check_eq(options.sampling.top_k, 7);

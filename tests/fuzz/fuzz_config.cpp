@@ -78,41 +78,14 @@ const std::vector<Json>& settings() {
 }
 
 Json awkward(Bytes& bytes) {
-  static const char* const values[] = {
-      "0",
-      "1",
-      "-1",
-      "2",
-      "3",
-      "64",
-      "1e-30",
-      "1e30",
-      "1e300",
-      "-1e300",
-      "0.5",
-      "1.5",
-      "null",
-      "true",
-      "false",
-      "[]",
-      "{}",
-      "\"\"",
-      "\"linear\"",
-      "[0,1]",
-      "16777216",
-      "16777217",
-      "2147483647",
-      "2147483648",
-      "9223372036854775807",
-      "67108864",
-      "[1,2,3]",
-      "[\"sliding_attention\",\"full_attention\",\"full_attention\"]",
-      "{\"rope_type\":\"yarn\",\"factor\":4.0}",
-      "\"relu\"",
-      "[[]]",
-      "10001",
-      "4096"};
-  return parse_json(values[bytes.below(std::size(values))], "value");
+  static const Json values = parse_json(
+      R"([0, 1, -1, 2, 3, 64, 1e-30, 1e30, 1e300, -1e300, 0.5, 1.5, null, true, false, [], {}, "",
+        "linear", [0, 1], 16777216, 16777217, 2147483647, 2147483648, 9223372036854775807,
+        67108864, [1, 2, 3], ["sliding_attention", "full_attention", "full_attention"],
+        {"rope_type": "yarn", "factor": 4.0}, "relu", [[]], 10001, 4096])",
+      "values");
+  const Json::Array& all = values.as_array("values");
+  return all[bytes.below(all.size())];
 }
 
 // The object with one member replaced, added from another seed, or taken away; or the same within
