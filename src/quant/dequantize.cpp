@@ -32,8 +32,10 @@ template <class Block>
 void dequantize_block(const Block& block, float* out) {  // out [Block::kCols]
   constexpr size_t group = Block::kForm.group;
   uint8_t codes[Block::kCols];
-  const BlockScales scales =
-      split(block, [&](size_t c, uint64_t eight) { store_as(codes + c, eight); });
+  const BlockScales scales = split(block, [&](size_t c, Codes16 a, Codes16 b) {
+    store_as(codes + c, a);
+    store_as(codes + c + 16, b);
+  });
   for (size_t g = 0; g < Block::kCols / group; ++g)
     widen_group<Block>(scales, g, codes + g * group, out + g * group);
 }

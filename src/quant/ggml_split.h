@@ -1,7 +1,7 @@
 // Taking GGUF blocks apart: one code per byte, and the scales as the packed form stores them.
 //
-// The loops work on eight codes at a time in a 64-bit word: fast on every CPU without an ISA flag.
-// They hand each word on at once, emit(first column, word): to bytes, or to the lines of a panel.
+// The loops work on 16 codes at a time, in a vector that every CPU has without an ISA flag. They
+// hand on 32 at once, emit(first column, 16 codes, 16 codes): to bytes, or to the words of a panel.
 #pragma once
 
 #include <array>
@@ -43,40 +43,39 @@ struct BlockScales {
   uint8_t mn[16] = {};  // [cols / group]
 };
 
+/// 16 codes, a byte each, in the order of bytes.
+using Codes16 [[gnu::vector_size(16)]] = uint64_t;
+
 namespace detail {
 
 /// The byte `value` eight times.
 constexpr uint64_t bytes_of(uint8_t value) { return 0x0101010101010101u * value; }
 
-/// The fields of `mask` that start at bit `shift` of each byte of `word`.
-constexpr uint64_t fields(uint64_t word, int shift, uint8_t mask) {
-  return (word >> shift) & bytes_of(mask);
+/// The fields of `mask` that start at bit `shift` of each byte at `bytes`.
+inline Codes16 fields(const uint8_t* bytes, int shift, uint8_t mask) {
+  return (load_as<Codes16>(bytes) >> shift) & bytes_of(mask);
 }
 
-/// n bytes (a multiple of 8): the low nibbles are columns c.., the high ones columns c + high..
+/// 16 bytes: the low nibbles are columns c.., the high ones columns c + 16.. .
 template <class Emit>
-void split_nibbles(const uint8_t* qs, size_t n, size_t c, size_t high, Emit&& emit) {
-  for (size_t i = 0; i < n; i += 8) {
-    const uint64_t word = load_as<uint64_t>(qs + i);
-    emit(c + i, fields(word, 0, 15));
-    emit(c + high + i, fields(word, 4, 15));
-  }
+void split_16_nibbles(const uint8_t* qs, size_t c, Emit&& emit) {
+  emit(c, fields(qs, 0, 15), fields(qs, 4, 15));
 }
 
 /// Bit i of `bits` as bit 4 of byte i.
 constexpr uint64_t fifth_bits(uint8_t bits) {
   const uint64_t one_each = bytes_of(bits) & 0x8040201008040201u;
-  return fields(one_each + bytes_of(0x7f), 3, 0x10);  // bit 7 is set where a byte is not zero
+  return ((one_each + bytes_of(0x7f)) >> 3) & bytes_of(0x10);  // bit 7: the byte is not zero
+}
+inline Codes16 fifth_bits(uint8_t first, uint8_t second) {
+  return Codes16{fifth_bits(first), fifth_bits(second)};
 }
 
 /// The codes of Q5_0 and Q5_1.
 template <class Emit>
 void split_five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], Emit&& emit) {
-  for (size_t i = 0; i < 2; ++i) {
-    const uint64_t word = load_as<uint64_t>(qs + 8 * i);
-    emit(8 * i, fields(word, 0, 15) | fifth_bits(qh[i]));
-    emit(16 + 8 * i, fields(word, 4, 15) | fifth_bits(qh[2 + i]));
-  }
+  emit(0, fields(qs, 0, 15) | fifth_bits(qh[0], qh[1]),
+       fields(qs, 4, 15) | fifth_bits(qh[2], qh[3]));
 }
 
 /// Entry a + 16 b: the codes of the indices a (low byte) and b.
@@ -100,8 +99,10 @@ inline uint64_t look_up_iq4(uint64_t indices) {
 /// 16 bytes of nibbles that index kIq4Values: columns c..c + 31.
 template <class Emit>
 void split_iq4(const uint8_t* qs, size_t c, Emit&& emit) {
-  split_nibbles(qs, 16, c, 16,
-                [&](size_t at, uint64_t indices) { emit(at, look_up_iq4(indices)); });
+  const auto codes = [&](size_t first, int shift) {
+    return look_up_iq4((load_as<uint64_t>(qs + first) >> shift) & bytes_of(15));
+  };
+  emit(c, Codes16{codes(0, 0), codes(8, 0)}, Codes16{codes(0, 4), codes(8, 4)});
 }
 
 /// The 6-bit scales and minima of Q4_K and Q5_K: those of groups 0..3 are bits 5:0 of bytes 0..3
@@ -118,18 +119,18 @@ inline void split_k6(const uint8_t (&scales)[12], BlockScales& out) {
 
 }  // namespace detail
 
-// split(block, emit): calls emit(c, word) with the codes of columns c..c+7, lowest byte first, for
-// all columns of the block, and returns the scales.
+// split(block, emit): calls emit(c, a, b) with the codes of columns c..c+15 and c+16..c+31 for all
+// columns of the block, and returns the scales.
 
 template <class Emit>
 BlockScales split(const BlockQ4_0& b, Emit&& emit) {
-  detail::split_nibbles(b.qs, 16, 0, 16, emit);
+  detail::split_16_nibbles(b.qs, 0, emit);
   return {.d = load_as<uint16_t>(b.d)};
 }
 
 template <class Emit>
 BlockScales split(const BlockQ4_1& b, Emit&& emit) {
-  detail::split_nibbles(b.qs, 16, 0, 16, emit);
+  detail::split_16_nibbles(b.qs, 0, emit);
   return {.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.m)};
 }
 
@@ -147,8 +148,8 @@ BlockScales split(const BlockQ5_1& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockQ8_0& b, Emit&& emit) {
-  for (size_t i = 0; i < 32; i += 8)  // adding 128 to an int8 is flipping its sign bit
-    emit(i, load_as<uint64_t>(b.qs + i) ^ detail::bytes_of(0x80));
+  const uint64_t signs = detail::bytes_of(0x80);  // adding 128 to an int8 is flipping its sign bit
+  emit(0, load_as<Codes16>(b.qs) ^ signs, load_as<Codes16>(b.qs + 16) ^ signs);
   return {.d = load_as<uint16_t>(b.d)};
 }
 
@@ -160,12 +161,12 @@ BlockScales split(const BlockIQ4_NL& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockQ2_K& b, Emit&& emit) {
-  for (size_t half = 0; half < 2; ++half)
-    for (size_t i = 0; i < 32; i += 8) {
-      const uint64_t q = load_as<uint64_t>(b.qs + 32 * half + i);
-      for (size_t j = 0; j < 4; ++j)
-        emit(128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3));
-    }
+  for (size_t i = 0; i < 8; ++i) {  // which 32 columns
+    const auto code = [&](size_t first) {
+      return detail::fields(b.qs + 32 * (i / 4) + first, static_cast<int>(2 * (i % 4)), 3);
+    };
+    emit(32 * i, code(0), code(16));
+  }
   BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
   for (size_t g = 0; g < 16; ++g) {
     out.sc[g] = static_cast<int8_t>(b.scales[g] & 15);
@@ -176,14 +177,13 @@ BlockScales split(const BlockQ2_K& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockQ3_K& b, Emit&& emit) {
-  for (size_t half = 0; half < 2; ++half)
-    for (size_t i = 0; i < 32; i += 8) {
-      const uint64_t q = load_as<uint64_t>(b.qs + 32 * half + i);
-      const uint64_t h = load_as<uint64_t>(b.hmask + i) >> (4 * half);
-      for (size_t j = 0; j < 4; ++j)
-        emit(128 * half + 32 * j + i, detail::fields(q, static_cast<int>(2 * j), 3) |
-                                          detail::fields(h, static_cast<int>(j), 1) << 2);
-    }
+  for (size_t i = 0; i < 8; ++i) {
+    const auto code = [&](size_t first) {
+      return detail::fields(b.qs + 32 * (i / 4) + first, static_cast<int>(2 * (i % 4)), 3) |
+             detail::fields(b.hmask + first, static_cast<int>(i), 1) << 2;
+    };
+    emit(32 * i, code(0), code(16));
+  }
   BlockScales out{.d = load_as<uint16_t>(b.d)};
   for (size_t g = 0; g < 16; ++g) {
     const int low = g < 8 ? b.scales[g] & 15 : b.scales[g - 8] >> 4;
@@ -195,7 +195,12 @@ BlockScales split(const BlockQ3_K& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockQ4_K& b, Emit&& emit) {
-  for (size_t i = 0; i < 4; ++i) detail::split_nibbles(b.qs + 32 * i, 32, 64 * i, 32, emit);
+  for (size_t i = 0; i < 8; ++i) {
+    const auto code = [&](size_t first) {
+      return detail::fields(b.qs + 32 * (i / 2) + first, static_cast<int>(4 * (i % 2)), 15);
+    };
+    emit(32 * i, code(0), code(16));
+  }
   BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
   detail::split_k6(b.scales, out);
   return out;
@@ -203,14 +208,12 @@ BlockScales split(const BlockQ4_K& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockQ5_K& b, Emit&& emit) {
-  for (size_t i = 0; i < 32; i += 8) {
-    const uint64_t h = load_as<uint64_t>(b.qh + i);
-    for (size_t j = 0; j < 4; ++j) {
-      const uint64_t q = load_as<uint64_t>(b.qs + 32 * j + i);
-      const int bit = static_cast<int>(2 * j);
-      emit(64 * j + i, detail::fields(q, 0, 15) | detail::fields(h, bit, 1) << 4);
-      emit(64 * j + 32 + i, detail::fields(q, 4, 15) | detail::fields(h, bit + 1, 1) << 4);
-    }
+  for (size_t i = 0; i < 8; ++i) {
+    const auto code = [&](size_t first) {
+      return detail::fields(b.qs + 32 * (i / 2) + first, static_cast<int>(4 * (i % 2)), 15) |
+             detail::fields(b.qh + first, static_cast<int>(i), 1) << 4;
+    };
+    emit(32 * i, code(0), code(16));
   }
   BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
   detail::split_k6(b.scales, out);
@@ -219,15 +222,15 @@ BlockScales split(const BlockQ5_K& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockQ6_K& b, Emit&& emit) {
-  for (size_t half = 0; half < 2; ++half)
-    for (size_t i = 0; i < 32; i += 8) {
-      const uint64_t h = load_as<uint64_t>(b.qh + 32 * half + i);
-      for (size_t j = 0; j < 4; ++j) {  // j: which 32 columns of the half
-        const uint64_t q = load_as<uint64_t>(b.ql + 64 * half + 32 * (j % 2) + i);
-        emit(128 * half + 32 * j + i, detail::fields(q, j < 2 ? 0 : 4, 15) |
-                                          detail::fields(h, static_cast<int>(2 * j), 3) << 4);
-      }
-    }
+  for (size_t i = 0; i < 8; ++i) {
+    const size_t half = i / 4, quarter = i % 4;  // 128 columns, 32 of them
+    const auto code = [&](size_t first) {
+      const uint8_t* low = b.ql + 64 * half + 32 * (quarter % 2) + first;
+      return detail::fields(low, quarter < 2 ? 0 : 4, 15) |
+             detail::fields(b.qh + 32 * half + first, static_cast<int>(2 * quarter), 3) << 4;
+    };
+    emit(32 * i, code(0), code(16));
+  }
   BlockScales out{.d = load_as<uint16_t>(b.d)};
   std::memcpy(out.sc, b.scales, sizeof out.sc);
   return out;

@@ -1,8 +1,8 @@
 // Tensors into panels: the codes and scales of quantized types as they are, other weights as they
 // are, widened, or rounded to nearest.
 //
-// A panel is packed in steps of columns, row by row: the lines of a step stay in the first-level
-// cache until all rows have put their lanes into them.
+// A panel of blocks is packed in steps of columns, row by row: what becomes of them stays in the
+// first-level cache until all rows are there, and then changes from rows to lines.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -51,15 +51,16 @@ struct Panel {
 /// Bytes that one column of 16 codes takes.
 constexpr size_t column_bytes(Codes codes) { return codes == Codes::q4 ? 8 : 16; }
 
-/// Writes eight one-byte codes of a row, columns c..c+7, into its lane of the lines.
+/// Writes 32 codes of a row, columns c.., as its lane of the lines holds them.
 template <Codes kCodes>
-void store_codes(uint64_t eight, size_t c, uint8_t* lane) {
-  uint8_t* out = lane + c * column_bytes(kCodes);
-  if constexpr (kCodes == Codes::q4) {
-    store_as(out, static_cast<uint32_t>(eight | eight >> 28));
+void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
+  if constexpr (kCodes == Codes::q4) {  // four columns in low nibbles, the next four in high ones
+    using Fours [[gnu::vector_size(16)]] = uint32_t;
+    const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
+    store_as(words + c / 2, Fours{x[0], x[2], y[0], y[2]} | Fours{x[1], x[3], y[1], y[3]} << 4);
   } else {
-    store_as(out, static_cast<uint32_t>(eight));
-    store_as(out + kLineBytes, static_cast<uint32_t>(eight >> 32));
+    store_as(words + c, a);
+    store_as(words + c + 16, b);
   }
 }
 
@@ -112,37 +113,39 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
   }
 }
 
-/// Calls fn(r, begin, end, ahead) for the rows of the panel, in steps of columns begin..end-1;
-/// `ahead` is what to fetch meanwhile.
-template <Codes kCodes, class Fn>
-void for_steps(const Panel& panel, size_t cols, Fn&& fn) {
-  constexpr size_t kStep = (size_t{1} << 14) / column_bytes(kCodes);  // lines of 16 KB
-  static_assert(kStep % kRun == 0);
-  for (size_t begin = 0; begin < cols; begin += kStep) {
-    const size_t end = std::min(begin + kStep, cols);
-    for (size_t r = 0; r < panel.n_rows; ++r) {
-      const size_t n = r + kAhead;
-      const std::byte* ahead = n < panel.n_rows ? panel.at(n, begin)
-                               : end < cols     ? panel.at(n % panel.n_rows, end)
-                                                : panel.next[n % kAhead];
-      fn(r, begin, end, ahead);
-    }
-  }
-}
-
-/// Columns begin..end-1 of row r: codes and scales unchanged.
+/// Columns begin..end-1 of row r, unchanged: codes to `words`, scales to the panel.
 template <class Block>
-void pack_block_row(const Panel& panel, size_t r, size_t begin, size_t end,
-                    const std::byte* ahead) {
-  constexpr Codes codes = Block::kForm.codes;
+void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std::byte* ahead,
+               std::byte* words) {
   const auto* block = reinterpret_cast<const Block*>(panel.at(r, begin));
-  uint8_t* lane = panel.codes + r * kLaneBytes;
   size_t offset = 0;
   for (size_t c = begin; c < end; c += Block::kCols, ++block, offset += sizeof(Block)) {
     for (size_t i = 0; i < sizeof(Block); i += kLineBytes) fetch(ahead, offset + i);
-    const BlockScales scales =
-        split(*block, [&](size_t at, uint64_t eight) { store_codes<codes>(eight, c + at, lane); });
+    const BlockScales scales = split(*block, [&](size_t at, Codes16 a, Codes16 b) {
+      store_codes<Block::kForm.codes>(a, b, c - begin + at, words);
+    });
     store_scales<Block>(scales, c, r, panel.scales);
+  }
+}
+
+/// Codes and scales unchanged.
+template <class Block>
+void pack_blocks(const Panel& panel, size_t cols, const LoadKernels& kernels) {
+  constexpr size_t kWordCols = kLineCols<Block::kForm.codes>;
+  alignas(kLineBytes) uint32_t words[kPanelRows][kRun], lines[kRunSize];
+  const std::byte* rows[kPanelRows];
+  for (size_t r = 0; r < kPanelRows; ++r) rows[r] = reinterpret_cast<const std::byte*>(words[r]);
+  for (size_t begin = 0; begin < cols; begin += kRun * kWordCols) {
+    const size_t end = std::min(begin + kRun * kWordCols, cols), n = (end - begin) / kWordCols;
+    for (size_t r = 0; r < panel.n_rows; ++r) {
+      const size_t next = r + kAhead;
+      const std::byte* ahead = next < panel.n_rows ? panel.at(next, begin)
+                               : end < cols        ? panel.at(next % panel.n_rows, end)
+                                                   : panel.next[next % kAhead];
+      split_row<Block>(panel, r, begin, end, ahead, reinterpret_cast<std::byte*>(words[r]));
+    }
+    transpose_run(kernels.transpose_words, rows, panel.n_rows, n, 0, lines);
+    std::memcpy(panel.codes + begin / kWordCols * kLineBytes, lines, n * kLineBytes);
   }
 }
 
@@ -241,9 +244,7 @@ void pack_panel(const Panel& panel, const PackedShape& shape, const LoadKernels&
   if (shape.codes != Codes::q4 && shape.codes != Codes::q8)
     return pack_plain(panel, shape, kernels);
   const bool blocks = with_block(panel.type, [&](auto tag) {
-    using Block = typename decltype(tag)::type;
-    for_steps<Block::kForm.codes>(panel, shape.cols,
-                                  [&](auto... row) { pack_block_row<Block>(panel, row...); });
+    pack_blocks<typename decltype(tag)::type>(panel, shape.cols, kernels);
   });
   if (!blocks) pack_rounded(panel, shape, kernels);
 }
