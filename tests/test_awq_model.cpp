@@ -208,6 +208,7 @@ void test_cancelled() {
     check(n_asked < n + 100, "nothing is begun after that");
     check_eq(n_layers > 0, n > n_first, "layers that were finished");
     check(!std::filesystem::exists(out), "no output");
+    check_eq(std::filesystem::exists(out + ".part"), n_layers > 0, "finished layers are kept");
     options.cancelled = {};
     options.resume = true;
     quantize(setup.in(), out, options);
@@ -340,15 +341,14 @@ void test_refusals() {
   const auto refused = [&](const std::string& in, const char* part) {
     check_error([&] { quantize(in, out, setup.options); }, part);
     check(!std::filesystem::exists(out), "no output");
+    check(!std::filesystem::exists(out + ".part"), "no folder without a finished layer");
   };
   write_file(setup.dir / "empty.jsonl", "\n");
   setup.options.calibration = setup.dir / "empty.jsonl";
   refused(setup.in(), "no text to calibrate with");
-  std::filesystem::remove_all(out + ".part");
   write_file(setup.dir / "bad.jsonl", "{\"question\": \"?\"}\n");
   setup.options.calibration = setup.dir / "bad.jsonl";
   refused(setup.in(), "bad.jsonl:1");
-  std::filesystem::remove_all(out + ".part");
   setup.options.calibration = setup.dir / "text.txt";
   setup.options.format = QuantizeFormat::awq;
   quantize(setup.in(), setup.dir / "quantized", setup.options);
@@ -357,6 +357,11 @@ void test_refusals() {
   setup.options.format = QuantizeFormat::nib;
   setup.options.window = 1;
   refused(setup.in(), "window");
+  check_error([&] { quantize(setup.in(), setup.dir / "folder/", setup.options); },
+              "ends with a slash");
+  setup.options = {};
+  setup.options.isa = "z80";
+  refused(setup.in(), "z80");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -268,6 +269,25 @@ void memory_limits() {
   check_eq(available_memory_linux(root.path()), 50000u, "version 1, limit of the parent");
 }
 
+/// Cancelled once, the loop has failed, though the next answer is another one.
+void cancelled_loops() {
+  ThreadPool pool(3);
+  std::atomic<int> n_asked = 0;
+  const auto loop = [&] { pool.run(100, [](size_t, int) {}); };
+  pool.cancel_when([&] { return ++n_asked == 30; });
+  check_error(loop, "cancelled");
+  pool.cancel_when([&]() -> bool { throw std::out_of_range("the caller's own"); });
+  std::string said;
+  try {
+    loop();
+  } catch (const std::out_of_range& e) {
+    said = e.what();
+  }
+  check_eq(said, "the caller's own");
+  pool.cancel_when([] { return false; });
+  loop();
+}
+
 void this_machine() {
   check(default_thread_count() >= 1 && default_thread_count() <= allowed_cpu_count(),
         "default_thread_count() is out of range");
@@ -295,5 +315,6 @@ int main(int argc, char** argv) {
        {"slow cores are left out", slow_cores_are_left_out},
        {"cpu quotas", cpu_quotas},
        {"memory limits", memory_limits},
+       {"cancelled loops", cancelled_loops},
        {"this machine", this_machine}});
 }

@@ -36,8 +36,10 @@ struct QuantizeOptions {
   int group = 32;          // 32, 64, 128
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
   int threads = 0;         // 0: the performance cores this process may use
+  std::string isa = {};    // as in ModelOptions
   Progress progress = {};
-  /// Once it is true, quantize() throws Error within about a second. Asked often, from any thread.
+  /// Once it is true, quantize() throws Error within about a second. Asked often, from any thread;
+  /// what it throws is passed on.
   std::function<bool()> cancelled = {};
 
   /// Activation-aware scales (AWQ, arXiv 2306.00978) from a calibration text, folded into what

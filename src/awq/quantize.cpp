@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 
 void check_paths(const std::string& in, const std::string& out, const QuantizeOptions& options) {
   if (out.empty()) throw Error("output", "the path is empty");
+  if (out.ends_with('/')) throw Error(out, "ends with a slash", "leave it out");
   std::error_code ignored;
   if (fs::equivalent(in, out, ignored)) throw Error(out, "is the input", "write to another file");
   if (options.format == QuantizeFormat::nib && fs::is_directory(out, ignored))
@@ -148,6 +149,7 @@ struct Job {
       throw Error(in, "is a .nib file already", "quantize the original");
     ModelOptions machine;
     machine.threads = options.threads;
+    machine.isa = options.isa;
     machine.activations = Activations::f32;
     impl = make_model_impl(machine);
     if (options.cancelled) impl->pool->cancel_when(options.cancelled);
@@ -216,6 +218,7 @@ QuantizeResult quantize(const std::string& in, const std::string& out,
   }
   ModelOptions machine;
   machine.threads = options.threads;
+  machine.isa = options.isa;
   result.info = Model(out, machine).info();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

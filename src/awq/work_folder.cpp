@@ -11,6 +11,7 @@ namespace nibble {
 namespace {
 
 constexpr const char* kRecipe = "recipe.txt";
+constexpr const char* kLayer = "layer-";
 
 std::string read_whole(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -40,14 +41,23 @@ WorkFolder::WorkFolder(std::string path, const std::string& recipe, bool resume)
   std::ofstream out(file(kRecipe), std::ios::binary);
   out << recipe;
   out.close();
-  if (!out) throw Error(file(kRecipe), "cannot be written");
+  if (out) return;
+  remove();
+  throw Error(file(kRecipe), "cannot be written (is the disk full?)");
+}
+
+WorkFolder::~WorkFolder() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path_, error))
+    if (entry.path().filename().string().starts_with(kLayer)) return;
+  remove();
 }
 
 std::string WorkFolder::file(const std::string& name) const {
   return (std::filesystem::path(path_) / name).string();
 }
 std::string WorkFolder::layer_file(int layer) const {
-  return file("layer-" + std::to_string(layer) + ".safetensors");
+  return file(kLayer + std::to_string(layer) + ".safetensors");
 }
 
 bool WorkFolder::has(int layer) const {

@@ -16,12 +16,15 @@ struct LayerPiece {
 };
 
 /// A folder with one file per finished layer. Each file appears when it is complete. The folder
-/// stays until remove().
+/// stays until remove(), but not without a finished layer.
 class WorkFolder {
  public:
   /// Makes the folder, or with `resume` opens the one that is there if it was made with the same
   /// `recipe`. Throws Error that says what to do if a folder is in the way or the recipe differs.
   WorkFolder(std::string path, const std::string& recipe, bool resume);
+  ~WorkFolder();
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
 
   bool has(int layer) const;
   void save(int layer, std::span<const LayerPiece> pieces) const;

@@ -1,12 +1,13 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <exception>
 
 #if defined(NIBBLE_OPENMP)
 #include <omp.h>
 #else
-#include <atomic>
 #include <chrono>
 #include <string>
 #include <system_error>
@@ -219,15 +220,30 @@ void ThreadPool::run_all(size_t n_chunks, int n_threads, Call call, void* fn) {
 
 void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn) {
   if (!cancelled_) return run_all(n_chunks, n_threads, call, fn);
+  // Once a chunk is left out, the loop has failed, whatever the next answer would be.
+  std::atomic<bool> stopped = false;
+  std::exception_ptr thrown;
+  const auto stop_now = [&]() noexcept {
+    if (stopped) return true;
+    try {
+      if (!cancelled_()) return false;
+      stopped = true;
+    } catch (...) {
+      if (!stopped.exchange(true)) thrown = std::current_exception();
+    }
+    return true;
+  };
   const auto unless_cancelled = [&](size_t chunk, int thread) {
-    if (!cancelled_()) call(fn, chunk, thread);
+    if (!stop_now()) call(fn, chunk, thread);
   };
   using F = decltype(unless_cancelled);
   run_all(
       n_chunks, n_threads,
       [](void* f, size_t chunk, int thread) { (*static_cast<F*>(f))(chunk, thread); },
       const_cast<void*>(static_cast<const void*>(&unless_cancelled)));
-  if (cancelled_()) throw Error("threads", "their work was cancelled");
+  if (!stop_now()) return;
+  if (thrown) std::rethrow_exception(thrown);
+  throw Error("threads", "their work was cancelled");
 }
 
 }  // namespace nibble

@@ -34,7 +34,7 @@ class ThreadPool {
   }
 
   /// Asked before every chunk, from any thread. Once it is true run() calls fn no more and throws
-  /// Error: what a loop should have computed is not there.
+  /// Error: what a loop should have computed is not there. What it throws, run() passes on.
   void cancel_when(std::function<bool()> cancelled) { cancelled_ = std::move(cancelled); }
 
  private:
