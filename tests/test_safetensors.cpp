@@ -186,6 +186,10 @@ void hugging_face_refused() {
   const TempDir dir;
   check_error([&] { open_checkpoint(dir / "absent"); }, "there is no such file");
   check_error([&] { open_checkpoint(dir.path()); }, "directory without config.json");
+  // What cannot be looked at is not said to be missing.
+  std::filesystem::create_symlink("config.json", dir / "config.json");
+  check_error([&] { open_checkpoint(dir.path()); }, "config.json: cannot open the file: ");
+  check_error([&] { open_checkpoint(dir / "config.json"); }, "cannot open the file: ");
   write_file(dir / "config.json", tiny_config());
   check_error([&] { open_checkpoint(dir.path()); }, "neither model.safetensors nor");
   write_file(dir / "model.safetensors", tiny_safetensors());

@@ -36,6 +36,13 @@ void advise(const std::byte* begin, size_t size, int advice, bool inner) noexcep
 
 }  // namespace
 
+bool file_exists(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  throw Error(path, "cannot open the file: " + last_error());
+}
+
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) throw Error(path, "cannot open the file: " + last_error());

@@ -7,6 +7,10 @@
 
 namespace nibble {
 
+/// Whether there is a file or folder. Throws Error if that cannot be known: a folder on the way to
+/// it may not be entered, or links go in circles.
+bool file_exists(const std::string& path);
+
 /// A file mapped read-only; the system reads it ahead. Movable; the bytes stay where they are when
 /// it moves. A file that is truncated by another process while mapped can end the process (the
 /// operating system's rule).

@@ -88,10 +88,9 @@ void Checkpoint::release(const TensorView& tensor) const noexcept {
 
 Checkpoint open_checkpoint(const std::string& path) {
   if (path.empty()) throw Error("model", "the path is empty");
-  std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) throw Error(path, "there is no such file or directory");
-  if (std::filesystem::is_directory(status)) return open_hugging_face(path);
+  if (!file_exists(path)) throw Error(path, "there is no such file or directory");
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return open_hugging_face(path);
   const MappedFile file(path);
   const std::string_view start(reinterpret_cast<const char*>(file.bytes().data()),
                                std::min<size_t>(file.bytes().size(), 10));

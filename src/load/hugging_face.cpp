@@ -16,11 +16,6 @@ std::string in_directory(const std::string& directory, std::string_view name) {
   return (std::filesystem::path(directory) / name).string();
 }
 
-bool exists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::exists(path, error);
-}
-
 std::string read_text(const std::string& path) {
   const MappedFile file(path);
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
@@ -82,13 +77,13 @@ Json read_metadata(const std::string& directory, bool& is_text_part) {
   for (const char* key :
        {"generation_config", "tokenizer_config", "tokenizer", "quant_config", "quantize_config"}) {
     const std::string path = in_directory(directory, std::string(key) + ".json");
-    if (exists(path)) metadata.emplace_back(key, read_json(path));
+    if (file_exists(path)) metadata.emplace_back(key, read_json(path));
   }
-  if (exists(file("chat_template.jinja")))
+  if (file_exists(file("chat_template.jinja")))
     metadata.emplace_back("chat_template", read_text(file("chat_template.jinja")));
-  else if (exists(file("chat_template.json")))
+  else if (file_exists(file("chat_template.json")))
     metadata.emplace_back("chat_template", read_json(file("chat_template.json")));
-  if (!exists(file("tokenizer.json")) && exists(file("tokenizer.model")))
+  if (!file_exists(file("tokenizer.json")) && file_exists(file("tokenizer.model")))
     metadata.emplace_back("tokenizer_model", read_text(file("tokenizer.model")));
   for (const auto& [key, value] : metadata)
     if (!value.is_string()) value.as_object(in_directory(directory, key + ".json"));
@@ -117,7 +112,7 @@ void read_shards(const std::string& directory, Checkpoint& out) {
   std::vector<size_t> ends;  // [n_shards]: index behind the last tensor of each
   for (const std::string& shard : shards) {
     check_shard_name(shard, path);
-    if (!exists(in_directory(directory, shard)))
+    if (!file_exists(in_directory(directory, shard)))
       throw Error(path, "the shard " + printable(shard) + " is missing",
                   "the download may be incomplete");
     read_safetensors(in_directory(directory, shard), out);
@@ -158,16 +153,16 @@ Checkpoint open_hugging_face(const std::string& directory) {
   Checkpoint checkpoint;
   checkpoint.format = FileFormat::hugging_face;
   checkpoint.path = directory;
-  if (!exists(in_directory(directory, kConfig)))
+  if (!file_exists(in_directory(directory, kConfig)))
     throw Error(directory, std::string("is a directory without ") + kConfig,
                 "a Hugging Face model has one");
   bool is_text_part = false;
   checkpoint.metadata = read_metadata(directory, is_text_part);
   const std::string single = in_directory(directory, kWeights);
-  if (exists(single)) {
+  if (file_exists(single)) {
     read_safetensors(single, checkpoint);
     checkpoint.index_tensors();
-  } else if (exists(in_directory(directory, kIndex))) {
+  } else if (file_exists(in_directory(directory, kIndex))) {
     read_shards(directory, checkpoint);
   } else if (const std::string other = only_weights(directory); !other.empty()) {
     read_safetensors(other, checkpoint);

@@ -284,10 +284,7 @@ Vocabulary read_hugging_face_vocabulary(const Json& metadata, const std::string&
 
 Vocabulary read_vocabulary_from_directory(const std::string& directory) {
   const auto file = [&](std::string_view name) { return std::filesystem::path(directory) / name; };
-  const auto exists = [&](std::string_view name) {
-    std::error_code error;
-    return std::filesystem::exists(file(name), error);
-  };
+  const auto exists = [&](std::string_view name) { return file_exists(file(name).string()); };
   Json::Object metadata;
   for (const char* key : {"config", "generation_config", "tokenizer_config", "tokenizer"}) {
     const std::string name = std::string(key) + ".json";
