@@ -52,8 +52,12 @@ class Terminal {
   std::string expect(const std::string& text, const char* file = __builtin_FILE(),
                      int line = __builtin_LINE()) {
     size_t at = 0;
-    while ((at = screen_.find(text)) == std::string::npos)
-      if (!read_some()) fail("\"" + text + "\" did not come; the last was: " + screen_, file, line);
+    while ((at = screen_.find(text)) == std::string::npos) {
+      const bool over = ended();
+      const size_t n_before = screen_.size();
+      if (!read_some() || (over && screen_.size() == n_before))
+        fail("\"" + text + "\" did not come; the last was: " + screen_, file, line);
+    }
     std::string before = screen_.substr(0, at);
     screen_.erase(0, at + text.size());
     return before;

@@ -141,6 +141,7 @@ void test_common_flags() {
   refused({"--top-p", "1.5"}, "--top-p");
   refused({"--temp", "-1"}, "--temp");
   refused({"-s", "-2"}, "-s");
+  refused({"-m", ""}, "-m: the path is empty");
 }
 
 void test_environment() {
@@ -162,7 +163,8 @@ void test_environment() {
   check_eq(parsed({"argument"}).second, std::string("argument"));
   check_eq(parsed({"argument", "-m", "flag"}).second, std::string("flag"));
   setenv("NIBBLE_THREADS", "many", 1);
-  check_usage([&] { parsed({}); }, "NIBBLE_THREADS");
+  check_usage([&] { parsed({}); }, "NIBBLE_THREADS: \"many\"");
+  check_eq(parsed({"-t", "1"}).first.model.threads, 1, "a flag wins over whatever the variable is");
   for (const char* name : {"NIBBLE_ISA", "NIBBLE_THREADS", "NIBBLE_MODEL"}) unsetenv(name);
 }
 

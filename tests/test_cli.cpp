@@ -48,6 +48,7 @@ void test_usage() {
   check_eq(answer({"help", "chat"}), answer({"chat", "--help"}), "help of a subcommand");
   check_refused({"help", "caht"}, 2, "did you mean chat?");
   check_refused({"chat", ""}, 1, "model: the path is empty");
+  check_refused({"chat", "-m", ""}, 2, "-m: the path is empty");
   check_refused({"complete", "-f", ""}, 1, "FILE: the path is empty");
   check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\"");
   check_refused({"complete", "--temp", "x"}, 2, "--temp");
@@ -149,6 +150,13 @@ void test_chat_template() {
   check_eq(answer({"chat", model.path(), "-p", "hi", "--temp", "0", "--weights", "f32",
                    "--chat-template", model.file("t.jinja")}),
            kReply + "\n");
+  const auto with = [&](const char* text) {
+    write_file(model.file("bad.jinja"), text);
+    return command("chat", model, {"-p", "hi", "--chat-template", model.file("bad.jinja")});
+  };
+  check_refused(with("{% for"), 1, "bad.jinja: line 1: ");
+  check_refused(with("{{ raise_exception('no') }}"), 1, "bad.jinja: line 1: ");
+  check_refused(with(""), 1, "bad.jinja: is empty");
   // <|im_start|> s y s t e m \n x <|im_end|> \n comes before the 21 tokens of the message.
   const Run run = nibble_cli(command("chat", model, {"-p", "hi", "-sys", "x", "-v"}));
   check(run.err.find("prompt 32 tokens") != std::string::npos, run.err);
@@ -270,12 +278,28 @@ void test_terminal_overflow() {
   terminal.expect(kReply);
   terminal.send("hi\r");
   terminal.expect("no room in a context of 40");
+  terminal.expect("/clear forgets");
   terminal.expect("> ");
   terminal.send("/stats\r");
   terminal.expect("2 messages");
   terminal.expect("> ");
   terminal.send("\x04");
   check_eq(terminal.finish(), 0);
+}
+
+/// A terminal that can only print: what follows the chat begins a line.
+void test_terminal_dumb() {
+  const ChainModel model(kReply);
+  std::vector<std::string> args = {"TERM=dumb", NIBBLE_CLI};
+  for (const std::string& arg : command("chat", model)) args.push_back(arg);
+  Terminal terminal("/usr/bin/env", args, model.file("state"));
+  terminal.expect("> ");
+  terminal.send("hi\n");
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\x04");
+  terminal.expect("\n");
+  check_eq(terminal.finish(), 0, "Ctrl-D");
 }
 
 }  // namespace
@@ -293,5 +317,6 @@ int main(int argc, char** argv) {
               {"terminal editing", test_terminal_editing},
               {"terminal interrupt", test_terminal_interrupt},
               {"terminal signals", test_terminal_signals},
-              {"terminal overflow", test_terminal_overflow}});
+              {"terminal overflow", test_terminal_overflow},
+              {"terminal dumb", test_terminal_dumb}});
 }

@@ -1,4 +1,5 @@
 // The batch tools through the executable: quantize, perplexity, info, tokenize, logits.
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmath>
@@ -200,6 +201,8 @@ void perplexity_refusals() {
   };
   check_refused(with("vicuna"), 1, "lines.jsonl:2");
   check_refused(with("no-such-template"), 1, "no-such-template");
+  write_file(model.file("bad.jinja"), "{{");
+  check_refused(with(model.file("bad.jinja")), 1, "bad.jinja: line 1");
   write_file(lines, "{\"messages\": [{\"role\": \"nobody\", \"content\": \"a\"}]}\n");
   check_refused(with("vicuna"), 1, "nobody");
   write_file(lines, "{\"messages\": 3}\n");
@@ -322,10 +325,40 @@ void quantize_refusals() {
   check_refused({"quantize", "", out}, 1, "model: the path is empty");
   check_refused({"quantize", model.path(), ""}, 1, "output: the path is empty");
   check_refused({"quantize", model.path(), out, "--method", "awq+awq"}, 2, "none of rtn");
+  check_refused({"quantize", model.path(), out, "--calibration", ""}, 2, "the path is empty");
+  check_refused({"quantize", model.path(), out, "--samples", "8"}, 2, "does not calibrate");
+  check_refused({"quantize", model.path(), out, "--resume"}, 2, "keeps no finished layers");
+  check_refused({"quantize", model.path(), out, "--isa", "z80"}, 1, "z80");
+  setenv("NIBBLE_ISA", "z81", 1);
+  check_refused({"quantize", model.path(), out}, 1, "z81");
+  unsetenv("NIBBLE_ISA");
   check(!std::filesystem::exists(out), "nothing is written");
   check_eq(mkfifo(out.c_str(), 0600), 0);
   check_refused({"quantize", model.path(), out}, 1, "is not a regular file");
   check(std::filesystem::is_fifo(out), "what is no file is not replaced by one");
+}
+
+/// A directory's name may end with a slash. What its matrices have no whole groups of stays as it
+/// is.
+void quantize_to_directory() {
+  const TinyModel model(0.3f);
+  const Run run = nibble_cli({"quantize", model.path(), model.file("out/"), "--format", "awq"});
+  check(run.err.find("ends with a slash") == std::string::npos, run.err);
+}
+
+/// Beyond the limit of the shell, as on a full disk.
+void quantize_beyond_the_limit() {
+  const TinyModel model(0.3f);
+  rlimit before = {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small = {1000, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const Run run = nibble_cli({"quantize", model.path(), model.file("out.nib")});
+  setrlimit(RLIMIT_FSIZE, &before);
+  check_eq(run.status, 1, run.err);
+  check(run.err.find("cannot write the file: ") != std::string::npos, run.err);
+  for (const auto& entry : std::filesystem::directory_iterator(model.file("")))
+    check(entry.path().string().find(".part") == std::string::npos, "nothing is left");
 }
 
 // all of them
@@ -363,5 +396,7 @@ int main(int argc, char** argv) {
                  {"info: text", info_text},
                  {"quantize: file", quantize_file},
                  {"quantize: refusals", quantize_refusals},
+                 {"quantize: to a directory", quantize_to_directory},
+                 {"quantize: beyond the limit", quantize_beyond_the_limit},
              });
 }

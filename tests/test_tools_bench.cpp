@@ -126,6 +126,10 @@ void bench_refusals() {
   check_refused({"bench", model.path(), "-p", "0", "-n", "0"}, 2, "nothing to measure");
   check_refused({"bench", model.path(), "-p", "4,x"}, 2, "\"x\"");
   check_refused({"bench", model.path(), "-pg", "4"}, 2, "two numbers");
+  for (const char* list : {"1,,2", "1,", ",1", ", ,", ","})
+    check_refused({"bench", model.path(), "-p", list}, 2, "an item of the list is empty");
+  check_refused({"bench", model.path(), "-p", " "}, 2, "the list is empty");
+  check_refused({"bench", model.path(), "--isa", "scalar,"}, 2, "an item of the list is empty");
   check_refused({"bench", model.path(), "-p", "1-4*1"}, 2, "\"1\"");
   check_refused({"bench", model.path(), "-p", "0-16777216"}, 2, "too many");
   check_refused({"bench", model.path(), "--group", "32,33"}, 2, "33");

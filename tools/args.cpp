@@ -209,6 +209,14 @@ const Flag& Flags::find(std::string_view name) const {
 
 std::optional<std::vector<std::string>> Flags::parse(std::span<const std::string> args) {
   std::vector<std::string> rest;
+  std::vector<const Flag*> given;
+  const auto set = [](const Flag& flag, const std::string& name, const std::string& value) {
+    try {
+      flag.set(value);
+    } catch (const UsageError& e) {
+      throw UsageError(name + ": " + e.what());
+    }
+  };
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& arg = args[i];
     if (arg == "--") {
@@ -235,11 +243,13 @@ std::optional<std::vector<std::string>> Flags::parse(std::span<const std::string
       if (i + 1 == args.size()) throw UsageError(name + " needs a value: " + flag.value);
       value = args[++i];
     }
-    try {
-      flag.set(value);
-    } catch (const UsageError& e) {
-      throw UsageError(name + ": " + e.what());
-    }
+    set(flag, name, value);
+    given.push_back(&flag);
+  }
+  for (const Row& row : rows_) {  // a flag wins over its variable, which then may be anything
+    if (!row.flag.variable || std::ranges::count(given, &row.flag) > 0) continue;
+    const std::string value = environment(row.flag.variable);
+    if (!value.empty()) set(row.flag, row.flag.variable, value);
   }
   return rest;
 }
@@ -286,6 +296,13 @@ std::function<void(const std::string&)> to_string(std::string& target) {
   return [&target](const std::string& value) { target = value; };
 }
 
+std::function<void(const std::string&)> to_path(std::string& target) {
+  return [&target](const std::string& value) {
+    if (value.empty()) throw UsageError("the path is empty");
+    target = value;
+  };
+}
+
 std::function<void(const std::string&)> to_switch(bool& target, bool value) {
   return [&target, value](const std::string&) { target = value; };
 }
@@ -307,40 +324,39 @@ std::function<void(const std::string&)> to_kv_type(KvType& target) {
                            {{"f16", KvType::f16}, {"q8_0", KvType::q8_0}, {"f32", KvType::f32}});
 }
 
-std::function<void(const std::string&)> to_chat_template(std::string& target) {
+std::function<void(const std::string&)> to_chat_template(TemplateOption& target) {
   return [&target](const std::string& value) {
     const std::vector<std::string> names = chat_template_names();
-    const bool known = std::find(names.begin(), names.end(), value) != names.end();
+    target = {value, ""};
+    if (std::ranges::count(names, value) > 0) return;
     std::error_code ignored;
-    if (!known && !fs::exists(value, ignored)) {
+    if (!fs::exists(value, ignored)) {
       std::string list;
       for (const std::string& name : names) list.append(list.empty() ? "" : ", ").append(name);
       throw Error("--chat-template", "\"" + value + "\" is neither a known name nor a file",
                   "known: " + list);
     }
-    target = known ? value : read_text_file(value);
+    target = {read_text_file(value), value};
+    if (target.text.empty()) throw Error(value, "is empty, expected a chat template");
   };
+}
+
+Error naming_template(const Error& error, const TemplateOption& option) {
+  const bool in_file = !option.file.empty() && error.where() == "chat template";
+  return in_file ? Error(option.file, error.why(), error.hint()) : error;
 }
 
 void add_model_flags(Flags& flags, CommonOptions& options) {
   ModelOptions& model = options.model;
-  model.isa = environment("NIBBLE_ISA");
-  if (const std::string threads = environment("NIBBLE_THREADS"); !threads.empty()) {
-    try {
-      to_int(model.threads, 0, kMaxThreads)(threads);
-    } catch (const UsageError& e) {
-      throw UsageError(std::string("NIBBLE_THREADS: ") + e.what());
-    }
-  }
   flags.section("model");
   flags.add({"-m, --model", "MODEL", "file or Hugging Face directory; also $NIBBLE_MODEL",
-             "the bundled model", to_string(options.model_path)});
+             "the bundled model", to_path(options.model_path)});
   flags.add({"-t, --threads", "N", "threads of decode; 0: all suitable cores; also $NIBBLE_THREADS",
-             "0", to_int(model.threads, 0, kMaxThreads)});
+             "0", to_int(model.threads, 0, kMaxThreads), "NIBBLE_THREADS"});
   flags.add({"-tb, --threads-batch", "N", "threads of prefill; 0: as -t", "0",
              to_int(model.threads_batch, 0, kMaxThreads)});
   flags.add({"--isa", "NAME", "kernels: scalar, avx2, avx512, neon, ...; also $NIBBLE_ISA",
-             "the best", to_string(model.isa)});
+             "the best", to_string(model.isa), "NIBBLE_ISA"});
   flags.add({"--weights", "TYPE", "what unquantized weights become: auto, q4, q8, f16, f32", "auto",
              to_weight_type(model.weights)});
   flags.add({"--activations", "TYPE", "auto, int8, f32 (exact and slow, for checking)", "auto",

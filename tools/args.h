@@ -25,6 +25,7 @@ struct Flag {
   std::string help;                                   // "threads for decode"
   std::string shown_default;                          // "0"; empty: none shown
   std::function<void(const std::string& value)> set;  // throws UsageError for a bad value
+  const char* variable = nullptr;                     // of the environment, for want of the flag
 };
 
 /// The flags of one subcommand, in the order its help shows them.
@@ -63,12 +64,19 @@ inline constexpr int kMaxThreads = 1024;
 std::function<void(const std::string&)> to_int(int& target, int low, int high);
 std::function<void(const std::string&)> to_float(float& target, float low, float high);
 std::function<void(const std::string&)> to_string(std::string& target);
+std::function<void(const std::string&)> to_path(std::string& target);  // not an empty one
 std::function<void(const std::string&)> to_switch(bool& target, bool value = true);
 std::function<void(const std::string&)> to_group(int& target);
 std::function<void(const std::string&)> to_weight_type(WeightType& target);
 std::function<void(const std::string&)> to_kv_type(KvType& target);
-/// A name of chat_template_names(), or the text of a file.
-std::function<void(const std::string&)> to_chat_template(std::string& target);
+
+/// What --chat-template says: a name of chat_template_names(), or the text of a file.
+struct TemplateOption {
+  std::string text, file;
+};
+std::function<void(const std::string&)> to_chat_template(TemplateOption& target);
+/// The error; one of a chat template says which file it came from.
+Error naming_template(const Error& error, const TemplateOption& option);
 
 /// A setter that looks the value up in a table of words.
 template <class Value>

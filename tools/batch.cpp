@@ -9,20 +9,25 @@
 
 namespace nibble::tools {
 
-std::vector<std::string> split_list(std::string_view text, std::string_view separators) {
-  std::vector<std::string> parts;
-  size_t pos = 0;
-  while ((pos = text.find_first_not_of(separators, pos)) != std::string_view::npos) {
-    const size_t end = std::min(text.find_first_of(separators, pos), text.size());
-    parts.emplace_back(text.substr(pos, end - pos));
-    pos = end;
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> items;
+  for (size_t begin = 0, comma = 0; begin <= text.size(); begin = comma + 1) {
+    comma = std::min(text.find(',', begin), text.size());
+    const size_t n_before = items.size();
+    for (size_t pos = begin; (pos = text.find_first_not_of(" \t\r\n", pos)) < comma;) {
+      const size_t end = std::min(text.find_first_of(", \t\r\n", pos), text.size());
+      items.emplace_back(text.substr(pos, end - pos));
+      pos = end;
+    }
+    const bool blank = begin == 0 && comma == text.size();
+    if (items.size() == n_before && !blank) throw UsageError("an item of the list is empty");
   }
-  return parts;
+  return items;
 }
 
 std::vector<int> parse_ints(std::string_view text, int low, int high) {
   std::vector<int> numbers;
-  for (const std::string& part : split_list(text, ", \t\r\n")) {
+  for (const std::string& part : split_list(text)) {
     int number = 0;
     const char* end = part.data() + part.size();
     const auto [stop, error] = std::from_chars(part.data(), end, number);
@@ -38,7 +43,7 @@ std::vector<int> parse_ints(std::string_view text, int low, int high) {
 std::vector<int> parse_ranges(std::string_view text, int low, int high) {
   constexpr size_t kMaxValues = 10000;
   std::vector<int> numbers;
-  for (const std::string& part : split_list(text, ", \t\r\n")) {
+  for (const std::string& part : split_list(text)) {
     const size_t dash = part.find('-', 1);
     if (dash == std::string::npos) {
       numbers.push_back(parse_ints(part, low, high).at(0));

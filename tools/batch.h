@@ -13,8 +13,9 @@
 
 namespace nibble::tools {
 
-/// The texts between the characters of `separators`, empty ones left out.
-std::vector<std::string> split_list(std::string_view text, std::string_view separators);
+/// The items of a list, separated by commas or white space; none in a blank text. Throws UsageError
+/// if there is none before or behind a comma.
+std::vector<std::string> split_list(std::string_view text);
 
 /// Whole numbers within [low, high], separated by commas or white space. Throws UsageError.
 std::vector<int> parse_ints(std::string_view text, int low, int high);

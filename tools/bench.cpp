@@ -25,7 +25,7 @@ struct Request {
   std::string model_path, shape;
   std::vector<int> n_prompt{512}, n_gen{128}, n_verify, depth{0}, threads{0}, groups;
   std::vector<BenchTest> combined;  // -pg
-  std::vector<std::string> isas;
+  std::vector<std::string> isas{std::string()};
   BenchRunOptions run;
   bool check = true, ceilings = true;
   BenchFormat format = BenchFormat::md;
@@ -33,7 +33,7 @@ struct Request {
 
 void set_isas(Request& request, const std::string& value) {
   if (value != "all") {
-    request.isas = split_list(value, ",");
+    request.isas = split_list(value);
     if (request.isas.empty()) throw UsageError("the list is empty");
     return;
   }
@@ -87,18 +87,16 @@ void add_test_flags(Flags& flags, Request& r) {
 void add_load_flags(Flags& flags, Request& r) {
   flags.section("model");
   add_model_flags(flags, r.common);
-  r.isas = {r.common.model.isa};  // what the environment said
-  r.threads = {r.common.model.threads};
   r.groups = {r.common.model.group};
   flags.add({"-t, --threads", "N,..", "threads; 0: all suitable cores; also $NIBBLE_THREADS", "0",
-             to_ranges(r.threads, 0, kMaxThreads)});
+             to_ranges(r.threads, 0, kMaxThreads), "NIBBLE_THREADS"});
   flags.add({"--isa", "NAME,..", "kernels; all: each set that this CPU runs; also $NIBBLE_ISA",
-             "the best", [&r](const std::string& value) { set_isas(r, value); }});
+             "the best", [&r](const std::string& value) { set_isas(r, value); }, "NIBBLE_ISA"});
   flags.add({"--group", "N,..",
              "columns that share a scale where weights are quantized: 32, 64, 128",
              std::to_string(r.common.model.group), [&r](const std::string& value) {
                r.groups.clear();
-               for (const std::string& part : split_list(value, ","))
+               for (const std::string& part : split_list(value))
                  to_group(r.groups.emplace_back())(part);
                if (r.groups.empty()) throw UsageError("the list is empty");
              }});

@@ -19,7 +19,7 @@ namespace {
 struct ChatFlags : CommonOptions {
   TextOptions text;
   std::string system;
-  std::string chat_template;  // a name or Jinja text
+  TemplateOption chat_template;
 };
 
 constexpr const char* kHelp =
@@ -64,7 +64,7 @@ ChatOptions chat_options(const Model& model, const ChatFlags& flags) {
   options.sampling = merged_sampling(model, flags);
   options.max_tokens = flags.text.predict;
   options.stop = flags.text.stops;
-  options.chat_template = flags.chat_template;
+  options.chat_template = flags.chat_template.text;
   options.session = flags.session;
   options.max_draft = flags.text.max_draft;
   return options;
@@ -134,7 +134,10 @@ int Conversation::interact() {
     try {
       if (const std::optional<int> status = respond(input.text)) return *status;
     } catch (const Error& e) {
-      print_error(e.what());  // the conversation is as before
+      print_error(naming_template(e, flags_.chat_template).what());
+      // The conversation is as before.
+      if (e.where() == "prompt" && chat_.position() > 0)
+        print_note("/clear forgets the conversation and makes room.", flags_);
     }
   }
 }
@@ -222,7 +225,11 @@ int run_chat(std::span<const std::string> args) {
   if (!rest) return 0;
   const std::string path = resolve_model_path(options, *rest);
   if (!rest->empty()) throw UsageError("unexpected argument \"" + rest->front() + "\"");
-  return chat(path, options);
+  try {
+    return chat(path, options);
+  } catch (const Error& e) {
+    throw naming_template(e, options.chat_template);
+  }
 }
 
 }  // namespace nibble::tools

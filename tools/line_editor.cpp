@@ -232,6 +232,7 @@ Input LineEditor::read_cooked(const std::string& prompt) {
     else
       return {InputEnd::line, block_content(repair_utf8(text))};
   }
+  write_out("\n");  // what follows begins a line
   if (ended_ == InputEnd::end_of_input && !text.empty()) return {InputEnd::line, text};
   return {ended_, ""};
 }

@@ -88,7 +88,7 @@ class Status {
 
 struct Request {
   CommonOptions common;
-  std::string chat_template;
+  TemplateOption chat_template;
   bool bos = false;
   int n_lines = 0;  // 0: all
 };
@@ -142,7 +142,7 @@ class LineScorer {
       : model_(model),
         request_(request),
         session_(model, request.common.session),
-        style_(model.tokenizer(), request.chat_template) {}
+        style_(model.tokenizer(), request.chat_template.text) {}
 
   void line(const Json& value, const std::string& where) {
     const Json* messages = value.find("messages");
@@ -200,7 +200,7 @@ class LineScorer {
     options.sampling = SamplerOptions{};
     options.sampling->temperature = 0;
     options.max_tokens = static_cast<int>(std::min<size_t>(answer.size(), 1 << 20)) + 8;
-    options.chat_template = request_.chat_template;
+    options.chat_template = request_.chat_template.text;
     options.session = request_.common.session;
     if (!chat_) chat_.emplace(model_, options);
     chat_->reset();
@@ -229,17 +229,21 @@ Result score_lines(const Model& model, const Request& request, const std::string
   if (request.n_lines > 0)
     lines.resize(std::min(lines.size(), static_cast<size_t>(request.n_lines)));
 
-  LineScorer scorer(model, request);
-  Status status("line");
-  for (size_t i = 0; i < lines.size(); ++i) {
-    const std::string where = path + ":" + std::to_string(lines[i].second);
-    scorer.line(parse_json(lines[i].first, where), where);
-    const Result& r = scorer.result();
-    status.show(i + 1, lines.size(),
-                r.score.n > 0 ? "perplexity " + format("%.4f", r.score.perplexity())
-                              : std::to_string(r.n_exact) + " exact");
+  try {
+    LineScorer scorer(model, request);
+    Status status("line");
+    for (size_t i = 0; i < lines.size(); ++i) {
+      const std::string where = path + ":" + std::to_string(lines[i].second);
+      scorer.line(parse_json(lines[i].first, where), where);
+      const Result& r = scorer.result();
+      status.show(i + 1, lines.size(),
+                  r.score.n > 0 ? "perplexity " + format("%.4f", r.score.perplexity())
+                                : std::to_string(r.n_exact) + " exact");
+    }
+    return scorer.result();
+  } catch (const Error& e) {
+    throw naming_template(e, request.chat_template);
   }
-  return scorer.result();
 }
 
 void print_json(const Result& result) {
@@ -308,7 +312,7 @@ int run_perplexity(std::span<const std::string> args) {
   flags.add({"-c, --ctx-size", "N", "tokens of a window; 0: 2048 for a text, else the model's", "0",
              to_int(request.common.session.context, 0, INT_MAX)});
   std::string file;
-  flags.add({"-f, --file", "FILE", "the same as FILE", "", to_string(file)});
+  flags.add({"-f, --file", "FILE", "the same as FILE", "", to_path(file)});
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (!file.empty()) arguments->push_back(file);

@@ -31,6 +31,20 @@ void print_layer(const QuantizedLayer& layer) {
                layer.seconds, time_text(layer.seconds_left).c_str());
 }
 
+/// Whether finished layers are kept while it runs.
+bool works_by_layer(const QuantizeOptions& options) {
+  return options.needs_calibration() || options.format == QuantizeFormat::awq;
+}
+
+/// A setter of a flag that no method without calibration looks at: one that was given is recorded.
+std::function<void(const std::string&)> calibrating(const char* name, std::string& given,
+                                                    std::function<void(const std::string&)> set) {
+  return [=, &given](const std::string& value) {
+    set(value);
+    given = name;
+  };
+}
+
 /// Returns the exit status. An interrupt makes quantize() remove what it has written, but for the
 /// finished layers that --resume goes on with.
 int run_interruptible(const std::string& in, const std::string& out, uint64_t bytes_before,
@@ -50,7 +64,8 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
                  result.info.bits_per_weight, result.seconds);
   } catch (const Error&) {
     if (!stopped) throw;
-    if (options.needs_calibration())
+    std::error_code ignored;
+    if (works_by_layer(options) && std::filesystem::exists(out + ".part", ignored))
       std::fprintf(stderr, "%s.part keeps the layers finished so far: --resume goes on with them\n",
                    out.c_str());
     return interrupted_status(scope.signal());
@@ -79,6 +94,7 @@ std::function<void(const std::string&)> to_method(Method& target) {
 int run_quantize(std::span<const std::string> args) {
   QuantizeOptions options;
   Method method;
+  std::string calibration_flag;  // a flag of calibration
   Flags flags("quantize IN OUT",
               "Writes the model IN with 4-bit weights as OUT. Weights that are quantized already "
               "keep their own grid.");
@@ -100,27 +116,39 @@ int run_quantize(std::span<const std::string> args) {
   flags.section("Calibration (all methods but rtn)");
   flags.add({"--calibration", "FILE",
              "a text, or a .jsonl of {\"messages\": [...]} and {\"text\": ...}",
-             "a text of Nibble's", to_string(options.calibration)});
+             "a text of Nibble's",
+             calibrating("--calibration", calibration_flag, to_path(options.calibration))});
   flags.add({"--samples", "N", "windows of the text to use at most",
-             std::to_string(options.samples), to_int(options.samples, 1, 1 << 20)});
+             std::to_string(options.samples),
+             calibrating("--samples", calibration_flag, to_int(options.samples, 1, 1 << 20))});
   flags.add({"--window", "N", "tokens of a window at most", std::to_string(options.window),
-             to_int(options.window, 2, 4096)});
+             calibrating("--window", calibration_flag, to_int(options.window, 2, 4096))});
   flags.add({"--resume", "", "go on with the finished layers of an interrupted run", "",
              to_switch(options.resume)});
-  flags.add({"-t, --threads", "N", "threads; 0: the performance cores", "0",
-             to_int(options.threads, 0, kMaxThreads)});
-  const auto arguments = flags.parse(args);
+  flags.section("machine");
+  flags.add({"-t, --threads", "N", "threads; 0: the performance cores; also $NIBBLE_THREADS", "0",
+             to_int(options.threads, 0, kMaxThreads), "NIBBLE_THREADS"});
+  flags.add({"--isa", "NAME", "kernels: scalar, avx2, avx512, neon, ...; also $NIBBLE_ISA",
+             "the best", to_string(options.isa), "NIBBLE_ISA"});
+  auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (arguments->size() != 2)
     throw UsageError("two arguments are needed, IN and OUT; found " +
                      std::to_string(arguments->size()));
   options.scales = method.scales;
   options.rounding = method.rounding;
+  if (!options.needs_calibration() && !calibration_flag.empty())
+    throw UsageError(calibration_flag + ": the method rtn does not calibrate (--method awq does)");
+  if (options.resume && !works_by_layer(options))
+    throw UsageError("--resume: the method rtn keeps no finished layers (give the same --method)");
   if (options.needs_calibration() && options.calibration.empty())
     options.calibration = bundled_file("calibration.txt");
 
   const std::string& in = (*arguments)[0];
-  const std::string& out = (*arguments)[1];
+  std::string& out = (*arguments)[1];
+  // Of a directory, as shells complete it.
+  while (options.format == QuantizeFormat::awq && out.size() > 1 && out.ends_with('/'))
+    out.pop_back();
   uint64_t bytes_before = 0;
   {
     const Checkpoint checkpoint = open_checkpoint(in);

@@ -28,6 +28,7 @@ void end_on_signals() {
   for (const int signal : kEnding)
     if (!is_ignored(signal)) sigaction(signal, &action, nullptr);
   sigaction(SIGPIPE, &action, nullptr);
+  std::signal(SIGXFSZ, SIG_IGN);  // beyond `ulimit -f` writing fails, as on a full disk
 }
 
 Interrupts::Interrupts() {

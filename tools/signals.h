@@ -14,7 +14,8 @@ namespace nibble::tools {
 inline int interrupted_status(int signal) { return 128 + signal; }
 
 /// Ends the process quietly with a status on SIGINT, SIGTERM and SIGHUP, and with status 0 on
-/// SIGPIPE: who read the output has seen enough. For commands without anything to clean up.
+/// SIGPIPE: who read the output has seen enough; SIGXFSZ is ignored. For commands without anything
+/// to clean up.
 void end_on_signals();
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP stop what an Interruptible guards; the second one, or

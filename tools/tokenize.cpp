@@ -102,9 +102,9 @@ int run_tokenize(std::span<const std::string> args) {
               "Prints the token ids of each line of TEXT, of a file or of standard input, without "
               "BOS. A single argument is the MODEL if it names a file, else the TEXT. Only the "
               "tokenizer is read: a file or folder that holds nothing else will do.");
-  flags.add({"-m, --model", "PATH", "the model", "", to_string(request.common.model_path)});
+  flags.add({"-m, --model", "PATH", "the model", "", to_path(request.common.model_path)});
   flags.add({"-f, --file", "FILE", "tokenize the lines of FILE; - is standard input", "",
-             to_string(request.file)});
+             to_path(request.file)});
   flags.add({"--separator", "S",
              "cut at lines that equal S instead: one line of ids for each text, a space before "
              "each id",
