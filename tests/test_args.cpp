@@ -142,6 +142,7 @@ void test_common_flags() {
   refused({"--temp", "-1"}, "--temp");
   refused({"-s", "-2"}, "-s");
   refused({"-m", ""}, "-m: the path is empty");
+  refused({"--repeat-penalty", "0"}, "--repeat-penalty: \"0\" is not a number, 0.01 or more");
 }
 
 void test_environment() {

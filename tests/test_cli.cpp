@@ -50,7 +50,7 @@ void test_usage() {
   check_refused({"chat", ""}, 1, "model: the path is empty");
   check_refused({"chat", "-m", ""}, 2, "-m: the path is empty");
   check_refused({"complete", "-f", ""}, 1, "FILE: the path is empty");
-  check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\"");
+  check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\" (a prompt stands after -p)");
   check_refused({"complete", "--temp", "x"}, 2, "--temp");
   check_refused({"chat", "none.gguf"}, 1, "none.gguf");
   check_refused({"chat", "no\x1b[31mne.gguf"}, 1, "no [31mne.gguf");

@@ -107,7 +107,7 @@ void logits_refusals() {
   check_refused({"logits", model.path(), "-o", out}, 2, "--ids");
   check_refused({"logits", model.path(), "--ids", "1"}, 2, "-o");
   check_refused({"logits", model.path(), "--ids", "1", "-o", model.file("no/where")}, 1,
-                "no/where");
+                "no/where: cannot be created: No such file");
   std::string many = "1";
   for (int i = 0; i < kContext; ++i) many += ",1";
   check_refused({"logits", model.path(), "--ids", many, "-o", out}, 1, "256");

@@ -425,7 +425,7 @@ void add_sampling_flags(Flags& flags, CommonOptions& options) {
   flags.add(sampling_flag(options, "--min-p", "at least this share of the best one; 0: off",
                           &O::min_p, 0.0f, 1.0f));
   flags.add(sampling_flag(options, "--repeat-penalty", "of recent tokens; 1: off",
-                          &O::repeat_penalty, std::numeric_limits<float>::min(), kMax));
+                          &O::repeat_penalty, 0.01f, kMax));
   flags.add(sampling_flag(options, "--repeat-last-n", "tokens it looks back; 0: none, -1: all",
                           &O::repeat_last_n, -1, kMaxInt));
   flags.add({"-s, --seed", "N", "of the random choice; -1: a new one each time", "-1",

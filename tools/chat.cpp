@@ -224,7 +224,8 @@ int run_chat(std::span<const std::string> args) {
   std::optional<std::vector<std::string>> rest = flags.parse(args);
   if (!rest) return 0;
   const std::string path = resolve_model_path(options, *rest);
-  if (!rest->empty()) throw UsageError("unexpected argument \"" + rest->front() + "\"");
+  if (!rest->empty())
+    throw UsageError("unexpected argument \"" + rest->front() + "\" (a prompt stands after -p)");
   try {
     return chat(path, options);
   } catch (const Error& e) {

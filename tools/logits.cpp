@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 
 #include "args.h"
@@ -19,7 +21,7 @@ class Output {
  public:
   explicit Output(const std::string& path) : path_(path) {
     file_ = path == "-" ? stdout : std::fopen(path.c_str(), "wb");
-    if (!file_) throw Error(path, "cannot be created");
+    if (!file_) throw Error(path, std::string("cannot be created: ") + std::strerror(errno));
   }
   ~Output() {
     if (file_ && file_ != stdout) std::fclose(file_);
