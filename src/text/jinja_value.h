@@ -82,9 +82,6 @@ class Value {
   const Dict& dict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
   const Function& function() const { return *std::get<std::shared_ptr<const Function>>(data_); }
   const Loop& loop() const { return *std::get<std::shared_ptr<const Loop>>(data_); }
-  std::shared_ptr<const Loop> shared_loop() const {
-    return std::get<std::shared_ptr<const Loop>>(data_);
-  }
   Namespace& space() const { return *std::get<Namespace*>(data_); }
 
  private:
