@@ -20,6 +20,7 @@ struct Avx2 {
   static constexpr int32_t kQ8Offset = 128;    // dot_lines() takes 8-bit codes as q - 128
   static constexpr size_t kTileRows = 4;       // of many rows: activations that share loaded codes
   static constexpr size_t kFewRows = 4;        // of few rows: activations that share unpacked codes
+  static constexpr size_t kManyRows = 20;      // from here on unpacking through memory pays
   static constexpr size_t kDotPanels = 1;      // of few rows: whose products stay in registers
   static constexpr size_t kTilePanels = 1;     // more would not fit the registers
   static constexpr size_t kAttentionSums = 4;  // of rows x panels, rows x columns of values

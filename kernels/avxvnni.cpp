@@ -8,7 +8,7 @@ namespace {
 struct AvxVnni : Avx2 {
   static constexpr int32_t kQ8Offset = 0;  // vpdpbusd multiplies unsigned codes as they are
   static constexpr size_t kTileRows = 6;
-  static constexpr size_t kFewRows = 4;
+  static constexpr size_t kManyRows = 24;
 
   /// dot + four products of each lane; at most 4 * 255 * 127 a step, 128 columns stay far below
   /// 2^31.

@@ -7,7 +7,6 @@
 namespace nibble {
 namespace {
 
-constexpr size_t kManyRows = 12;     // from here on unpacking through memory pays
 constexpr size_t kBlockCols = 2048;  // a multiple of every group; P panels of it fit into L2
 
 /// acc plus one group's share: s * xs * sum with sum = dot - z * xsum, or xs * (s * sum + m *
