@@ -192,36 +192,42 @@ void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const
   }
 }
 
-/// One row and group of rounding: w = scale * (q - zero), q - zero within low..high.
-struct RowGrid {
-  uint16_t scale = 0;
-  int zero = 0, low = 0, high = 0;
+/// A group of columns of rounding, row by row: w = scale * (q - zero), q - zero within low..high.
+struct GroupGrid {
+  float scale[kPanelRows], low[kPanelRows], high[kPanelRows];
+  int zero[kPanelRows];
 };
 
-/// x within low..high (NaN becomes low), to nearest even.
-int round_within(float x, int low, int high) {
-  if (!(x > static_cast<float>(low))) return low;
-  return static_cast<int>(std::nearbyint(std::min(x, static_cast<float>(high))));
+/// x within low..high (NaN becomes low), to nearest even: adding kUnits, which has no bits below
+/// that of 1, rounds without a call.
+int round_within(float x, float low, float high) {
+  constexpr float kUnits = 0x1.8p23f;
+  x = x > low ? x : low;
+  x = x < high ? x : high;
+  return static_cast<int>(x + kUnits - kUnits);
 }
 
-/// The grid of weights in min..max, which include 0. A scale that fp16 does not hold becomes the
-/// nearest that it does.
-RowGrid row_grid(const PackedShape& shape, float min, float max) {
+/// The grid of row r, whose weights are in min..max, which include 0. A scale that fp16 does not
+/// hold becomes the nearest that it does.
+void find_grid(const PackedShape& shape, float min, float max, size_t r, GroupGrid& grid,
+               ScaleF16Zero& out) {
   const bool symmetric = shape.scheme == Scheme::f16;
-  const int most = shape.codes == Codes::q8 ? 127 : 7;
-  const float wanted =
-      symmetric ? std::max(max, -min) / static_cast<float>(most) : (max - min) / 15;
-  const uint16_t scale = float_to_half(std::clamp(wanted, 0x1p-24f, 65504.0f));
-  if (symmetric) return {scale, shape.zero, -most, most};
-  const int zero = round_within(-min / half_to_float(scale), 0, 15);
-  return {scale, zero, -zero, 15 - zero};
+  const float most = shape.codes == Codes::q8 ? 127.0f : 7.0f;
+  const float wanted = symmetric ? std::max(max, -min) / most : (max - min) / 15;
+  out.s[r] = float_to_half(std::clamp(wanted, 0x1p-24f, 65504.0f));
+  grid.scale[r] = half_to_float(out.s[r]);
+  grid.zero[r] = symmetric ? shape.zero : round_within(-min / grid.scale[r], 0, 15);
+  grid.low[r] = symmetric ? -most : -static_cast<float>(grid.zero[r]);
+  grid.high[r] = symmetric ? most : 15 + grid.low[r];
+  if (!symmetric) out.z[r] = static_cast<uint8_t>(grid.zero[r]);
 }
 
-/// Adds the code of row r, column c to the codes of a panel, which are zero before.
-void put_code(Codes codes, uint8_t* panel, size_t c, size_t r, int code) {
-  uint8_t& byte = codes == Codes::q8 ? panel[c / 4 * kLineBytes + 4 * r + c % 4]
-                                     : panel[c / 8 * kLineBytes + 4 * r + c % 4];
-  byte = static_cast<uint8_t>(byte | (codes == Codes::q4 && c % 8 >= 4 ? code << 4 : code));
+/// Adds the codes of column c to a panel, which are zero before.
+void put_column(Codes codes, uint8_t* panel, size_t c, const int (&q)[kPanelRows]) {
+  uint8_t* first = panel + (codes == Codes::q8 ? c / 4 : c / 8) * kLineBytes + c % 4;
+  const int shift = codes == Codes::q4 && c % 8 >= 4 ? 4 : 0;
+  for (size_t r = 0; r < kPanelRows; ++r)
+    first[4 * r] = static_cast<uint8_t>(first[4 * r] | q[r] << shift);
 }
 
 void round_columns(const PackedShape& shape, Codes from, const void* w, size_t n, uint8_t* codes,
@@ -229,23 +235,26 @@ void round_columns(const PackedShape& shape, Codes from, const void* w, size_t n
   const auto* panel = static_cast<const uint8_t*>(w);
   const size_t scale_bytes = shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
   std::memset(codes, 0, n * (shape.codes == Codes::q8 ? 16 : 8));
-  for (size_t begin = 0; begin < n; begin += shape.group, scales += scale_bytes)
-    for (size_t r = 0; r < kPanelRows; ++r) {
-      float min = 0, max = 0;  // NaN is passed over
-      for (size_t c = begin; c < begin + shape.group; ++c) {
-        const float x = float_at(from, panel, c, r);
-        if (x < min) min = x;
-        if (x > max) max = x;
+  for (size_t begin = 0; begin < n; begin += shape.group, scales += scale_bytes) {
+    float x[128 * kPanelRows];  // [group][16], as floats once and side by side
+    for (size_t i = 0; i < shape.group * kPanelRows; ++i) x[i] = float_at(from, panel, begin, i);
+    float min[kPanelRows] = {}, max[kPanelRows] = {};  // NaN is passed over
+    for (size_t c = 0; c < shape.group; ++c)
+      for (size_t r = 0; r < kPanelRows; ++r) {
+        min[r] = x[c * kPanelRows + r] < min[r] ? x[c * kPanelRows + r] : min[r];
+        max[r] = x[c * kPanelRows + r] > max[r] ? x[c * kPanelRows + r] : max[r];
       }
-      const RowGrid grid = row_grid(shape, min, max);
-      const float s = half_to_float(grid.scale);
-      for (size_t c = begin; c < begin + shape.group; ++c)
-        put_code(shape.codes, codes, c, r,
-                 grid.zero + round_within(float_at(from, panel, c, r) / s, grid.low, grid.high));
-      auto& scale = *reinterpret_cast<ScaleF16Zero*>(scales);
-      scale.s[r] = grid.scale;
-      if (shape.scheme == Scheme::f16_zero) scale.z[r] = static_cast<uint8_t>(grid.zero);
+    GroupGrid grid;
+    for (size_t r = 0; r < kPanelRows; ++r)
+      find_grid(shape, min[r], max[r], r, grid, *reinterpret_cast<ScaleF16Zero*>(scales));
+    for (size_t c = 0; c < shape.group; ++c) {
+      int q[kPanelRows];
+      for (size_t r = 0; r < kPanelRows; ++r)
+        q[r] = grid.zero[r] +
+               round_within(x[c * kPanelRows + r] / grid.scale[r], grid.low[r], grid.high[r]);
+      put_column(shape.codes, codes, begin + c, q);
     }
+  }
 }
 
 void rms_norm(const float* x, const float* weight, float eps, size_t n, float* y) {
