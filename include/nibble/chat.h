@@ -46,7 +46,7 @@ struct Reply {
 };
 
 /// Receives whole UTF-8 characters as they are made; false stops the reply. What it throws passes
-/// through, and the conversation is as before.
+/// through, and the conversation is as before. Of the Chat it may call stop() alone.
 using OnText = std::function<bool(std::string_view text)>;
 
 /// Names of the templates that come with the library: "chatml", "llama3", ...
