@@ -114,6 +114,16 @@ void time_is_linear() {
   check_eq(count(R"((?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+!|.)", letters), kBytes);
 }
 
+// What is remembered of atomic groups, a few kilobytes for each character here, has a bound.
+void memory_is_bounded() {
+  std::string text;
+  for (int i = 0; i < 40'000; ++i) text += "bbcab";
+  RegexScratch scratch;
+  const Regex regex("(?>(?:(?:(?=(?=(?:[ab])*?)aaba)(?:(?:[^a])?\?|(?:a|c)))?\?){0,20})", "test");
+  check_error([&] { regex.find_all(text + "c", scratch); }, "takes too much memory");
+  regex.find_all(std::string_view(text).substr(0, 20'000), scratch);
+}
+
 // The published rules on a text of many kinds of characters, and on long runs.
 void rules_cut_as_published() {
   const std::string text =
@@ -167,6 +177,7 @@ int main(int argc, char** argv) {
               {"words do not explode", words_do_not_explode},
               {"refuses what it cannot do", refuses_what_it_cannot_do},
               {"time is linear", time_is_linear},
+              {"memory is bounded", memory_is_bounded},
               {"rules cut as published", rules_cut_as_published},
               {"every GGUF name has a rule", every_gguf_name_has_a_rule}});
 }

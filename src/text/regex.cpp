@@ -10,7 +10,7 @@ namespace nibble {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
-constexpr size_t kMaxEntries = size_t{1} << 25;
+constexpr size_t kMaxEntries = size_t{1} << 25, kMaxEnds = size_t{1} << 22;
 constexpr uint64_t kMaxBits = uint64_t{1} << 33;
 // Steps for each character of a text, and at the start, that are taken without remembering.
 constexpr size_t kStepsPerChar = 16, kFreeSteps = 4096;
@@ -142,10 +142,13 @@ class RegexSearch {
           last = std::max(last, stack[i].other - at.min);
       }
       for (uint32_t pos = stack[i].pos; pos <= last; ++pos) {
-        if (at.in_look)
+        if (at.in_look) {
           set(scratch_.matched, index(at, pos));
-        else
-          scratch_.ends.emplace(index(at, pos), end);
+          continue;
+        }
+        if (scratch_.ends.size() == kMaxEnds)
+          throw Error("text", "takes too much memory to be cut into words");
+        scratch_.ends.emplace(index(at, pos), end);
       }
     }
   }
