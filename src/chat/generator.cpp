@@ -132,7 +132,7 @@ StopReason Generator::decode(std::span<const float> logits, const GenerateOption
 
 std::span<const float> Generator::next(Token token, size_t max_draft, Reply& reply) {
   drafts_.push(token);
-  const size_t vocab_size = session_.model().config().vocab_size;
+  const auto vocab_size = static_cast<size_t>(session_.model().config().vocab_size);
   if (n_text_ < cached_.size() && cached_[n_text_] == token) {
     ++n_text_;
     ++reply.n_accepted;
