@@ -14,7 +14,8 @@ int32_t quantize_group(const float* x, size_t n, size_t group, float scale, int8
     auto code = V::zero_int();
     if (i < n && scale != 0) {
       const auto part = i + kLanes <= n ? V::load(x + i) : V::load_first(x + i, n - i);
-      code = V::to_int(V::div(part, V::set1(scale)));
+      // What is no number becomes -127, so that sums of codes stay small.
+      code = V::to_int(V::max(V::div(part, V::set1(scale)), V::set1(-127.0f)));
     }
     sum = V::add_int(sum, code);
     V::store_s8(codes + i, code);

@@ -208,6 +208,33 @@ void matmul_q_scales() {
   }
 }
 
+/// What is no number may give any, but not in other rows.
+void matmul_q_not_numbers() {
+  Random random(9);
+  constexpr size_t kRows = 49, kCols = 256;
+  for (const Format& f : quantized_formats()) {
+    const Matrix m = random_matrix(random, f, 32, kCols);
+    const std::vector<float> x = random_floats(random, kRows * kCols);
+    std::vector<float> broken = x;
+    for (size_t t = 0; t < kRows; t += 2)
+      broken[t * kCols + t] = t % 3 == 0 ? kNan : std::numeric_limits<float>::infinity();
+    for (const Kernels* kernels : sets_under_test()) {
+      if (kernels->activations != ActivationCode::int8) continue;
+      const auto product = [&](const std::vector<float>& values) {
+        Activations a = empty_activations(kRows, m.view.cols_padded / f.group, f.group);
+        kernels->quantize_rows(values.data(), kCols, kCols, a.rows);
+        std::vector<float> y(kRows * 32);
+        kernels->matmul_q(m.view, 0, 2, a.rows, y.data(), 32);
+        return y;
+      };
+      const std::vector<float> expected = product(x), y = product(broken);
+      for (size_t i = 0; i < y.size(); ++i)
+        if (i / 32 % 2 == 1)
+          check_eq(y[i], expected[i], shape_name(*kernels, f, 32, kCols, kRows) + ", no numbers");
+    }
+  }
+}
+
 /// Every value of an 8-bit code, against both signs.
 void matmul_q_every_code() {
   Random random(3);
@@ -316,6 +343,7 @@ int main(int argc, char** argv) {
                            {
                                {"matmul_q on ragged shapes", matmul_q_shapes},
                                {"matmul_q on long rows", matmul_q_long_rows},
+                               {"matmul_q of no numbers", matmul_q_not_numbers},
                                {"matmul_q at the extremes", matmul_q_extremes},
                                {"matmul_q at extreme scales", matmul_q_scales},
                                {"matmul_q for every code", matmul_q_every_code},
