@@ -5,7 +5,7 @@
 #include <map>
 #include <vector>
 
-#include "chat/random.h"
+#include "base/random.h"
 #include "check.h"
 #include "nibble/sampler.h"
 

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "chat/random.h"
+#include "base/random.h"
 #include "nibble/error.h"
 
 namespace nibble {

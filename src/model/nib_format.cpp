@@ -16,7 +16,6 @@ namespace nibble {
 namespace {
 
 // Names of the enumerators in a .nib file, in their order.
-constexpr std::array<const char*, 5> kCodesNames = {"f32", "f16", "bf16", "q4", "q8"};
 constexpr std::array<const char*, 8> kSchemeNames = {"none",    "f16", "f16_zero", "f32_zero",
                                                      "f16_min", "k6",  "k8",       "k8_min"};
 

@@ -6,27 +6,12 @@
 
 #include "base/checked.h"
 #include "base/half.h"
+#include "base/random.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
 
 namespace nibble {
 namespace {
-
-// SplitMix64 (Steele, Lea, Flood 2014): any start gives a good stream, so pieces can be
-// independent.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-
- private:
-  uint64_t state_;
-};
 
 Config shape(int dim, int layers, int heads, int kv_heads, int ffn, int vocab, int context,
              float theta) {

@@ -27,22 +27,6 @@ size_t code_bits(Codes codes) {
   return 0;
 }
 
-const char* codes_name(Codes codes) {
-  switch (codes) {
-    case Codes::f32:
-      return "f32";
-    case Codes::f16:
-      return "f16";
-    case Codes::bf16:
-      return "bf16";
-    case Codes::q4:
-      return "q4";
-    case Codes::q8:
-      return "q8";
-  }
-  return "?";
-}
-
 const char* scheme_name(Scheme scheme) {
   switch (scheme) {
     case Scheme::none:
@@ -254,7 +238,7 @@ PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data
 }
 
 std::string format_name(const PackedShape& shape) {
-  std::string name = codes_name(shape.codes);
+  std::string name = kCodesNames[static_cast<size_t>(shape.codes)];
   if (shape.group != 0) name += " g" + std::to_string(shape.group);
   return name + scheme_name(shape.scheme);
 }

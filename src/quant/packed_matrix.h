@@ -1,6 +1,7 @@
 // Packed matrices that own or borrow their bytes, and the ways to make them.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,6 +15,8 @@
 #include "quant/matrix_source.h"
 
 namespace nibble {
+
+inline constexpr std::array<const char*, 5> kCodesNames = {"f32", "f16", "bf16", "q4", "q8"};
 
 /// Bytes and strides that follow from a shape. `codes_bytes` and `scales_bytes` are multiples
 /// of 64.

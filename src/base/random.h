@@ -4,8 +4,8 @@
 
 namespace nibble {
 
-/// SplitMix64: the same numbers for the same seed on every platform (those of the C++ library's
-/// distributions differ).
+/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed on every platform
+/// (those of the C++ library's distributions differ), and a good stream from any seed.
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
