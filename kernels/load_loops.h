@@ -21,15 +21,18 @@ constexpr size_t kPieces = kRegisterBytes / kPieceBytes;
 template <class T>
 using Register [[gnu::vector_size(kRegisterBytes)]] = T;
 
-// Not by memcpy(): compilers copy a register in pieces, which reading it then waits for.
+// At any address. Not by memcpy(): compilers copy a register in pieces, which reading it then waits
+// for.
 template <class T>
-using InMemory [[gnu::vector_size(kRegisterBytes), gnu::aligned(1), gnu::may_alias]] = T;
+struct [[gnu::packed, gnu::may_alias]] InMemory {
+  Register<T> x;
+};
 template <class T>
 Register<T> load_register(const uint8_t* from) {
-  return *reinterpret_cast<const InMemory<T>*>(from);
+  return reinterpret_cast<const InMemory<T>*>(from)->x;
 }
 inline void store_register(uint8_t* to, Register<uint32_t> x) {
-  *reinterpret_cast<InMemory<uint32_t>*>(to) = x;
+  reinterpret_cast<InMemory<uint32_t>*>(to)->x = x;
 }
 
 /// Piece i of x.
