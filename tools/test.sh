@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds with warnings as errors and runs all tests. Other arguments go to ctest.
+#   --clang      built with Clang
 #   --sanitize   with AddressSanitizer and UndefinedBehaviorSanitizer
 #   --arm64      cross compiled for arm64, under qemu-user
 set -eu
@@ -8,10 +9,11 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 kind=release
 while [ $# -gt 0 ]; do
   case $1 in
+    --clang) kind=clang ;;
     --sanitize) kind=sanitize ;;
     --arm64) kind=arm64 ;;
     -h | --help)
-      sed -n '2,4s/^# //p' "$0"
+      sed -n '2,5s/^# //p' "$0"
       exit 0
       ;;
     *) break ;;
@@ -24,10 +26,21 @@ done
 case $(uname -m) in
   aarch64 | arm64) [ "$kind" != arm64 ] || kind=release ;; # the tests run as they are
 esac
+if [ "$kind" = clang ]; then
+  for CXX in clang++ clang++-20 clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14; do
+    ! have "$CXX" || break
+  done
+  have "$CXX" || die "install Clang first"
+  export CXX
+fi
 ensure_tools
 case $kind in
   release)
     folder=$root/build
+    build "$folder" all -DNIBBLE_WERROR=ON
+    ;;
+  clang)
+    folder=$root/build-clang
     build "$folder" all -DNIBBLE_WERROR=ON
     ;;
   sanitize)
