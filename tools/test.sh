@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds with warnings as errors and runs all tests. Other arguments go to ctest.
-#   --clang      built with Clang
+# Builds and runs all tests; warnings of GCC are errors. Other arguments go to ctest.
+#   --clang      built with Clang, if there is one
 #   --sanitize   with AddressSanitizer and UndefinedBehaviorSanitizer
 #   --arm64      cross compiled for arm64, under qemu-user
 set -eu
@@ -28,9 +28,12 @@ case $(uname -m) in
 esac
 if [ "$kind" = clang ]; then
   for CXX in clang++ clang++-20 clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14; do
-    ! have "$CXX" || break
+    ! compiler_works "$CXX" || break
   done
-  have "$CXX" || die "install Clang first"
+  if ! compiler_works "$CXX"; then
+    say "skipped: there is no Clang 14 or newer"
+    exit 0
+  fi
   export CXX
 fi
 ensure_tools
@@ -41,7 +44,7 @@ case $kind in
     ;;
   clang)
     folder=$root/build-clang
-    build "$folder" all -DNIBBLE_WERROR=ON
+    build "$folder" all
     ;;
   sanitize)
     folder=$root/build-sanitize
