@@ -99,6 +99,7 @@ std::span<const float> Generator::prefill(std::span<const Token> prompt, Reply& 
   const size_t keep = std::min(common_prefix(cached_, prompt), prompt.size() - 1);
   session_.truncate(static_cast<int>(keep));
   cached_.resize(keep);
+  n_text_ = keep;  // also if what follows throws
   sampler_.reset();
   for (const Token token : prompt) sampler_.accept(token);
   drafts_.reset(prompt);
