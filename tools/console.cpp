@@ -6,6 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <utility>
+
+#include "base/utf8.h"
 
 namespace nibble::tools {
 namespace {
@@ -54,8 +57,7 @@ bool print_answer(std::string_view text) {
 }
 
 void print_error(std::string text) {
-  std::ranges::replace_if(text, is_control, ' ');
-  std::fprintf(stderr, "nibble: %s\n", text.c_str());
+  std::fprintf(stderr, "nibble: %s\n", without_controls(std::move(text)).c_str());
 }
 
 void print_note(const std::string& text, const CommonOptions& options) {

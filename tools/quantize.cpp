@@ -31,11 +31,6 @@ void print_layer(const QuantizedLayer& layer) {
                layer.seconds, time_text(layer.seconds_left).c_str());
 }
 
-/// Whether finished layers are kept while it runs.
-bool works_by_layer(const QuantizeOptions& options) {
-  return options.needs_calibration() || options.format == QuantizeFormat::awq;
-}
-
 /// A setter of a flag that no method without calibration looks at: one that was given is recorded.
 std::function<void(const std::string&)> calibrating(const char* name, std::string& given,
                                                     std::function<void(const std::string&)> set) {
@@ -65,7 +60,7 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   } catch (const Error&) {
     if (!stopped) throw;
     std::error_code ignored;
-    if (works_by_layer(options) && std::filesystem::exists(out + ".part", ignored))
+    if (options.works_by_layer() && std::filesystem::exists(out + ".part", ignored))
       std::fprintf(stderr, "%s.part keeps the layers finished so far: --resume goes on with them\n",
                    out.c_str());
     return interrupted_status(scope.signal());
@@ -139,7 +134,7 @@ int run_quantize(std::span<const std::string> args) {
   options.rounding = method.rounding;
   if (!options.needs_calibration() && !calibration_flag.empty())
     throw UsageError(calibration_flag + ": the method rtn does not calibrate (--method awq does)");
-  if (options.resume && !works_by_layer(options))
+  if (options.resume && !options.works_by_layer())
     throw UsageError("--resume: the method rtn keeps no finished layers (give the same --method)");
   if (options.needs_calibration() && options.calibration.empty())
     options.calibration = bundled_file("calibration.txt");

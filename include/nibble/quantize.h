@@ -56,6 +56,8 @@ struct QuantizeOptions {
   std::function<void(const QuantizedLayer&)> on_layer = {};
 
   bool needs_calibration() const { return scales || rounding != Rounding::nearest; }
+  /// Whether it goes layer by layer, and keeps finished ones while it runs.
+  bool works_by_layer() const { return needs_calibration() || format == QuantizeFormat::awq; }
 };
 
 struct QuantizeResult {

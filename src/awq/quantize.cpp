@@ -19,6 +19,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+ModelOptions machine_of(const QuantizeOptions& options) {
+  ModelOptions machine;
+  machine.threads = options.threads;
+  machine.isa = options.isa;
+  return machine;
+}
+
 void check_paths(const std::string& in, const std::string& out, const QuantizeOptions& options) {
   if (out.empty()) throw Error("output", "the path is empty");
   if (out.ends_with('/')) throw Error(out, "ends with a slash", "leave it out");
@@ -147,9 +154,7 @@ struct Job {
   Job(const std::string& in, const QuantizeOptions& options) : checkpoint(open_checkpoint(in)) {
     if (checkpoint.format == FileFormat::nib)
       throw Error(in, "is a .nib file already", "quantize the original");
-    ModelOptions machine;
-    machine.threads = options.threads;
-    machine.isa = options.isa;
+    ModelOptions machine = machine_of(options);
     machine.activations = Activations::f32;
     impl = make_model_impl(machine);
     if (options.cancelled) impl->pool->cancel_when(options.cancelled);
@@ -209,17 +214,14 @@ QuantizeResult quantize(const std::string& in, const std::string& out,
   QuantizeResult result;
   {
     Job job(in, options);
-    if (options.needs_calibration() || options.format == QuantizeFormat::awq)
+    if (options.works_by_layer())
       quantize_by_layer(job, out, options, result);
     else
       job.write(
           out, [&](const PlannedMatrix& m, std::span<std::byte> bytes) { job.pack(m, bytes); },
           options.progress);
   }
-  ModelOptions machine;
-  machine.threads = options.threads;
-  machine.isa = options.isa;
-  result.info = Model(out, machine).info();
+  result.info = Model(out, machine_of(options)).info();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

@@ -1,5 +1,6 @@
 #include "nibble/error.h"
 
+#include <string_view>
 #include <utility>
 
 #include "base/utf8.h"
@@ -11,9 +12,7 @@ namespace {
 std::string shown(std::string text) {
   constexpr size_t kLongest = 8000;  // bytes
   if (text.size() > kLongest) {
-    size_t end = kLongest;
-    while (end > kLongest - 4 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-    text.resize(end);
+    text.resize(complete_utf8_prefix(std::string_view(text).substr(0, kLongest)));
     text += "...";
   }
   return without_controls(std::move(text));
