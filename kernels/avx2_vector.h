@@ -191,8 +191,6 @@ struct Avx2 {
   [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
-    for (size_t p = 0; p < P; ++p)
-      for (size_t t = 0; t < T; ++t) dot[p][t] = zero_int();
     const int8_t* row[T];
     for (size_t t = 0; t < T; ++t) row[t] = x + t * x_stride;
     for (size_t p = 0; p < P; ++p) {

@@ -129,8 +129,6 @@ struct Avx512 {
                                                I (&dot)[P][T]) {
     constexpr size_t kParts = C == Codes::q4 ? 2 : 1;  // of a line, four columns each
     const I low_bits = _mm512_set1_epi8(15);
-    for (size_t p = 0; p < P; ++p)
-      for (size_t t = 0; t < T; ++t) dot[p][t] = _mm512_setzero_si512();
     const uint8_t* const end = lines + n * kLineBytes;
     do {  // a group is an even number of lines
       for (size_t i = 0; i < 2; ++i) {

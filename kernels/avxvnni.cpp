@@ -23,24 +23,30 @@ struct AvxVnni : Avx2 {
   [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
-    constexpr size_t kColumns = C == Codes::q4 ? 8 : 4;
+    constexpr size_t kParts = C == Codes::q4 ? 2 : 1;  // of a line, four columns each
     const __m256i low_bits = _mm256_set1_epi8(15);
-    for (size_t p = 0; p < P; ++p)
-      for (size_t t = 0; t < T; ++t) dot[p][t] = zero_int();
-    for (size_t i = 0; i < n; ++i)
-      for (size_t p = 0; p < P; ++p) {
-        const uint8_t* at = lines + p * panel_stride + i * kLineBytes;
-        __builtin_prefetch(at + fetch);
-        const I line = load_int(at);
-        const I low = {_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)};
-        const I high = {_mm256_and_si256(_mm256_srli_epi16(line.lo, 4), low_bits),
-                        _mm256_and_si256(_mm256_srli_epi16(line.hi, 4), low_bits)};
-        for (size_t t = 0; t < T; ++t) {
-          const int8_t* four = x + t * x_stride + kColumns * i;
-          dot[p][t] = add_products(dot[p][t], C == Codes::q4 ? low : line, load_x(four));
-          if constexpr (C == Codes::q4) dot[p][t] = add_products(dot[p][t], high, load_x(four + 4));
+    const uint8_t* const end = lines + n * kLineBytes;
+    do {  // a group is an even number of lines
+      for (size_t i = 0; i < 2; ++i)
+        for (size_t p = 0; p < P; ++p) {
+          const uint8_t* at = lines + p * panel_stride + i * kLineBytes;
+          __builtin_prefetch(at + fetch);
+          const I line = load_int(at);
+          const I low = {_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)};
+          const I high = {_mm256_and_si256(_mm256_srli_epi16(line.lo, 4), low_bits),
+                          _mm256_and_si256(_mm256_srli_epi16(line.hi, 4), low_bits)};
+          for (size_t t = 0; t < T; ++t) {
+            const int8_t* four = x + t * x_stride + 4 * kParts * i;
+            dot[p][t] = add_products(dot[p][t], C == Codes::q4 ? low : line, load_x(four));
+            if constexpr (C == Codes::q4)
+              dot[p][t] = add_products(dot[p][t], high, load_x(four + 4));
+            // GCC would move these sums to other registers and to memory.
+            __asm__("" : "+x"(dot[p][t].lo), "+x"(dot[p][t].hi));
+          }
         }
-      }
+      lines += 2 * kLineBytes;
+      x += 8 * kParts;
+    } while (lines != end);
   }
 
   /// The codes of a line, a byte each, in lines of four columns.

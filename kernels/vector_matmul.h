@@ -32,6 +32,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
 [[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, size_t ahead,
                                      const QuantizedRows& x, size_t t0, float* y, size_t y_stride) {
   constexpr size_t kTogether = min_of(P, V::kDotPanels);
+  constexpr bool kStartsAtZero = Grid::kZero == Zero::none && (C == Codes::q4 || V::kQ8Offset == 0);
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const size_t lines = group / kLineCols<C>;
@@ -51,19 +52,23 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
         scale_offset + fetch_distance(scale_offset, ahead / 4, w.scale_stride, P);
     for (size_t first = 0; first < P; first += kTogether) {
       typename V::I dot[kTogether][T];
+      GroupScale<V> scale[kTogether];
+      for (size_t i = 0; i < kTogether; ++i) {
+        scale[i] = Grid(w, panel + first + i).at(g);
+        const auto term = V::zero_term(C == Codes::q8 ? V::kQ8Offset : 0, scale[i].z);
+        for (size_t t = 0; t < T; ++t)
+          dot[i][t] = kStartsAtZero
+                          ? V::zero_int()
+                          : V::plus_product(V::zero_int(), term, xsum[t * x.n_groups + g]);
+      }
       V::template dot_lines<C>(codes + first * w.code_stride + offset, w.code_stride, lines,
                                xq + g * group, x.stride, fetch, dot);
       for (size_t i = 0; i < kTogether; ++i) {
         const size_t p = first + i;
         __builtin_prefetch(scales + p * w.scale_stride + scale_fetch);
-        const GroupScale<V> scale = Grid(w, panel + p).at(g);
-        const auto term = V::zero_term(C == Codes::q8 ? V::kQ8Offset : 0, scale.z);
         for (size_t t = 0; t < T; ++t) {
           const size_t at = t * x.n_groups + g;
-          auto sum = dot[i][t];
-          if constexpr (Grid::kZero != Zero::none || (C == Codes::q8 && V::kQ8Offset != 0))
-            sum = V::plus_product(sum, term, xsum[at]);
-          acc[p][t] = add_group<V, Grid::kZero>(acc[p][t], sum, scale, xs[at], xsum[at]);
+          acc[p][t] = add_group<V, Grid::kZero>(acc[p][t], dot[i][t], scale[i], xs[at], xsum[at]);
         }
       }
     }
