@@ -27,13 +27,6 @@ constexpr size_t kTileRows = 16;
 constexpr size_t kFewRowsCols = 128;  // whole groups
 constexpr size_t kManyRowsCols = 1024;
 
-/// Calls fn.operator()<i>() for i < n.
-template <int n, class Fn>
-[[gnu::always_inline]] inline void for_each_tile(const Fn& fn) {
-  if constexpr (n > 1) for_each_tile<n - 1>(fn);
-  fn.template operator()<n - 1>();
-}
-
 /// Tiles of `low` rows for the sums 0 and 1 and the first rows of activations, of `high` rows for
 /// the sums 2 and 3 and the others.
 inline TileConfig tile_config(size_t low, size_t high) {
@@ -67,10 +60,10 @@ template <int P, class Tiles>
 void few_rows_tiles(Tiles& tiles, const TileProduct& product, size_t panel) {
   alignas(64) uint8_t weights[P][kFewRowsCols * kColumnBytes];
   const PackedView& w = product.w;
-  for_each_tile<P>([&]<int p>() { tiles.template zero<p>(); });
+  unrolled<P>([&]<int p>() { tiles.template zero<p>(); });
   for (size_t k0 = 0; k0 < w.cols_padded; k0 += kFewRowsCols) {
     const size_t n = min_of(kFewRowsCols, w.cols_padded - k0);
-    for_each_tile<P>([&]<int p>() {
+    unrolled<P>([&]<int p>() {
       product.widen(w, panel + p, k0, n, P, weights[p]);
       for (size_t k = 0; k < n; k += kTileCols) {
         tiles.template load<kLeft>(product.left(0, k0 + k), product.x.stride);
@@ -79,7 +72,7 @@ void few_rows_tiles(Tiles& tiles, const TileProduct& product, size_t panel) {
       }
     });
   }
-  for_each_tile<P>(
+  unrolled<P>(
       [&]<int p>() { tiles.template store<p>(product.sum(0, panel + p), product.sum_stride()); });
 }
 
@@ -92,8 +85,8 @@ struct WeightBlock {
 /// Adds the block's columns to y of R tiles of rows from row t on and P panels.
 template <int R, int P, class Tiles>
 void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock& block, size_t t) {
-  for_each_tile<R>([&]<int r>() {
-    for_each_tile<P>([&]<int p>() {
+  unrolled<R>([&]<int r>() {
+    unrolled<P>([&]<int p>() {
       if (block.k0 == 0)
         tiles.template zero<2 * r + p>();
       else
@@ -104,17 +97,17 @@ void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock&
   const int8_t* left = product.left(t, block.k0);
   const size_t stride = product.x.stride, n = block.n;
   for (size_t k = 0; k < n; k += kTileCols, left += kTileCols * sizeof(uint16_t)) {
-    for_each_tile<P>([&]<int p>() {
+    unrolled<P>([&]<int p>() {
       tiles.template load<kRight + p>(block.weights[p] + k * kColumnBytes, kLineBytes);
     });
-    for_each_tile<R>([&]<int r>() {
+    unrolled<R>([&]<int r>() {
       tiles.template load<kLeft + r>(left + r * kTileRows * stride, stride);
-      for_each_tile<P>(
+      unrolled<P>(
           [&]<int p>() { tiles.template multiply_add<2 * r + p, kLeft + r, kRight + p>(); });
     });
   }
-  for_each_tile<R>([&]<int r>() {
-    for_each_tile<P>([&]<int p>() {
+  unrolled<R>([&]<int r>() {
+    unrolled<P>([&]<int p>() {
       tiles.template store<2 * r + p>(product.sum(t + r * kTileRows, block.panel + p),
                                       product.sum_stride());
     });
@@ -129,9 +122,9 @@ void many_rows_tiles(Tiles& tiles, const TileProduct& product, WeightBlock& bloc
   const size_t n_rows = product.x.n_rows;
   for (size_t p = 0; p < P; ++p)
     product.widen(w, block.panel + p, block.k0, block.n, P, block.weights[p]);
-  const size_t column_bytes = w.shape.codes == Codes::q4 ? kPanelRows / 2 : kPanelRows;
-  const uint8_t* next = w.codes + (block.panel + P) * w.code_stride + block.k0 * column_bytes;
-  const size_t share = block.n * column_bytes * 2 * kTileRows / n_rows + kLineBytes;
+  const size_t column_bits = code_bits(w.shape.codes) * kPanelRows;
+  const uint8_t* next = w.codes + (block.panel + P) * w.code_stride + block.k0 * column_bits / 8;
+  const size_t share = block.n * column_bits / 8 * 2 * kTileRows / n_rows + kLineBytes;
   tiles.configure(tile_config(kTileRows, kTileRows));
   for (size_t t = 0; t < n_rows; t += 2 * kTileRows, next += share) {
     const size_t rows = min_of(2 * kTileRows, n_rows - t);
@@ -177,7 +170,7 @@ uint64_t peak_tile_operations(size_t n_rounds) {
   Tiles tiles;
   tiles.configure(tile_config(kTileRows, kTileRows));
   for (size_t i = 0; i < n_rounds; ++i)
-    for_each_tile<6>([&]<int sum>() { tiles.template multiply_add<sum, 6, 7>(); });
+    unrolled<6>([&]<int sum>() { tiles.template multiply_add<sum, 6, 7>(); });
   tiles.release();
   return uint64_t{2} * 6 * kTileRows * kPanelRows * kTileCols * n_rounds;
 }

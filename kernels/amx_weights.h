@@ -27,12 +27,12 @@ constexpr size_t kColumnBytes = kTileBytes / kTileCols;
 /// holds stay what they are; others change by a factor from 1 - 0.005 to 1 + 0.0028.
 constexpr float kWiden = 1 + 0.7213f / 256;
 
-/// The bit of a float to which the code of column c of a line is shifted: as few shifts as the
+/// The bit of a float to which the code of column c of a unit is shifted: as few shifts as the
 /// mantissa allows.
 template <Codes C>
 constexpr int code_bit(size_t c) {
   constexpr int kQ4Bit[8] = {12, 12, 16, 12, 16, 12, 16, 16};
-  return C == Codes::q4 ? kQ4Bit[c] : 12;
+  return C == Codes::q8 ? 12 : kQ4Bit[c % 8];
 }
 
 /// A group's s and m for codes at a bit of a float, lane = row.
@@ -54,32 +54,43 @@ struct WideScale {
   }
 };
 
-/// Column c of a line, times the scale.
-template <Codes C, size_t c>
-[[gnu::always_inline]] inline __m512i widened_column(__m512i line, const WideScale& scale) {
-  constexpr int kFrom = static_cast<int>(column_shift(c));
-  constexpr int kTo = code_bit<C>(c);
+/// `base` and n bits of each lane of a line, moved from bit kFrom to bit kTo.
+template <int kFrom, int kTo, int n>
+[[gnu::always_inline]] inline __m512i with_bits(const uint8_t* line, __m512i base) {
   constexpr int kOr = 0xea;  // (a and b) or c
-  if constexpr (kTo > kFrom) line = _mm512_slli_epi32(line, kTo - kFrom);
-  if constexpr (kTo < kFrom) line = _mm512_srli_epi32(line, kFrom - kTo);
-  const __m512i mask = _mm512_set1_epi32((C == Codes::q4 ? 15 : 255) << kTo);
-  const __m512i base = _mm512_set1_epi32((127 + 23 - kTo) << 23);
-  const __m512i sum = _mm512_ternarylogic_epi32(line, mask, base, kOr);
+  __m512i bits = _mm512_loadu_si512(line);
+  if constexpr (kTo > kFrom) bits = _mm512_slli_epi32(bits, kTo - kFrom);
+  if constexpr (kTo < kFrom) bits = _mm512_srli_epi32(bits, kFrom - kTo);
+  return _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(((1 << n) - 1) << kTo), base, kOr);
+}
+
+/// Column c of a unit, times the scale.
+template <Codes C, size_t c>
+[[gnu::always_inline]] inline __m512i widened_column(const uint8_t* unit, const WideScale& scale) {
+  constexpr size_t kLine = c / kLineCols<C>;
+  constexpr int kTo = code_bit<C>(c);
+  constexpr int kFrom = static_cast<int>(column_shift(c % kLineCols<C>));
+  __m512i sum = _mm512_set1_epi32((127 + 23 - kTo) << 23);
+  sum = with_bits < kFrom, kTo, C == Codes::q8 ? 8 : 4 > (unit + kLine * kLineBytes, sum);
+  if constexpr (kUpperBits<C> != 0)
+    sum = with_bits<static_cast<int>(upper_shift<C>(c)), kTo + 4, kUpperBits<C>>(
+        unit + kUnitBytes<C> - kLineBytes, sum);
   return _mm512_castps_si512(
       _mm512_fmadd_ps(scale.s, _mm512_castsi512_ps(sum), kTo == 12 ? scale.low_12 : scale.low_16));
 }
 
-/// Columns c, c + 1 and on of a line: pairs of the upper halves of their floats.
-template <Codes C, size_t c = 0>
-[[gnu::always_inline]] inline void widen_line(__m512i line, const WideScale& scale, uint8_t* out) {
-  if constexpr (c < kLineCols<C>) {
+/// The columns of a unit: pairs of the upper halves of their floats.
+template <Codes C>
+[[gnu::always_inline]] inline void widen_unit(const uint8_t* unit, const WideScale& scale,
+                                              uint8_t* out) {
+  unrolled<kUnitCols<C> / 2>([&]<size_t i>() {
     const __m512i upper_half = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
     constexpr __mmask64 kLowerHalves = 0x3333333333333333;
-    const __m512i even = widened_column<C, c>(line, scale);
-    const __m512i odd = widened_column<C, c + 1>(line, scale);
-    _mm512_store_si512(out, _mm512_mask_shuffle_epi8(odd, kLowerHalves, even, upper_half));
-    widen_line<C, c + 2>(line, scale, out + kLineBytes);
-  }
+    const __m512i even = widened_column<C, 2 * i>(unit, scale);
+    const __m512i odd = widened_column<C, 2 * i + 1>(unit, scale);
+    _mm512_store_si512(out + i * kLineBytes,
+                       _mm512_mask_shuffle_epi8(odd, kLowerHalves, even, upper_half));
+  });
 }
 
 /// Columns k0..k0+n-1 of a panel, whole groups, as tiles; zeros behind them up to a whole tile.
@@ -88,8 +99,8 @@ template <Codes C, class Grid>
 [[gnu::noinline]] void widen_columns(const PackedView& w, size_t panel, size_t k0, size_t n,
                                      size_t n_panels, uint8_t* out) {
   const size_t group = w.shape.group;
-  const size_t offset = k0 / kLineCols<C> * kLineBytes;
-  const uint8_t* line = w.codes + panel * w.code_stride + offset;
+  const size_t offset = k0 / kUnitCols<C> * kUnitBytes<C>;
+  const uint8_t* unit = w.codes + panel * w.code_stride + offset;
   const size_t fetch = fetch_distance(offset, kWalk.fetch, w.code_stride, n_panels);
   const size_t scale_step = w.scale_stride / (w.cols_padded / group);
   const size_t scale_offset = k0 / group * scale_step;
@@ -99,10 +110,10 @@ template <Codes C, class Grid>
   for (size_t g = k0 / group; g * group < k0 + n; ++g, scales += scale_step) {
     __builtin_prefetch(scales);
     const WideScale scale = WideScale::of<Grid>(grid.at(g));
-    for (size_t k = 0; k < group; k += kLineCols<C>, line += kLineBytes) {
-      __builtin_prefetch(line + fetch);
-      widen_line<C>(_mm512_loadu_si512(line), scale, out);
-      out += kLineCols<C> * kColumnBytes;
+    for (size_t k = 0; k < group; k += kUnitCols<C>, unit += kUnitBytes<C>) {
+      for (size_t i = 0; i < kUnitLines<C>; ++i) __builtin_prefetch(unit + i * kLineBytes + fetch);
+      widen_unit<C>(unit, scale, out);
+      out += kUnitCols<C> * kColumnBytes;
     }
   }
   for (size_t k = n; k % kTileCols != 0; k += 2, out += kLineBytes)

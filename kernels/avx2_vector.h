@@ -185,54 +185,84 @@ struct Avx2 {
     return _mm256_set1_epi32(four);
   }
 
-  /// dot[p][t] = sum over `n` lines of the codes of P panels times row t of x. The line `fetch`
+  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each; 8-bit codes as q - 128.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
+    if constexpr (C == Codes::q8) {
+      const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+      return {_mm256_xor_si256(load_256(unit), flip), _mm256_xor_si256(load_256(unit + 32), flip)};
+    }
+    return {half_codes_of<C, part>(unit), half_codes_of<C, part>(unit + 32)};
+  }
+  /// Of rows 0..7, or 8..15 if `unit` lies 32 bytes farther.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static __m256i half_codes_of(const uint8_t* unit) {
+    const __m256i line = load_256(unit + part / 2 * kLineBytes);
+    const __m256i low =
+        _mm256_and_si256(part % 2 ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
+    if constexpr (kUpperBits<C> == 0) return low;
+    // Bits that cross to a neighbouring byte do not meet the mask.
+    constexpr int kFrom = part * kUpperBits<C>;
+    const __m256i last = load_256(unit + kUnitBytes<C> - kLineBytes);
+    const __m256i upper =
+        kFrom < 4 ? _mm256_slli_epi16(last, 4 - kFrom) : _mm256_srli_epi16(last, kFrom - 4);
+    constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
+    return _mm256_or_si256(low, _mm256_and_si256(upper, _mm256_set1_epi8(kMask)));
+  }
+
+  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. The line `fetch`
   /// bytes after each is fetched.
   template <Codes C, size_t P, size_t T>
-  [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
+  [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
     const int8_t* row[T];
     for (size_t t = 0; t < T; ++t) row[t] = x + t * x_stride;
     for (size_t p = 0; p < P; ++p) {
-      const uint8_t* at = lines + p * panel_stride;
-      if constexpr (C == Codes::q8)
+      const uint8_t* at = units + p * panel_stride;
+      if constexpr (C == Codes::q8) {
         for (size_t i = 0; i < n; ++i, at += kLineBytes) {
           __builtin_prefetch(at + fetch);
-          add_q8_line(at, row, 4 * i, dot[p]);
+          add_q8_codes(codes_of<C, 0>(at), row, 4 * i, dot[p]);
         }
-      else if (n < 4)  // two lines are a group of 16
-        add_q4_lines<2>(at, fetch, row, 0, dot[p]);
-      else
-        for (size_t i = 0; i < n; i += 4)
-          add_q4_lines<4>(at + i * kLineBytes, fetch, row, 8 * i, dot[p]);
+      } else if (C == Codes::q4 && n < 4) {  // a group of 16
+        add_units<C, 2>(at, fetch, row, 0, dot[p]);
+      } else {
+        constexpr size_t kUnits = C == Codes::q4 ? 4 : 1;
+        for (size_t i = 0; i < n; i += kUnits)
+          add_units<C, kUnits>(at + i * kUnitBytes<C>, fetch, row, i * kUnitCols<C>, dot[p]);
+      }
     }
   }
 
-  /// Up to four packed lines: an int16 gathers 8 sums of two products, at most 8 * 2 * 15 * 127 =
-  /// 30,480.
-  template <size_t kLines, size_t T>
-  [[gnu::always_inline]] static void add_q4_lines(const uint8_t* lines, size_t fetch,
-                                                  const int8_t* const (&x)[T], size_t k,
-                                                  I (&dot)[T]) {
-    const __m256i low_bits = _mm256_set1_epi8(15);
+  /// How often two products of a code and x fit into an int16: 8 * 2 * 15 * 127 = 30,480, 4 * 2 *
+  /// 31 * 127 = 31,496, 2 * 2 * 63 * 127 = 32,004.
+  template <Codes C>
+  static constexpr size_t kWordSums = C == Codes::q4   ? 8
+                                      : C == Codes::q5 ? 4
+                                                       : 2;
+
+  /// Units of less than eight bits.
+  template <Codes C, size_t kUnits, size_t T>
+  [[gnu::always_inline]] static void add_units(const uint8_t* units, size_t fetch,
+                                               const int8_t* const (&x)[T], size_t k, I (&dot)[T]) {
+    constexpr size_t kParts = kUnitCols<C> / 4, kAll = kUnits * kParts;
     I sum[T];
-    for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
-    for (size_t i = 0; i < kLines; ++i) {
-      __builtin_prefetch(lines + i * kLineBytes + fetch);
-      const I line = load_int(lines + i * kLineBytes);
-      add_q4_codes({_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)}, x,
-                   k + 8 * i, sum);
-      add_q4_codes({_mm256_and_si256(_mm256_srli_epi16(line.lo, 4), low_bits),
-                    _mm256_and_si256(_mm256_srli_epi16(line.hi, 4), low_bits)},
-                   x, k + 8 * i + 4, sum);
-    }
-    for (size_t t = 0; t < T; ++t) dot[t] = add_pairs(dot[t], sum[t]);
+    for (size_t i = 0; i < kUnits * kUnitLines<C>; ++i)
+      __builtin_prefetch(units + i * kLineBytes + fetch);
+    unrolled<kAll>([&]<size_t i>() {
+      if (i % kWordSums<C> == 0)
+        for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
+      add_codes(codes_of<C, i % kParts>(units + i / kParts * kUnitBytes<C>), x, k + 4 * i, sum);
+      if (i % kWordSums<C> == kWordSums<C> - 1 || i == kAll - 1)
+        for (size_t t = 0; t < T; ++t) dot[t] = add_pairs(dot[t], sum[t]);
+    });
   }
 
-  /// The int16 sums of two products of four columns' codes and x.
+  /// Adds two products each of four columns' codes and x.
   template <size_t T>
-  [[gnu::always_inline]] static void add_q4_codes(I codes, const int8_t* const (&x)[T], size_t k,
-                                                  I (&sum)[T]) {
+  [[gnu::always_inline]] static void add_codes(I codes, const int8_t* const (&x)[T], size_t k,
+                                               I (&sum)[T]) {
     for (size_t t = 0; t < T; ++t) {
       const __m256i four = load_x(x[t] + k);
       sum[t].lo = _mm256_add_epi16(sum[t].lo, _mm256_maddubs_epi16(codes.lo, four));
@@ -242,26 +272,19 @@ struct Avx2 {
     }
   }
 
-  /// Up to eight unpacked lines, with the same bound.
+  /// Unpacked lines of codes of less than eight bits.
   template <size_t kLines, size_t T>
-  [[gnu::always_inline]] static void add_q4_block(const uint8_t* lines, const int8_t* const (&x)[T],
-                                                  size_t k, I (&dot)[T]) {
+  [[gnu::always_inline]] static void add_block(const uint8_t* lines, const int8_t* const (&x)[T],
+                                               size_t k, I (&dot)[T]) {
     I sum[T];
     for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
     for (size_t i = 0; i < kLines; ++i)
-      add_q4_codes(load_int(lines + i * kLineBytes), x, k + 4 * i, sum);
+      add_codes(load_int(lines + i * kLineBytes), x, k + 4 * i, sum);
     for (size_t t = 0; t < T; ++t) dot[t] = add_pairs(dot[t], sum[t]);
   }
 
-  /// One line: vpmaddubsw of |q - 128| and x with the sign of q - 128. A sum of two products is at
-  /// most 2 * 128 * 127 = 32,512, inside int16; it is widened at once.
-  template <size_t T>
-  [[gnu::always_inline]] static void add_q8_line(const uint8_t* line, const int8_t* const (&x)[T],
-                                                 size_t k, I (&dot)[T]) {
-    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-    const I q = load_int(line);
-    add_q8_codes({_mm256_xor_si256(q.lo, flip), _mm256_xor_si256(q.hi, flip)}, x, k, dot);
-  }
+  /// One line of q - 128: vpmaddubsw of |q - 128| and x with the sign of q - 128. A sum of two
+  /// products is at most 2 * 128 * 127 = 32,512, inside int16; it is widened at once.
   template <size_t T>
   [[gnu::always_inline]] static void add_q8_codes(I q, const int8_t* const (&x)[T], size_t k,
                                                   I (&dot)[T]) {
@@ -270,23 +293,6 @@ struct Avx2 {
       const __m256i four = load_x(x[t] + k);
       dot[t] = add_pairs(dot[t], {_mm256_maddubs_epi16(size.lo, _mm256_sign_epi8(four, q.lo)),
                                   _mm256_maddubs_epi16(size.hi, _mm256_sign_epi8(four, q.hi))});
-    }
-  }
-
-  /// The codes of a line, a byte each, in lines of four columns; 8-bit codes as q - 128.
-  template <Codes C>
-  static void unpack_line(const uint8_t* line, uint8_t* out) {
-    const __m256i low_bits = _mm256_set1_epi8(15);
-    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-    for (size_t half = 0; half < kLineBytes; half += 32) {
-      const __m256i codes = load_256(line + half);
-      auto* to = reinterpret_cast<__m256i*>(out + half);
-      if constexpr (C == Codes::q8) {
-        _mm256_store_si256(to, _mm256_xor_si256(codes, flip));
-      } else {
-        _mm256_store_si256(to, _mm256_and_si256(codes, low_bits));
-        _mm256_store_si256(to + 2, _mm256_and_si256(_mm256_srli_epi16(codes, 4), low_bits));
-      }
     }
   }
 
@@ -301,9 +307,10 @@ struct Avx2 {
         for (size_t i = 0; i < n; ++i)
           add_q8_codes(load_int(lines + i * kLineBytes), x, 4 * i, dot[p]);
       } else {
-        if (n < 8) add_q4_block<4>(lines, x, 0, dot[p]);  // a group of 16
-        for (size_t i = 0; i + 8 <= n; i += 8)
-          add_q4_block<8>(lines + i * kLineBytes, x, 4 * i, dot[p]);
+        constexpr size_t kLines = kWordSums<C>;
+        if (n < kLines) add_block<4>(lines, x, 0, dot[p]);  // a group of 16
+        for (size_t i = 0; i + kLines <= n; i += kLines)
+          add_block<kLines>(lines + i * kLineBytes, x, 4 * i, dot[p]);
       }
     }
     for (size_t t = 0; t < T; ++t) done(t);

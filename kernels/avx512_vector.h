@@ -120,47 +120,49 @@ struct Avx512 {
     return _mm512_set1_epi32(four);
   }
 
-  /// dot[p][t] = sum over `n` lines of the codes of P panels times row t of x. vpdpbusd is exact:
+  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
+    if constexpr (C == Codes::q8) return _mm512_loadu_si512(unit);
+    const I line = _mm512_loadu_si512(unit + part / 2 * kLineBytes);
+    const I low =
+        _mm512_and_si512(part % 2 ? _mm512_srli_epi16(line, 4) : line, _mm512_set1_epi8(15));
+    if constexpr (kUpperBits<C> == 0) return low;
+    // Bits that cross to a neighbouring byte do not meet the mask.
+    constexpr int kFrom = part * kUpperBits<C>, kOr = 0xea;  // (a and b) or c
+    const I last = _mm512_loadu_si512(unit + kUnitBytes<C> - kLineBytes);
+    const I upper =
+        kFrom < 4 ? _mm512_slli_epi16(last, 4 - kFrom) : _mm512_srli_epi16(last, kFrom - 4);
+    constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
+    return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kOr);
+  }
+
+  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. vpdpbusd is exact:
   /// four products of at most 255 * 127 per step, and 128 columns stay far below 2^31. The line
   /// `fetch` bytes after each is fetched.
   template <Codes C, size_t P, size_t T>
-  [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
+  [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
-    constexpr size_t kParts = C == Codes::q4 ? 2 : 1;  // of a line, four columns each
-    const I low_bits = _mm512_set1_epi8(15);
-    const uint8_t* const end = lines + n * kLineBytes;
-    do {  // a group is an even number of lines
-      for (size_t i = 0; i < 2; ++i) {
-        I codes[P][kParts];
-        for (size_t p = 0; p < P; ++p) {
-          const uint8_t* line_at = lines + p * panel_stride + i * kLineBytes;
-          __builtin_prefetch(line_at + fetch);
-          const I line = _mm512_loadu_si512(line_at);
-          codes[p][0] = C == Codes::q4 ? _mm512_and_si512(line, low_bits) : line;
-          if constexpr (C == Codes::q4)
-            codes[p][1] = _mm512_and_si512(_mm512_srli_epi16(line, 4), low_bits);
+    // A group is an even number of lines of q4 and of q8.
+    constexpr size_t kTogether = kUpperBits<C> == 0 ? 2 : 1, kParts = kUnitCols<C> / 4;
+    const uint8_t* const end = units + n * kUnitBytes<C>;
+    do {
+      for (size_t p = 0; p < P; ++p)
+        for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
+          __builtin_prefetch(units + p * panel_stride + i * kLineBytes + fetch);
+      unrolled<kTogether * kParts>([&]<size_t i>() {
+        I codes[P];
+        for (size_t p = 0; p < P; ++p)
+          codes[p] = codes_of<C, i % kParts>(units + p * panel_stride + i / kParts * kUnitBytes<C>);
+        for (size_t t = 0; t < T; ++t) {
+          const I four = load_x(x + t * x_stride + 4 * i);
+          for (size_t p = 0; p < P; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p], four);
         }
-        for (size_t part = 0; part < kParts; ++part)
-          for (size_t t = 0; t < T; ++t) {
-            const I four = load_x(x + t * x_stride + 4 * (kParts * i + part));
-            for (size_t p = 0; p < P; ++p)
-              dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p][part], four);
-          }
-      }
-      lines += 2 * kLineBytes;
-      x += 8 * kParts;
-    } while (lines != end);
-  }
-
-  /// The codes of a line, a byte each, in lines of four columns.
-  template <Codes C>
-  static void unpack_line(const uint8_t* line, uint8_t* out) {
-    const I low_bits = _mm512_set1_epi8(15);
-    const I codes = _mm512_loadu_si512(line);
-    _mm512_store_si512(out, C == Codes::q4 ? _mm512_and_si512(codes, low_bits) : codes);
-    if constexpr (C == Codes::q4)
-      _mm512_store_si512(out + kLineBytes, _mm512_and_si512(_mm512_srli_epi16(codes, 4), low_bits));
+      });
+      units += kTogether * kUnitBytes<C>;
+      x += 4 * kTogether * kParts;
+    } while (units != end);
   }
 
   /// dot[p][t] += the codes of an unpacked line of P panels times row t of x; then done(t).

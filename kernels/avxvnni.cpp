@@ -17,45 +17,39 @@ struct AvxVnni : Avx2 {
             _mm256_dpbusd_avx_epi32(dot.hi, codes.hi, four)};
   }
 
-  /// dot[p][t] = sum over `n` lines of the codes of P panels times row t of x. The line `fetch`
+  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
+    if constexpr (C == Codes::q8) return load_int(unit);
+    return Avx2::codes_of<C, part>(unit);
+  }
+
+  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. The line `fetch`
   /// bytes after each is fetched.
   template <Codes C, size_t P, size_t T>
-  [[gnu::always_inline]] static void dot_lines(const uint8_t* lines, size_t panel_stride, size_t n,
+  [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
-    constexpr size_t kParts = C == Codes::q4 ? 2 : 1;  // of a line, four columns each
-    const __m256i low_bits = _mm256_set1_epi8(15);
-    const uint8_t* const end = lines + n * kLineBytes;
-    do {  // a group is an even number of lines
-      for (size_t i = 0; i < 2; ++i)
-        for (size_t p = 0; p < P; ++p) {
-          const uint8_t* at = lines + p * panel_stride + i * kLineBytes;
-          __builtin_prefetch(at + fetch);
-          const I line = load_int(at);
-          const I low = {_mm256_and_si256(line.lo, low_bits), _mm256_and_si256(line.hi, low_bits)};
-          const I high = {_mm256_and_si256(_mm256_srli_epi16(line.lo, 4), low_bits),
-                          _mm256_and_si256(_mm256_srli_epi16(line.hi, 4), low_bits)};
+    // A group is an even number of lines of q4 and of q8.
+    constexpr size_t kTogether = kUpperBits<C> == 0 ? 2 : 1, kParts = kUnitCols<C> / 4;
+    const uint8_t* const end = units + n * kUnitBytes<C>;
+    do {
+      for (size_t p = 0; p < P; ++p) {
+        const uint8_t* of_panel = units + p * panel_stride;
+        for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
+          __builtin_prefetch(of_panel + i * kLineBytes + fetch);
+        unrolled<kTogether * kParts>([&]<size_t i>() {
+          const I codes = codes_of<C, i % kParts>(of_panel + i / kParts * kUnitBytes<C>);
           for (size_t t = 0; t < T; ++t) {
-            const int8_t* four = x + t * x_stride + 4 * kParts * i;
-            dot[p][t] = add_products(dot[p][t], C == Codes::q4 ? low : line, load_x(four));
-            if constexpr (C == Codes::q4)
-              dot[p][t] = add_products(dot[p][t], high, load_x(four + 4));
+            dot[p][t] = add_products(dot[p][t], codes, load_x(x + t * x_stride + 4 * i));
             // GCC would move these sums to other registers and to memory.
             __asm__("" : "+x"(dot[p][t].lo), "+x"(dot[p][t].hi));
           }
-        }
-      lines += 2 * kLineBytes;
-      x += 8 * kParts;
-    } while (lines != end);
-  }
-
-  /// The codes of a line, a byte each, in lines of four columns.
-  template <Codes C>
-  static void unpack_line(const uint8_t* line, uint8_t* out) {
-    if constexpr (C == Codes::q4)
-      Avx2::unpack_line<C>(line, out);
-    else
-      __builtin_memcpy(out, line, kLineBytes);
+        });
+      }
+      units += kTogether * kUnitBytes<C>;
+      x += 4 * kTogether * kParts;
+    } while (units != end);
   }
 
   /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group);

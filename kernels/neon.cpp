@@ -23,18 +23,20 @@ inline Products add_quad(const Products& sum, int8x16_t q, int8x16_t x) {
 
 struct WideningDot {
   static constexpr bool kPairs = false;
-  template <int32_t kBias>
+  template <int32_t kMost>
   static int32x4_t add(int32x4_t acc, const int8x16_t (&q)[4], int8x16_t x) {
     const int32x4_t quads = vreinterpretq_s32_s8(x);
     const int8x16_t x0 = repeat_quad(vdupq_laneq_s32(quads, 0));
     const int8x16_t x1 = repeat_quad(vdupq_laneq_s32(quads, 1));
     const int8x16_t x2 = repeat_quad(vdupq_laneq_s32(quads, 2));
     const int8x16_t x3 = repeat_quad(vdupq_laneq_s32(quads, 3));
-    if constexpr (kBias == 0) {
-      // Codes 0..15: eight products of at most 15 * 127 make 15,240, which fits 16 bits.
+    if constexpr (kMost <= 63) {
+      // Four products of at most 63 * 127 make 32,004, which fits 16 bits.
       const Products half = add_quad(multiply_quad(q[0], x0), q[1], x1);
       const Products all = add_quad(add_quad(half, q[2], x2), q[3], x3);
-      return vpadalq_s16(acc, vpaddq_s16(all.low, all.high));
+      if constexpr (kMost <= 31)  // and so do eight of at most 31 * 127
+        return vpadalq_s16(acc, vpaddq_s16(all.low, all.high));
+      return vaddq_s32(acc, vpaddq_s32(vpaddlq_s16(all.low), vpaddlq_s16(all.high)));
     } else {
       // Codes -128..127: two products of at most 128 * 127 make 32,512, which just fits.
       const Products a = add_quad(multiply_quad(q[0], x0), q[1], x1);

@@ -126,42 +126,46 @@ struct Scales<Scheme::k8_min> {
   }
 };
 
-/// How codes are read.
-template <Codes kCodes>
-struct CodeFormat {};
-
-template <>
-struct CodeFormat<Codes::q4> {
-  static constexpr size_t kColumnsPerLine = 8;
-  static constexpr uint32_t kMask = 15;
+/// How codes are read. kMost is the greatest magnitude that load() gives.
+template <Codes C>
+struct CodeFormat {
   static constexpr int32_t kBias = 0;
-  /// Rows 4i..4i+3 of the 16 columns that begin at `line`: q[c] has columns 4c..4c+3 of each, as
-  /// signed bytes, less kBias.
-  static void load(const uint8_t* line, size_t i, int8x16_t (&q)[4]) {
-    const uint8x16_t a = vld1q_u8(line + 16 * i);
-    const uint8x16_t b = vld1q_u8(line + kLineBytes + 16 * i);
+  static constexpr int32_t kMost = (16 << kUpperBits<C>)-1;
+  /// Rows 4i..4i+3 of the 16 columns from column k on of a panel's codes: q[c] has columns
+  /// 4c..4c+3 of each, as signed bytes, less kBias.
+  static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
+    const uint8_t* unit = codes + k / kUnitCols<C> * kUnitBytes<C> + 16 * i;
+    k %= kUnitCols<C>;
+    const uint8_t* line = unit + k / kLineCols<C> * kLineBytes;
+    const uint8x16_t a = vld1q_u8(line);
+    const uint8x16_t b = vld1q_u8(line + kLineBytes);
     const uint8x16_t mask = vdupq_n_u8(15);
     q[0] = vreinterpretq_s8_u8(vandq_u8(a, mask));
     q[1] = vreinterpretq_s8_u8(vshrq_n_u8(a, 4));
     q[2] = vreinterpretq_s8_u8(vandq_u8(b, mask));
     q[3] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
+    if constexpr (kUpperBits<C> != 0) {
+      const uint8x16_t last = vld1q_u8(unit + kUnitBytes<C> - kLineBytes);
+      const uint8x16_t upper = vdupq_n_u8(((1 << kUpperBits<C>)-1) << 4);
+      for (size_t c = 0; c < 4; ++c) {
+        const auto up = static_cast<int8_t>(4 - (k / 4 + c) * kUpperBits<C>);
+        const uint8x16_t moved = vshlq_u8(last, vdupq_n_s8(up));  // right if `up` is negative
+        q[c] = vorrq_s8(q[c], vreinterpretq_s8_u8(vandq_u8(moved, upper)));
+      }
+    }
   }
-  /// Where column k lies in each 32-bit lane of its line.
-  static int bit_of(size_t k) { return static_cast<int>(column_shift(k)); }
 };
 
 template <>
 struct CodeFormat<Codes::q8> {
-  static constexpr size_t kColumnsPerLine = 4;
-  static constexpr uint32_t kMask = 255;
   static constexpr int32_t kBias = 128;  // codes are unsigned, the products signed
-  static void load(const uint8_t* line, size_t i, int8x16_t (&q)[4]) {
+  static constexpr int32_t kMost = 128;
+  static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
     for (size_t c = 0; c < 4; ++c) {
-      const uint8x16_t code = vld1q_u8(line + c * kLineBytes + 16 * i);
+      const uint8x16_t code = vld1q_u8(codes + (k / 4 + c) * kLineBytes + 16 * i);
       q[c] = vreinterpretq_s8_u8(veorq_u8(code, vdupq_n_u8(128)));
     }
   }
-  static int bit_of(size_t k) { return static_cast<int>(column_shift(k % 4)); }
 };
 
 /// y += w x of one group, from dot = sum of (q - kBias) * x over the group. Exact as integers and
@@ -185,21 +189,20 @@ Block add_group(const Block& y, const Quads& dot, const Affine& w, float x_scale
 }
 
 /// dot[t] = sums of (q - kBias) * x over the columns of a group, row by row of x.
-/// Dot::add<kBias>(acc, q, x) adds to the lanes of acc the products of 16 columns, q as
+/// Dot::add<kMost>(acc, q, x) adds to the lanes of acc the products of 16 columns, q as
 /// CodeFormat::load gives it.
 template <class Dot, class Format, size_t T>
-void dot_rows(const uint8_t* lines, size_t group, const int8_t* x, size_t x_stride,
+void dot_rows(const uint8_t* codes, size_t group, const int8_t* x, size_t x_stride,
               Quads (&dot)[T]) {
   for (size_t t = 0; t < T; ++t) dot[t] = splat_int(0);
   for (size_t k = 0; k < group; k += 16) {
     int8x16_t xq[T];
     for (size_t t = 0; t < T; ++t) xq[t] = vld1q_s8(x + t * x_stride + k);
-    const uint8_t* line = lines + k / Format::kColumnsPerLine * kLineBytes;
     for (size_t i = 0; i < 4; ++i) {
       int8x16_t q[4];
-      Format::load(line, i, q);
+      Format::load(codes, k, i, q);
       for (size_t t = 0; t < T; ++t)
-        dot[t].v[i] = Dot::template add<Format::kBias>(dot[t].v[i], q, xq[t]);
+        dot[t].v[i] = Dot::template add<Format::kMost>(dot[t].v[i], q, xq[t]);
     }
   }
 }
@@ -223,7 +226,7 @@ inline Zipped zip_halves(int8x16_t a, int8x16_t b) {
 /// The same, rows of x in pairs: Dot::add_pairs(acc, w, x) adds to the lanes [w0x0 w0x1 w1x0 w1x1]
 /// the products of 8 columns of two rows of weights (a row in each half of w) and of two rows of x.
 template <class Dot, class Format, size_t T>
-void dot_pairs(const uint8_t* lines, size_t group, const int8_t* x, size_t x_stride,
+void dot_pairs(const uint8_t* codes, size_t group, const int8_t* x, size_t x_stride,
                Quads (&dot)[T]) {
   static_assert(T % 2 == 0);
   Quads low[T / 2];   // [i]: rows 4i and 4i + 1 of the panel
@@ -235,10 +238,9 @@ void dot_pairs(const uint8_t* lines, size_t group, const int8_t* x, size_t x_str
       const int8_t* first = x + 2 * t * x_stride + k;
       xq[t] = zip_halves(vld1q_s8(first), vld1q_s8(first + x_stride));
     }
-    const uint8_t* line = lines + k / Format::kColumnsPerLine * kLineBytes;
     for (size_t i = 0; i < 4; ++i) {
       int8x16_t q[4];
-      Format::load(line, i, q);
+      Format::load(codes, k, i, q);
       const Zipped a = zip_lanes(q[0], q[1]);
       const Zipped b = zip_lanes(q[2], q[3]);
       for (size_t t = 0; t < T / 2; ++t) {
@@ -263,7 +265,7 @@ void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, s
   using Format = CodeFormat<kCodes>;
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
-  const uint8_t* line = w.codes + panel * w.code_stride;
+  const uint8_t* panel_codes = w.codes + panel * w.code_stride;
   const uint8_t* scales = w.scales + panel * w.scale_stride;
   const int8_t* codes = x.codes + row * x.stride;
   Block out[T];
@@ -271,10 +273,10 @@ void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, s
   for (size_t g = 0; g < n_groups; ++g) {
     Quads dot[T];
     if constexpr (Dot::kPairs && T % 2 == 0)
-      dot_pairs<Dot, Format>(line, group, codes + g * group, x.stride, dot);
+      dot_pairs<Dot, Format>(panel_codes, group, codes + g * group, x.stride, dot);
     else
-      dot_rows<Dot, Format>(line, group, codes + g * group, x.stride, dot);
-    line += group / Format::kColumnsPerLine * kLineBytes;
+      dot_rows<Dot, Format>(panel_codes, group, codes + g * group, x.stride, dot);
+    panel_codes += group / kUnitCols<kCodes> * kUnitBytes<kCodes>;
     const Affine affine = Scales<kScheme>::load(w.shape, scales, g);
     for (size_t t = 0; t < T; ++t) {
       const size_t at = (row + t) * x.n_groups + g;
@@ -308,14 +310,23 @@ void matmul_q_as(const PackedView& w, size_t panel_begin, size_t panel_end, cons
 /// A column of a quantized panel as 16 weights.
 template <Codes kCodes, Scheme kScheme>
 Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
-  using Format = CodeFormat<kCodes>;
-  const uint8_t* line = codes + k / Format::kColumnsPerLine * kLineBytes;
-  const int32x4_t right = vdupq_n_s32(-Format::bit_of(k));
+  const uint8_t* unit = codes + k / kUnitCols<kCodes> * kUnitBytes<kCodes>;
+  k %= kUnitCols<kCodes>;
+  const uint8_t* line = unit + k / kLineCols<kCodes> * kLineBytes;
+  const auto bits = [](const uint8_t* lanes, unsigned from, unsigned mask) {
+    const int32x4_t right = vdupq_n_s32(-static_cast<int>(from));
+    return vandq_u32(vshlq_u32(vreinterpretq_u32_u8(vld1q_u8(lanes)), right), vdupq_n_u32(mask));
+  };
   Block w;
   for (size_t i = 0; i < 4; ++i) {
-    const uint32x4_t lanes = vreinterpretq_u32_u8(vld1q_u8(line + 16 * i));
-    const int32x4_t q =
-        vreinterpretq_s32_u32(vandq_u32(vshlq_u32(lanes, right), vdupq_n_u32(Format::kMask)));
+    uint32x4_t code =
+        bits(line + 16 * i, column_shift(k % kLineCols<kCodes>), kCodes == Codes::q8 ? 255 : 15);
+    if constexpr (kUpperBits<kCodes> != 0) {
+      const uint8_t* last = unit + kUnitBytes<kCodes> - kLineBytes;
+      const unsigned mask = (1u << kUpperBits<kCodes>)-1;
+      code = vorrq_u32(code, vshlq_n_u32(bits(last + 16 * i, upper_shift<kCodes>(k), mask), 4));
+    }
+    const int32x4_t q = vreinterpretq_s32_u32(code);
     if constexpr (Scales<kScheme>::kHasMin)
       w.v[i] = vfmaq_f32(affine.m.v[i], affine.s.v[i], vcvtq_f32_s32(q));
     else
@@ -381,24 +392,29 @@ struct Format {
   static constexpr Scheme kScheme = kSchemeOf;
 };
 
-/// Calls fn(Format<kCodes, scheme>).
-template <Codes kCodes, class Fn>
-void with_scheme(Scheme scheme, const Fn& fn) {
-  switch (scheme) {
+/// Calls fn(Format<codes, scheme>) for a quantized shape.
+template <class Fn>
+void with_format(const PackedShape& shape, const Fn& fn) {
+  const auto with_codes = [&]<Scheme kScheme, Codes kBetween = Codes::q8>() {
+    if (shape.codes == Codes::q4) return fn(Format<Codes::q4, kScheme>{});
+    if (shape.codes == Codes::q8) return fn(Format<Codes::q8, kScheme>{});
+    fn(Format<kBetween, kScheme>{});  // the q5 or q6 that the scheme goes with
+  };
+  switch (shape.scheme) {
     case Scheme::f16:
-      return fn(Format<kCodes, Scheme::f16>{});
+      return with_codes.template operator()<Scheme::f16, Codes::q5>();
     case Scheme::f16_zero:
-      return fn(Format<kCodes, Scheme::f16_zero>{});
+      return with_codes.template operator()<Scheme::f16_zero>();
     case Scheme::f32_zero:
-      return fn(Format<kCodes, Scheme::f32_zero>{});
+      return with_codes.template operator()<Scheme::f32_zero>();
     case Scheme::f16_min:
-      return fn(Format<kCodes, Scheme::f16_min>{});
+      return with_codes.template operator()<Scheme::f16_min, Codes::q5>();
     case Scheme::k6:
-      return fn(Format<kCodes, Scheme::k6>{});
+      return with_codes.template operator()<Scheme::k6, Codes::q5>();
     case Scheme::k8:
-      return fn(Format<kCodes, Scheme::k8>{});
+      return with_codes.template operator()<Scheme::k8, Codes::q6>();
     case Scheme::k8_min:
-      return fn(Format<kCodes, Scheme::k8_min>{});
+      return with_codes.template operator()<Scheme::k8_min>();
     case Scheme::none:
       return;
   }
@@ -411,8 +427,7 @@ void matmul_q(const PackedView& w, size_t panel_begin, size_t panel_end, const Q
     using Of = decltype(format);
     matmul_q_as<Dot, Of::kCodes, Of::kScheme>(w, panel_begin, panel_end, x, y, y_stride);
   };
-  if (w.shape.codes == Codes::q4) return with_scheme<Codes::q4>(w.shape.scheme, run);
-  if (w.shape.codes == Codes::q8) return with_scheme<Codes::q8>(w.shape.scheme, run);
+  with_format(w.shape, run);
 }
 
 inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
@@ -430,9 +445,10 @@ inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end
     case Codes::bf16:
       return matmul_f32_of<ElementBf16>(w, panel_begin, panel_end, rows);
     case Codes::q4:
-      return with_scheme<Codes::q4>(w.shape.scheme, run);
+    case Codes::q5:
+    case Codes::q6:
     case Codes::q8:
-      return with_scheme<Codes::q8>(w.shape.scheme, run);
+      return with_format(w.shape, run);
   }
 }
 

@@ -9,6 +9,10 @@
 //         t = j % 4 its low nibble is column k0 + t, its high nibble column k0 + 4 + t.
 //   q8    one 64-byte line holds 4 columns k0..k0+3 of 16 rows. Byte j is row j / 4, column
 //         k0 + j % 4. Codes are unsigned.
+//   q5    32 columns k0..k0+31 are four lines of q4 with the low four bits of the codes, and a line
+//         of their upper bits: bit p of byte j is that of row j / 4, column k0 + 4p + j % 4.
+//   q6    16 columns are two lines of q4, and a line of the upper two bits: bits 2p and 2p + 1 of
+//         byte j are those of row j / 4, column k0 + 4p + j % 4.
 //   f16, bf16, f32    column after column, 16 values each: [cols][16].
 //
 // A quantized weight is w = s * (q - z) or w = s * q + m with s, z, m per row and group of `group`
@@ -18,6 +22,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 namespace nibble {
 
@@ -26,13 +31,66 @@ inline constexpr size_t kLineBytes = 64;
 inline constexpr size_t kSuperCols = 256;  // columns that share one pair of fp16 in the k schemes
 
 /// What one weight is stored as.
-enum class Codes : uint8_t { f32, f16, bf16, q4, q8 };
+enum class Codes : uint8_t { f32, f16, bf16, q4, q5, q6, q8 };
 
-/// Columns of a line of q4 or q8.
+constexpr bool is_quantized(Codes codes) { return codes >= Codes::q4; }
+/// Bits of a code, or of a float; 0 for what is no Codes (a file may hold any byte).
+constexpr size_t code_bits(Codes codes) {
+  constexpr size_t kBits[] = {32, 16, 16, 4, 5, 6, 8};
+  return static_cast<size_t>(codes) < std::size(kBits) ? kBits[static_cast<size_t>(codes)] : 0;
+}
+
+/// Columns of a line: all bits of q4 and q8, the low four of q5 and q6.
 template <Codes C>
-constexpr size_t kLineCols = C == Codes::q4 ? 8 : 4;
-/// The bit at which column c of a line of q4 or q8 lies in the 32-bit word of its row.
+constexpr size_t kLineCols = C == Codes::q8 ? 4 : 8;
+/// The bit at which column c of such a line lies in the 32-bit word of its row.
 constexpr unsigned column_shift(size_t c) { return static_cast<unsigned>(8 * (c % 4) + (c & 4)); }
+
+/// Bits of a code that lie in a line of their own.
+template <Codes C>
+constexpr unsigned kUpperBits = C == Codes::q5   ? 1
+                                : C == Codes::q6 ? 2
+                                                 : 0;
+/// A unit: the lines that hold whole codes, and their columns.
+template <Codes C>
+constexpr size_t kUnitCols = kUpperBits<C> == 0 ? kLineCols<C> : 32 / kUpperBits<C>;
+template <Codes C>
+constexpr size_t kUnitLines = kUnitCols<C> / kLineCols<C> + (kUpperBits<C> == 0 ? 0 : 1);
+template <Codes C>
+constexpr size_t kUnitBytes = kUnitLines<C>* kLineBytes;
+/// The bit at which the upper bits of column c of a unit lie in the 32-bit word of its row in the
+/// unit's last line.
+template <Codes C>
+constexpr unsigned upper_shift(size_t c) {
+  return static_cast<unsigned>(8 * (c % 4) + c / 4 * kUpperBits<C>);
+}
+
+/// The code of row r, column c of a quantized panel.
+template <Codes C>
+constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
+  const uint8_t* unit = panel + c / kUnitCols<C> * kUnitBytes<C> + 4 * r + c % 4;
+  c %= kUnitCols<C>;
+  const unsigned low = unit[c / kLineCols<C> * kLineBytes];
+  if constexpr (C == Codes::q8) return static_cast<uint8_t>(low);
+  unsigned code = (low >> (c & 4)) & 15;
+  if constexpr (kUpperBits<C> != 0) {
+    const unsigned upper = unit[kUnitBytes<C> - kLineBytes] >> (c / 4 * kUpperBits<C>);
+    code |= (upper & ((1u << kUpperBits<C>)-1)) << 4;
+  }
+  return static_cast<uint8_t>(code);
+}
+constexpr uint8_t code_at(Codes codes, const uint8_t* panel, size_t c, size_t r) {
+  switch (codes) {
+    case Codes::q4:
+      return code_at<Codes::q4>(panel, c, r);
+    case Codes::q5:
+      return code_at<Codes::q5>(panel, c, r);
+    case Codes::q6:
+      return code_at<Codes::q6>(panel, c, r);
+    default:
+      return code_at<Codes::q8>(panel, c, r);
+  }
+}
 
 /// How codes become weights. Each has one struct below; `per` says how many columns it serves.
 enum class Scheme : uint8_t {

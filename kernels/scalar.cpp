@@ -22,13 +22,6 @@ struct Affine {
   float m = 0;
 };
 
-/// The code of row r, column k of a panel of q4 or q8.
-uint8_t code_at(Codes codes, const uint8_t* panel, size_t k, size_t r) {
-  if (codes == Codes::q8) return panel[k / 4 * kLineBytes + 4 * r + k % 4];
-  const uint8_t byte = panel[k / 8 * kLineBytes + 4 * r + k % 4];
-  return k % 8 < 4 ? byte & 15 : byte >> 4;
-}
-
 Affine affine_k6(const ScaleK6& super, size_t pair, size_t odd, size_t r) {
   const unsigned hi = super.hi[pair][r] >> (2 * odd);
   const unsigned sc = ((super.sc[pair][r] >> (4 * odd)) & 15u) | (hi & 3u) << 4;

@@ -38,14 +38,15 @@ struct UnpackedBlock {
 template <class V, Codes C, class Grid, size_t P>
 void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block) {
   constexpr int32_t kOffset = C == Codes::q8 ? V::kQ8Offset : 0;
-  const size_t first_line = block.first_group * block.group / kLineCols<C>;
-  const size_t n_lines = block.n_groups * block.group / kLineCols<C>;
+  const size_t first_unit = block.first_group * block.group / kUnitCols<C>;
+  const size_t n_units = block.n_groups * block.group / kUnitCols<C>;
   for (size_t p = 0; p < P; ++p) {
-    const uint8_t* lines = w.codes + (panel + p) * w.code_stride + first_line * kLineBytes;
-    for (size_t i = 0; i < n_lines; ++i) {
-      V::template unpack_line<C>(lines + i * kLineBytes,
-                                 block.codes[p] + i * kLineCols<C> * kPanelRows);
-    }
+    const uint8_t* units = w.codes + (panel + p) * w.code_stride + first_unit * kUnitBytes<C>;
+    for (size_t i = 0; i < n_units; ++i)
+      unrolled<kUnitCols<C> / 4>([&]<size_t part>() {
+        V::store_int(block.codes[p] + i * kUnitCols<C> * kPanelRows + part * kLineBytes,
+                     V::template codes_of<C, part>(units + i * kUnitBytes<C>));
+      });
     const Grid grid(w, panel + p);
     for (size_t g = 0; g < block.n_groups; ++g) {
       const GroupScale<V> scale = grid.at(block.first_group + g);
@@ -123,7 +124,7 @@ void many_rows_panels(const PackedView& w, size_t panel, const QuantizedRows& x,
   block.group = w.shape.group;
   const size_t n_groups = w.cols_padded / block.group;
   const size_t step = kBlockCols / block.group;
-  const size_t block_bytes = kBlockCols / kLineCols<C> * kLineBytes;
+  const size_t block_bytes = kBlockCols / kUnitCols<C> * kUnitBytes<C>;
   y += panel * kPanelRows;
   for (block.first_group = 0; block.first_group < n_groups; block.first_group += step) {
     block.n_groups = min_of(step, n_groups - block.first_group);

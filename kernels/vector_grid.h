@@ -125,27 +125,29 @@ struct GridK8Min {
 /// Calls run.operator()<C, Grid>() for the codes and scheme of a quantized shape.
 template <class V, class Run>
 void with_grid(const PackedShape& shape, const Run& run) {
-  const auto with_codes = [&]<class Grid>() {
+  const auto with_codes = [&]<class Grid, Codes kBetween = Codes::q8>() {
     if (shape.codes == Codes::q4)
       run.template operator()<Codes::q4, Grid>();
-    else
+    else if (shape.codes == Codes::q8)
       run.template operator()<Codes::q8, Grid>();
+    else  // the q5 or q6 that the scheme goes with
+      run.template operator()<kBetween, Grid>();
   };
   switch (shape.scheme) {
     case Scheme::none:
       break;
     case Scheme::f16:
-      return with_codes.template operator()<GridF16<V>>();
+      return with_codes.template operator()<GridF16<V>, Codes::q5>();
     case Scheme::f16_zero:
       return with_codes.template operator()<GridF16Zero<V>>();
     case Scheme::f32_zero:
       return with_codes.template operator()<GridF32Zero<V>>();
     case Scheme::f16_min:
-      return with_codes.template operator()<GridF16Min<V>>();
+      return with_codes.template operator()<GridF16Min<V>, Codes::q5>();
     case Scheme::k6:
-      return with_codes.template operator()<GridK6<V>>();
+      return with_codes.template operator()<GridK6<V>, Codes::q5>();
     case Scheme::k8:
-      return with_codes.template operator()<GridK8<V>>();
+      return with_codes.template operator()<GridK8<V>, Codes::q6>();
     case Scheme::k8_min:
       return with_codes.template operator()<GridK8Min<V>>();
   }

@@ -23,6 +23,13 @@ constexpr size_t min_of(size_t a, size_t b) { return a < b ? a : b; }
 constexpr size_t max_of(size_t a, size_t b) { return a < b ? b : a; }
 constexpr size_t padded_dim(size_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
+/// Calls fn.operator()<i>() for i = 0..n-1.
+template <size_t n, class Fn>
+[[gnu::always_inline]] inline void unrolled(const Fn& fn) {
+  if constexpr (n > 1) unrolled<n - 1>(fn);
+  if constexpr (n > 0) fn.template operator()<n - 1>();
+}
+
 constexpr float kInfinity = __builtin_inff();
 constexpr float kSmallestNormal = 0x1p-126f;
 

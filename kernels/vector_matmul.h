@@ -32,10 +32,10 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
 [[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, size_t ahead,
                                      const QuantizedRows& x, size_t t0, float* y, size_t y_stride) {
   constexpr size_t kTogether = min_of(P, V::kDotPanels);
-  constexpr bool kStartsAtZero = Grid::kZero == Zero::none && (C == Codes::q4 || V::kQ8Offset == 0);
+  constexpr bool kStartsAtZero = Grid::kZero == Zero::none && (C != Codes::q8 || V::kQ8Offset == 0);
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
-  const size_t lines = group / kLineCols<C>;
+  const size_t units = group / kUnitCols<C>;
   const size_t scale_step = w.scale_stride / n_groups;
   const uint8_t* codes = w.codes + panel * w.code_stride;
   const uint8_t* scales = w.scales + panel * w.scale_stride;
@@ -46,7 +46,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   for (size_t p = 0; p < P; ++p)
     for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
   for (size_t g = 0; g < n_groups; ++g) {
-    const size_t offset = g * lines * kLineBytes, scale_offset = g * scale_step;
+    const size_t offset = g * units * kUnitBytes<C>, scale_offset = g * scale_step;
     const size_t fetch = fetch_distance(offset, ahead, w.code_stride, P);
     const size_t scale_fetch =
         scale_offset + fetch_distance(scale_offset, ahead / 4, w.scale_stride, P);
@@ -61,7 +61,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
                           ? V::zero_int()
                           : V::plus_product(V::zero_int(), term, xsum[t * x.n_groups + g]);
       }
-      V::template dot_lines<C>(codes + first * w.code_stride + offset, w.code_stride, lines,
+      V::template dot_units<C>(codes + first * w.code_stride + offset, w.code_stride, units,
                                xq + g * group, x.stride, fetch, dot);
       for (size_t i = 0; i < kTogether; ++i) {
         const size_t p = first + i;
@@ -123,22 +123,26 @@ constexpr size_t kUnpackedCols = 128;  // a whole number of groups, 8 KB of f32
 /// weights [n][16].
 template <class V, Codes C, class Grid>
 void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float* weights) {
-  constexpr unsigned kMask = C == Codes::q4 ? 15 : 255;
+  constexpr unsigned kMask = C == Codes::q8 ? 255 : 15;
   const size_t group = w.shape.group;
   const Grid grid(w, panel);
-  const uint8_t* line = w.codes + panel * w.code_stride + k0 / kLineCols<C> * kLineBytes;
+  const uint8_t* unit = w.codes + panel * w.code_stride + k0 / kUnitCols<C> * kUnitBytes<C>;
   for (size_t g = k0 / group; g * group < k0 + n; ++g) {
     GroupScale<V> scale = grid.at(g);
     if constexpr (Grid::kZero !=
                   Zero::none)  // -s * z is exact, so that fma rounds s * (q - z) once
       scale.m = V::sub(V::zero(), V::mul(scale.s, V::to_float(scale.z)));
-    for (size_t k = 0; k < group; k += kLineCols<C>, line += kLineBytes) {
-      const auto packed = V::load_int(line);
-      for (unsigned c = 0; c < kLineCols<C>; ++c, weights += kPanelRows) {
-        const auto code = V::bits(packed, column_shift(c), kMask);
+    for (size_t k = 0; k < group; k += kUnitCols<C>, unit += kUnitBytes<C>)
+      for (size_t c = 0; c < kUnitCols<C>; ++c, weights += kPanelRows) {
+        const uint8_t* line = unit + c / kLineCols<C> * kLineBytes;
+        auto code = V::bits(V::load_int(line), column_shift(c % kLineCols<C>), kMask);
+        if constexpr (kUpperBits<C> != 0) {
+          const auto upper = V::load_int(unit + kUnitBytes<C> - kLineBytes);
+          code = V::or_int(code, V::template shift_left<4>(
+                                     V::bits(upper, upper_shift<C>(c), (1u << kUpperBits<C>)-1)));
+        }
         V::store(weights, V::fma(scale.s, V::to_float(code), scale.m));
       }
-    }
   }
 }
 
@@ -160,6 +164,8 @@ const float* unpack_columns(const PackedView& w, size_t panel, size_t k0, size_t
         V::store(buffer + i, V::load_bf16(halves + i));
       break;
     case Codes::q4:
+    case Codes::q5:
+    case Codes::q6:
     case Codes::q8:
       with_grid<V>(w.shape, [&]<Codes C, class Grid>() {
         unpack_groups<V, C, Grid>(w, panel, k0, n, buffer);

@@ -12,7 +12,7 @@ struct Format {
   uint16_t group;
   uint8_t zero;
   std::string name() const {
-    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "q8"};
+    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "q5", "q6", "q8"};
     static constexpr const char* kSchemes[] = {"none",    "f16", "f16_zero", "f32_zero",
                                                "f16_min", "k6",  "k8",       "k8_min"};
     return std::string(kCodes[static_cast<int>(codes)]) + " " + kSchemes[static_cast<int>(scheme)] +
@@ -37,6 +37,10 @@ inline std::vector<Format> quantized_formats() {
     all.push_back({codes, Scheme::k8, 32, q4 ? uint8_t{8} : uint8_t{127}});
     all.push_back({codes, Scheme::k8_min, 16, 0});
   }
+  all.push_back({Codes::q5, Scheme::f16, 32, 16});
+  all.push_back({Codes::q5, Scheme::f16_min, 32, 0});
+  all.push_back({Codes::q5, Scheme::k6, 32, 0});
+  all.push_back({Codes::q6, Scheme::k8, 16, 32});
   return all;
 }
 
@@ -138,11 +142,13 @@ inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint
   Matrix m{.format = f, .view = {}};
   m.view.shape = {rows, cols, f.codes, f.scheme, f.group, f.zero};
   m.view.cols_padded = (cols + unit - 1) / unit * unit;
-  const size_t half_bytes = f.codes == Codes::q4    ? 1
-                            : f.codes == Codes::q8  ? 2
-                            : f.codes == Codes::f32 ? 8
-                                                    : 4;
-  const size_t code_bytes = m.view.cols_padded * 8 * half_bytes;
+  const size_t bits = f.codes == Codes::q4    ? 4
+                      : f.codes == Codes::q5  ? 5
+                      : f.codes == Codes::q6  ? 6
+                      : f.codes == Codes::q8  ? 8
+                      : f.codes == Codes::f32 ? 32
+                                              : 16;
+  const size_t code_bytes = m.view.cols_padded * 2 * bits;
   m.view.code_stride = code_bytes / 64 * 64 + 128;
   m.view.scale_stride = scale_bytes(f, m.view.cols_padded) / 64 * 64 + 128;
   m.codes = Buffer(m.panels() * m.view.code_stride);
@@ -233,6 +239,18 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
     case Codes::q4: {
       const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
       w.q = k / 4 % 2 == 0 ? byte % 16 : byte / 16;
+      break;
+    }
+    case Codes::q5: {  // 320 bytes hold 32 columns
+      const uint8_t* unit = codes + k / 32 * 320 + 4 * r + k % 4;
+      const unsigned low = unit[64 * (k % 32 / 8)] >> (k / 4 % 2 * 4) & 15;
+      w.q = low + 16 * (unit[256] >> (k % 32 / 4) & 1);
+      break;
+    }
+    case Codes::q6: {  // 192 bytes hold 16
+      const uint8_t* unit = codes + k / 16 * 192 + 4 * r + k % 4;
+      const unsigned low = unit[64 * (k % 16 / 8)] >> (k / 4 % 2 * 4) & 15;
+      w.q = low + 16 * (unit[128] >> (2 * (k % 16 / 4)) & 3);
       break;
     }
     case Codes::q8:

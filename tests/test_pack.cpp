@@ -67,14 +67,14 @@ const std::vector<BlockType>& block_types() {
   static const std::vector<BlockType> all = {
       {"Q4_0", DType::q4_0, 32, 18, {0}, "q4 g32", 4.5},
       {"Q4_1", DType::q4_1, 32, 20, {0, 2}, "q4 g32 min", 5},
-      {"Q5_0", DType::q5_0, 32, 22, {0}, "q8 g32", 8.5},
-      {"Q5_1", DType::q5_1, 32, 24, {0, 2}, "q8 g32 min", 9},
+      {"Q5_0", DType::q5_0, 32, 22, {0}, "q5 g32", 5.5},
+      {"Q5_1", DType::q5_1, 32, 24, {0, 2}, "q5 g32 min", 6},
       {"Q8_0", DType::q8_0, 32, 34, {0}, "q8 g32", 8.5},
       {"Q2_K", DType::q2_k, 256, 84, {80, 82}, "q4 g16 k min", 5.125},
       {"Q3_K", DType::q3_k, 256, 110, {108}, "q4 g16 k", 4.5625},
       {"Q4_K", DType::q4_k, 256, 144, {0, 2}, "q4 g32 k", 4.5},
-      {"Q5_K", DType::q5_k, 256, 176, {0, 2}, "q8 g32 k", 8.5},
-      {"Q6_K", DType::q6_k, 256, 210, {208}, "q8 g16 k", 8.5625},
+      {"Q5_K", DType::q5_k, 256, 176, {0, 2}, "q5 g32 k", 5.5},
+      {"Q6_K", DType::q6_k, 256, 210, {208}, "q6 g16 k", 6.5625},
       {"IQ4_NL", DType::iq4_nl, 32, 18, {0}, "q8 g32", 8.5},
       {"IQ4_XS", DType::iq4_xs, 256, 136, {0}, "q8 g32 k", 8.3125},
   };
@@ -132,6 +132,9 @@ void test_layout_sizes() {
   check_layout({32, 512, Codes::q8, Scheme::k8, 16, 32}, 2, 512, 8192, 576);
   check_layout({32, 512, Codes::q8, Scheme::k8, 32, 128}, 2, 512, 8192, 320);
   check_layout({32, 300, Codes::q4, Scheme::k8_min, 16}, 2, 512, 4096, 1152);
+  check_layout({32, 64, Codes::q5, Scheme::f16, 32, 16}, 2, 64, 640, 64);
+  check_layout({32, 512, Codes::q5, Scheme::k6, 32}, 2, 512, 5120, 512);
+  check_layout({32, 512, Codes::q6, Scheme::k8, 16, 32}, 2, 512, 6144, 576);
   check_layout({20, 7, Codes::f32}, 2, 7, 448, 0);
   check_layout({20, 7, Codes::f16}, 2, 7, 256, 0);  // 224 bytes, whole lines
 }
@@ -151,6 +154,10 @@ void test_layout_refuses() {
   refuse({32, 256, Codes::q4, Scheme::k6, 16}, "q4 g16 k");
   refuse({32, 256, Codes::q4, Scheme::k8_min, 32}, "q4 g32 k min");
   refuse({32, 256, Codes::q8, Scheme::k8, 64}, "q8 g64 k");
+  refuse({32, 256, Codes::q5, Scheme::f16, 64}, "q5 g64");
+  refuse({32, 256, Codes::q5, Scheme::k8, 32}, "q5 g32 k");
+  refuse({32, 256, Codes::q6, Scheme::k8, 32}, "q6 g32 k");
+  refuse({32, 256, Codes::q6, Scheme::f16, 16}, "q6 g16");
   refuse({32, 256, static_cast<Codes>(9), Scheme::f16, 32}, "code");
   refuse({32, 256, Codes::q4, static_cast<Scheme>(200), 32}, "q4 g32");
   refuse({0xffffffffu, 0xffffffffu, Codes::f32}, "overflows");
@@ -190,8 +197,16 @@ int code_in_panels(const Packed& p, size_t row, size_t col) {
   const uint8_t* panel = p.bytes() + row / 16 * p.layout.code_stride;
   const size_t lane = row % 16;
   if (p.shape.codes == Codes::q8) return panel[64 * (col / 4) + 4 * lane + col % 4];
-  const uint8_t byte = panel[64 * (col / 8) + 4 * lane + col % 4];
-  return col % 8 < 4 ? byte & 15 : byte >> 4;
+  const size_t lines_before = p.shape.codes == Codes::q4   ? col / 8
+                              : p.shape.codes == Codes::q5 ? col / 32 * 5 + col % 32 / 8
+                                                           : col / 16 * 3 + col % 16 / 8;
+  const uint8_t byte = panel[64 * lines_before + 4 * lane + col % 4];
+  const int low = col % 8 < 4 ? byte & 15 : byte >> 4;
+  if (p.shape.codes == Codes::q5)
+    return low | (panel[col / 32 * 320 + 256 + 4 * lane + col % 4] >> (col % 32 / 4) & 1) << 4;
+  if (p.shape.codes == Codes::q6)
+    return low | (panel[col / 16 * 192 + 128 + 4 * lane + col % 4] >> (col % 16 / 4 * 2) & 3) << 4;
+  return low;
 }
 
 const uint8_t* scales_of_panel(const Packed& p, size_t row) {

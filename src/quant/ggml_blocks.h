@@ -45,7 +45,7 @@ struct BlockQ4_1 {  // w = d * q + m
 
 struct BlockQ5_0 {  // w = d * (q - 16)
   static constexpr size_t kCols = kSmallBlock;
-  static constexpr PackedForm kForm{Codes::q8, Scheme::f16, 32, 16};
+  static constexpr PackedForm kForm{Codes::q5, Scheme::f16, 32, 16};
   uint8_t d[2];    // fp16
   uint8_t qh[4];   // [32] x 1 bit
   uint8_t qs[16];  // [32] x 4 bits
@@ -53,7 +53,7 @@ struct BlockQ5_0 {  // w = d * (q - 16)
 
 struct BlockQ5_1 {  // w = d * q + m
   static constexpr size_t kCols = kSmallBlock;
-  static constexpr PackedForm kForm{Codes::q8, Scheme::f16_min, 32, 0};
+  static constexpr PackedForm kForm{Codes::q5, Scheme::f16_min, 32, 0};
   uint8_t d[2];    // fp16
   uint8_t m[2];    // fp16
   uint8_t qh[4];   // [32] x 1 bit
@@ -106,7 +106,7 @@ struct BlockQ4_K {  // w = d * sc * q - dmin * mn, per 32 columns
 
 struct BlockQ5_K {  // as Q4_K with five bits
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::q8, Scheme::k6, 32, 0};
+  static constexpr PackedForm kForm{Codes::q5, Scheme::k6, 32, 0};
   uint8_t d[2];        // fp16
   uint8_t dmin[2];     // fp16
   uint8_t scales[12];  // as in Q4_K
@@ -116,7 +116,7 @@ struct BlockQ5_K {  // as Q4_K with five bits
 
 struct BlockQ6_K {  // w = d * sc * (q - 32), per 16 columns
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::q8, Scheme::k8, 16, 32};
+  static constexpr PackedForm kForm{Codes::q6, Scheme::k8, 16, 32};
   uint8_t ql[128];     // [2 halves][64]: columns b in the low, 64 + b in the high nibble of a half
   uint8_t qh[64];      // [2 halves][32] x 4 x 2 bits: bits 5:4 of the codes
   uint8_t scales[16];  // [16] x int8

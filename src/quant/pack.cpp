@@ -48,19 +48,38 @@ struct Panel {
   }
 };
 
-/// Bytes that one column of 16 codes takes.
-constexpr size_t column_bytes(Codes codes) { return codes == Codes::q4 ? 8 : 16; }
+/// Bytes that one column of 16 codes takes in an unquantized panel's rounding to q4 or q8.
+constexpr size_t column_bytes(Codes codes) { return kPanelRows * code_bits(codes) / 8; }
+
+/// Columns that the codes of a row are split into at once, and what one lane of their lines takes.
+constexpr size_t kSplitCols = 32;
+template <Codes kCodes>
+constexpr size_t kSplitWords = kSplitCols / kUnitCols<kCodes>* kUnitLines<kCodes>;
 
 /// Writes 32 codes of a row, columns c.., as its lane of the lines holds them.
 template <Codes kCodes>
 void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
-  if constexpr (kCodes == Codes::q4) {  // four columns in low nibbles, the next four in high ones
-    using Fours [[gnu::vector_size(16)]] = uint32_t;
-    const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
-    store_as(words + c / 2, Fours{x[0], x[2], y[0], y[2]} | Fours{x[1], x[3], y[1], y[3]} << 4);
-  } else {
-    store_as(words + c, a);
-    store_as(words + c + 16, b);
+  words += c / kSplitCols * kSplitWords<kCodes> * kLaneBytes;
+  if constexpr (kCodes == Codes::q8) {
+    store_as(words, a);
+    store_as(words + 16, b);
+    return;
+  }
+  // Four columns in low nibbles, the next four in high ones.
+  using Fours [[gnu::vector_size(16)]] = uint32_t;
+  const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
+  const Fours even = {x[0], x[2], y[0], y[2]}, odd = {x[1], x[3], y[1], y[3]};
+  const Fours low = (even & 0x0f0f0f0f) | (odd & 0x0f0f0f0f) << 4;
+  if constexpr (kCodes == Codes::q4) {
+    store_as(words, low);
+  } else if constexpr (kCodes == Codes::q5) {  // bit 4 of columns 4p..4p + 3 to the bits p
+    const Fours upper = ((even >> 4) & 0x01010101) | ((odd >> 3) & 0x02020202);
+    store_as(words, low);
+    store_as(words + 16, upper[0] | upper[1] << 2 | upper[2] << 4 | upper[3] << 6);
+  } else {  // two units; bits 5:4 of columns 4p..4p + 3 to the bits 2p and 2p + 1
+    const Fours upper = ((even >> 4) & 0x03030303) | ((odd >> 2) & 0x0c0c0c0c);
+    store_as(words, std::array{low[0], low[1], upper[0] | upper[1] << 4, low[2], low[3],
+                               upper[2] | upper[3] << 4});
   }
 }
 
@@ -131,12 +150,13 @@ void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std
 /// Codes and scales unchanged.
 template <class Block>
 void pack_blocks(const Panel& panel, size_t cols, const LoadKernels& kernels) {
-  constexpr size_t kWordCols = kLineCols<Block::kForm.codes>;
+  constexpr size_t kWords = kSplitWords<Block::kForm.codes>;
+  constexpr size_t kStep = kRun * kSplitCols / kWords / kSuperCols * kSuperCols;
   alignas(kLineBytes) uint32_t words[kPanelRows][kRun], lines[kRunSize];
   const std::byte* rows[kPanelRows];
   for (size_t r = 0; r < kPanelRows; ++r) rows[r] = reinterpret_cast<const std::byte*>(words[r]);
-  for (size_t begin = 0; begin < cols; begin += kRun * kWordCols) {
-    const size_t end = std::min(begin + kRun * kWordCols, cols), n = (end - begin) / kWordCols;
+  for (size_t begin = 0; begin < cols; begin += kStep) {
+    const size_t end = std::min(begin + kStep, cols), n = (end - begin) / kSplitCols * kWords;
     for (size_t r = 0; r < panel.n_rows; ++r) {
       const size_t next = r + kAhead;
       const std::byte* ahead = next < panel.n_rows ? panel.at(next, begin)
@@ -145,7 +165,7 @@ void pack_blocks(const Panel& panel, size_t cols, const LoadKernels& kernels) {
       split_row<Block>(panel, r, begin, end, ahead, reinterpret_cast<std::byte*>(words[r]));
     }
     transpose_run(kernels.transpose_words, rows, panel.n_rows, n, 0, lines);
-    std::memcpy(panel.codes + begin / kWordCols * kLineBytes, lines, n * kLineBytes);
+    std::memcpy(panel.codes + begin / kSplitCols * kWords * kLineBytes, lines, n * kLineBytes);
   }
 }
 
@@ -241,8 +261,7 @@ void pack_plain(const Panel& panel, const PackedShape& shape, const LoadKernels&
 }
 
 void pack_panel(const Panel& panel, const PackedShape& shape, const LoadKernels& kernels) {
-  if (shape.codes != Codes::q4 && shape.codes != Codes::q8)
-    return pack_plain(panel, shape, kernels);
+  if (!is_quantized(shape.codes)) return pack_plain(panel, shape, kernels);
   const bool blocks = with_block(panel.type, [&](auto tag) {
     pack_blocks<typename decltype(tag)::type>(panel, shape.cols, kernels);
   });

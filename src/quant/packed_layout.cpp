@@ -8,25 +8,6 @@
 namespace nibble {
 namespace {
 
-bool is_quantized(const PackedShape& shape) {
-  return shape.codes == Codes::q4 || shape.codes == Codes::q8;
-}
-
-size_t code_bits(Codes codes) {
-  switch (codes) {
-    case Codes::f32:
-      return 32;
-    case Codes::f16:
-    case Codes::bf16:
-      return 16;
-    case Codes::q4:
-      return 4;
-    case Codes::q8:
-      return 8;
-  }
-  return 0;
-}
-
 const char* scheme_name(Scheme scheme) {
   switch (scheme) {
     case Scheme::none:
@@ -75,6 +56,20 @@ ScaleStruct scale_struct(const PackedShape& shape) {
   return {};
 }
 
+/// Whether kernels know the codes in this scheme: q5 and q6 are what GGUF files have.
+bool codes_fit_scheme(const PackedShape& shape) {
+  const Scheme scheme = shape.scheme;
+  switch (shape.codes) {
+    case Codes::q5:
+      return shape.group == 32 &&
+             (scheme == Scheme::f16 || scheme == Scheme::f16_min || scheme == Scheme::k6);
+    case Codes::q6:
+      return shape.group == 16 && scheme == Scheme::k8;
+    default:
+      return is_quantized(shape.codes) == (scheme != Scheme::none);
+  }
+}
+
 bool group_is_legal(const PackedShape& shape) {
   const auto g = shape.group;
   switch (shape.scheme) {
@@ -102,10 +97,10 @@ void check_shape(const PackedShape& shape, const std::string& where) {
     throw Error::mismatch(
         where, "the shape of the matrix", "at least [1, 1]",
         "[" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + "]");
-  if (is_quantized(shape) != (shape.scheme != Scheme::none) || !group_is_legal(shape))
+  if (!codes_fit_scheme(shape) || !group_is_legal(shape))
     throw Error::mismatch(where, "the weight format",
                           "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 "
-                          "or 128 columns (k: 32 or 16)",
+                          "or 128 columns (k: 32 or 16), or q5 g32 or q6 g16 k",
                           format_name(shape));
 }
 
@@ -172,12 +167,6 @@ GroupScale group_scale(const PackedShape& shape, const uint8_t* scales, size_t g
 
 bool has_minimum(Scheme scheme) {
   return scheme == Scheme::f16_min || scheme == Scheme::k6 || scheme == Scheme::k8_min;
-}
-
-/// The code of column c of lane r, from the codes of its panel.
-int code_at(Codes codes, const uint8_t* panel, size_t c, size_t r) {
-  if (codes == Codes::q8) return panel[c / 4 * kLineBytes + 4 * r + c % 4];
-  return (panel[c / 8 * kLineBytes + 4 * r + c % 4] >> (c % 8 < 4 ? 0 : 4)) & 15;
 }
 
 void unpack_quantized(const PackedView& w, const uint8_t* codes, const uint8_t* scales, size_t r,
@@ -269,6 +258,8 @@ void unpack_row(const PackedView& w, size_t row, float* out) {
       for (size_t c = 0; c < w.shape.cols; ++c) out[c] = bf16_to_float(half(c));
       break;
     case Codes::q4:
+    case Codes::q5:
+    case Codes::q6:
     case Codes::q8:
       unpack_quantized(w, codes, w.scales + panel * w.scale_stride, r, out);
       break;

@@ -16,7 +16,8 @@
 
 namespace nibble {
 
-inline constexpr std::array<const char*, 5> kCodesNames = {"f32", "f16", "bf16", "q4", "q8"};
+inline constexpr std::array<const char*, 7> kCodesNames = {"f32", "f16", "bf16", "q4",
+                                                           "q5",  "q6",  "q8"};
 
 /// Bytes and strides that follow from a shape. `codes_bytes` and `scales_bytes` are multiples
 /// of 64.
@@ -53,7 +54,7 @@ struct PackedMatrix {
 PackedView packed_view(const PackedShape& shape, std::span<const std::byte> data,
                        const std::string& where);
 
-/// "q4 g32", "q4 g32 zero", "q4 g32 zero f32", "q4 g32 min", "q8 g16 k", "q4 g16 k min", "f16".
+/// "q4 g32", "q4 g32 zero", "q4 g32 zero f32", "q4 g32 min", "q6 g16 k", "q4 g16 k min", "f16".
 std::string format_name(const PackedShape& shape);
 /// Bits of codes and scales per weight, padding left out.
 double bits_per_weight(const PackedShape& shape);
