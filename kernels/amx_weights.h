@@ -83,7 +83,7 @@ template <Codes C, size_t c>
 template <Codes C>
 [[gnu::always_inline]] inline void widen_unit(const uint8_t* unit, const WideScale& scale,
                                               uint8_t* out) {
-  unrolled<kUnitCols<C> / 2>([&]<size_t i>() {
+  unrolled<kUnitCols<C> / 2>([&]<size_t i>() __attribute__((always_inline)) {
     const __m512i upper_half = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
     constexpr __mmask64 kLowerHalves = 0x3333333333333333;
     const __m512i even = widened_column<C, 2 * i>(unit, scale);

@@ -250,7 +250,7 @@ struct Avx2 {
     I sum[T];
     for (size_t i = 0; i < kUnits * kUnitLines<C>; ++i)
       __builtin_prefetch(units + i * kLineBytes + fetch);
-    unrolled<kAll>([&]<size_t i>() {
+    unrolled<kAll>([&]<size_t i>() __attribute__((always_inline)) {
       if (i % kWordSums<C> == 0)
         for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
       add_codes(codes_of<C, i % kParts>(units + i / kParts * kUnitBytes<C>), x, k + 4 * i, sum);

@@ -151,7 +151,7 @@ struct Avx512 {
       for (size_t p = 0; p < P; ++p)
         for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
           __builtin_prefetch(units + p * panel_stride + i * kLineBytes + fetch);
-      unrolled<kTogether * kParts>([&]<size_t i>() {
+      unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
         I codes[P];
         for (size_t p = 0; p < P; ++p)
           codes[p] = codes_of<C, i % kParts>(units + p * panel_stride + i / kParts * kUnitBytes<C>);

@@ -38,7 +38,7 @@ struct AvxVnni : Avx2 {
         const uint8_t* of_panel = units + p * panel_stride;
         for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
           __builtin_prefetch(of_panel + i * kLineBytes + fetch);
-        unrolled<kTogether * kParts>([&]<size_t i>() {
+        unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
           const I codes = codes_of<C, i % kParts>(of_panel + i / kParts * kUnitBytes<C>);
           for (size_t t = 0; t < T; ++t) {
             dot[p][t] = add_products(dot[p][t], codes, load_x(x + t * x_stride + 4 * i));

@@ -43,7 +43,7 @@ void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block)
   for (size_t p = 0; p < P; ++p) {
     const uint8_t* units = w.codes + (panel + p) * w.code_stride + first_unit * kUnitBytes<C>;
     for (size_t i = 0; i < n_units; ++i)
-      unrolled<kUnitCols<C> / 4>([&]<size_t part>() {
+      unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
         V::store_int(block.codes[p] + i * kUnitCols<C> * kPanelRows + part * kLineBytes,
                      V::template codes_of<C, part>(units + i * kUnitBytes<C>));
       });
