@@ -39,6 +39,7 @@ constexpr int code_bit(size_t c) {
 struct WideScale {
   __m512 s;
   __m512 low_12, low_16;  // m - s * base, base = 2^(23 - bit)
+  __m512 low_0;           // without a base
 
   template <class Grid>
   [[gnu::always_inline]] static WideScale of(const GroupScale<Avx512>& scale) {
@@ -50,7 +51,7 @@ struct WideScale {
       else  // the sum is exact
         return V::mul(V::sub(V::zero(), s), V::add(V::set1(base), V::to_float(scale.z)));
     };
-    return {s, low(0x1p11f), low(0x1p7f)};
+    return {s, low(0x1p11f), low(0x1p7f), low(0)};
   }
 };
 
@@ -70,8 +71,15 @@ template <Codes C, size_t c>
   constexpr size_t kLine = c / kLineCols<C>;
   constexpr int kTo = code_bit<C>(c);
   constexpr int kFrom = static_cast<int>(column_shift(c % kLineCols<C>));
+  constexpr int kBits = C == Codes::q8 ? 8 : 4;
+  if constexpr (C == Codes::iq4) {
+    const __m512i index = _mm512_srli_epi32(_mm512_loadu_si512(unit), kFrom);  // four bits count
+    const auto all = Avx512::to_float(Avx512::load_u8(kIq4Codes));
+    const __m512 code = _mm512_permutexvar_ps(index, all);
+    return _mm512_castps_si512(_mm512_fmadd_ps(scale.s, code, scale.low_0));
+  }
   __m512i sum = _mm512_set1_epi32((127 + 23 - kTo) << 23);
-  sum = with_bits < kFrom, kTo, C == Codes::q8 ? 8 : 4 > (unit + kLine * kLineBytes, sum);
+  sum = with_bits<kFrom, kTo, kBits>(unit + kLine * kLineBytes, sum);
   if constexpr (kUpperBits<C> != 0)
     sum = with_bits<static_cast<int>(upper_shift<C>(c)), kTo + 4, kUpperBits<C>>(
         unit + kUnitBytes<C> - kLineBytes, sum);

@@ -17,7 +17,7 @@ struct Avx2 {
     __m256i lo, hi;
   };
 
-  static constexpr int32_t kQ8Offset = 128;    // dot_lines() takes 8-bit codes as q - 128
+  static constexpr int32_t kByteOffset = 128;  // factors_of() gives codes of eight bits as q - 128
   static constexpr size_t kTileRows = 4;       // of many rows: activations that share loaded codes
   static constexpr size_t kFewRows = 4;        // of few rows: activations that share unpacked codes
   static constexpr size_t kManyRows = 20;      // from here on unpacking through memory pays
@@ -185,21 +185,30 @@ struct Avx2 {
     return _mm256_set1_epi32(four);
   }
 
-  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each; 8-bit codes as q - 128.
+  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
   template <Codes C, size_t part>
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
-    if constexpr (C == Codes::q8) {
-      const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-      return {_mm256_xor_si256(load_256(unit), flip), _mm256_xor_si256(load_256(unit + 32), flip)};
-    }
-    return {half_codes_of<C, part>(unit), half_codes_of<C, part>(unit + 32)};
+    const __m256i none = _mm256_setzero_si256();
+    return {codes_of<C, part>(unit, none), codes_of<C, part>(unit + 32, none)};
   }
-  /// Of rows 0..7, or 8..15 if `unit` lies 32 bytes farther.
+  /// The same as dot_block() takes them: codes of eight bits as q - 128.
   template <Codes C, size_t part>
-  [[gnu::always_inline]] static __m256i half_codes_of(const uint8_t* unit) {
+  [[gnu::always_inline]] static I factors_of(const uint8_t* unit) {
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    return {codes_of<C, part>(unit, flip), codes_of<C, part>(unit + 32, flip)};
+  }
+  /// Of rows 0..7, or 8..15 if `unit` lies 32 bytes farther. Codes of eight bits are changed in the
+  /// bits of `flip`.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static __m256i codes_of(const uint8_t* unit, __m256i flip) {
     const __m256i line = load_256(unit + part / 2 * kLineBytes);
+    if constexpr (C == Codes::q8) return _mm256_xor_si256(line, flip);
     const __m256i low =
         _mm256_and_si256(part % 2 ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
+    if constexpr (C == Codes::iq4) {
+      const __m256i all = _mm256_broadcastsi128_si256(load_128(kIq4Codes));
+      return _mm256_shuffle_epi8(_mm256_xor_si256(all, flip), low);
+    }
     if constexpr (kUpperBits<C> == 0) return low;
     // Bits that cross to a neighbouring byte do not meet the mask.
     constexpr int kFrom = part * kUpperBits<C>;
@@ -220,10 +229,12 @@ struct Avx2 {
     for (size_t t = 0; t < T; ++t) row[t] = x + t * x_stride;
     for (size_t p = 0; p < P; ++p) {
       const uint8_t* at = units + p * panel_stride;
-      if constexpr (C == Codes::q8) {
-        for (size_t i = 0; i < n; ++i, at += kLineBytes) {
+      if constexpr (kByteCodes<C>) {
+        for (size_t i = 0; i < n; ++i, at += kUnitBytes<C>) {
           __builtin_prefetch(at + fetch);
-          add_q8_codes(codes_of<C, 0>(at), row, 4 * i, dot[p]);
+          unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
+            add_byte_codes(factors_of<C, part>(at), row, i * kUnitCols<C> + 4 * part, dot[p]);
+          });
         }
       } else if (C == Codes::q4 && n < 4) {  // a group of 16
         add_units<C, 2>(at, fetch, row, 0, dot[p]);
@@ -286,8 +297,8 @@ struct Avx2 {
   /// One line of q - 128: vpmaddubsw of |q - 128| and x with the sign of q - 128. A sum of two
   /// products is at most 2 * 128 * 127 = 32,512, inside int16; it is widened at once.
   template <size_t T>
-  [[gnu::always_inline]] static void add_q8_codes(I q, const int8_t* const (&x)[T], size_t k,
-                                                  I (&dot)[T]) {
+  [[gnu::always_inline]] static void add_byte_codes(I q, const int8_t* const (&x)[T], size_t k,
+                                                    I (&dot)[T]) {
     const I size = {_mm256_abs_epi8(q.lo), _mm256_abs_epi8(q.hi)};
     for (size_t t = 0; t < T; ++t) {
       const __m256i four = load_x(x[t] + k);
@@ -303,9 +314,9 @@ struct Avx2 {
                                                const int8_t* const (&x)[T], I (&dot)[P][T],
                                                const Done& done) {
     for (size_t p = 0; p < P; ++p, lines += panel_stride) {
-      if constexpr (C == Codes::q8) {
+      if constexpr (kByteCodes<C>) {
         for (size_t i = 0; i < n; ++i)
-          add_q8_codes(load_int(lines + i * kLineBytes), x, 4 * i, dot[p]);
+          add_byte_codes(load_int(lines + i * kLineBytes), x, 4 * i, dot[p]);
       } else {
         constexpr size_t kLines = kWordSums<C>;
         if (n < kLines) add_block<4>(lines, x, 0, dot[p]);  // a group of 16

@@ -22,12 +22,12 @@ struct Avx512 {
   using F = __m512;   // 16 floats
   using I = __m512i;  // 16 int32
 
-  static constexpr int32_t kQ8Offset = 0;   // vpdpbusd multiplies unsigned codes as they are
-  static constexpr size_t kTileRows = 6;    // of many rows: activations that share loaded codes
-  static constexpr size_t kFewRows = 8;     // of few rows: activations that share unpacked codes
-  static constexpr size_t kManyRows = 48;   // from here on unpacking through memory pays
-  static constexpr size_t kTilePanels = 2;  // panels that share a loaded activation
-  static constexpr size_t kDotPanels = 4;   // of few rows: whose products stay in registers
+  static constexpr int32_t kByteOffset = 0;  // vpdpbusd multiplies unsigned codes as they are
+  static constexpr size_t kTileRows = 6;     // of many rows: activations that share loaded codes
+  static constexpr size_t kFewRows = 8;      // of few rows: activations that share unpacked codes
+  static constexpr size_t kManyRows = 48;    // from here on unpacking through memory pays
+  static constexpr size_t kTilePanels = 2;   // panels that share a loaded activation
+  static constexpr size_t kDotPanels = 4;    // of few rows: whose products stay in registers
   static constexpr size_t kAttentionSums = 16;  // of rows x panels, rows x columns of values
 
   static Walk walk() { return best_walk(); }
@@ -127,6 +127,10 @@ struct Avx512 {
     const I line = _mm512_loadu_si512(unit + part / 2 * kLineBytes);
     const I low =
         _mm512_and_si512(part % 2 ? _mm512_srli_epi16(line, 4) : line, _mm512_set1_epi8(15));
+    if constexpr (C == Codes::iq4)
+      return _mm512_shuffle_epi8(
+          _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Codes))),
+          low);
     if constexpr (kUpperBits<C> == 0) return low;
     // Bits that cross to a neighbouring byte do not meet the mask.
     constexpr int kFrom = part * kUpperBits<C>, kOr = 0xea;  // (a and b) or c
@@ -135,6 +139,12 @@ struct Avx512 {
         kFrom < 4 ? _mm512_slli_epi16(last, 4 - kFrom) : _mm512_srli_epi16(last, kFrom - 4);
     constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
     return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kOr);
+  }
+
+  /// The same as dot_block() takes them.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static I factors_of(const uint8_t* unit) {
+    return codes_of<C, part>(unit);
   }
 
   /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. vpdpbusd is exact:

@@ -6,7 +6,7 @@ namespace nibble {
 namespace {
 
 struct AvxVnni : Avx2 {
-  static constexpr int32_t kQ8Offset = 0;  // vpdpbusd multiplies unsigned codes as they are
+  static constexpr int32_t kByteOffset = 0;  // vpdpbusd multiplies unsigned codes as they are
   static constexpr size_t kTileRows = 6;
   static constexpr size_t kManyRows = 24;
 
@@ -17,11 +17,10 @@ struct AvxVnni : Avx2 {
             _mm256_dpbusd_avx_epi32(dot.hi, codes.hi, four)};
   }
 
-  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
+  /// The codes of columns 4 * part..4 * part + 3 of a unit as dot_block() takes them.
   template <Codes C, size_t part>
-  [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
-    if constexpr (C == Codes::q8) return load_int(unit);
-    return Avx2::codes_of<C, part>(unit);
+  [[gnu::always_inline]] static I factors_of(const uint8_t* unit) {
+    return codes_of<C, part>(unit);
   }
 
   /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. The line `fetch`

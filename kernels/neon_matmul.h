@@ -157,6 +157,17 @@ struct CodeFormat {
 };
 
 template <>
+struct CodeFormat<Codes::iq4> {
+  static constexpr int32_t kBias = 128;
+  static constexpr int32_t kMost = 128;
+  static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
+    CodeFormat<Codes::q4>::load(codes, k, i, q);
+    const int8x16_t all = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(kIq4Codes), vdupq_n_u8(128)));
+    for (size_t c = 0; c < 4; ++c) q[c] = vqtbl1q_s8(all, vreinterpretq_u8_s8(q[c]));
+  }
+};
+
+template <>
 struct CodeFormat<Codes::q8> {
   static constexpr int32_t kBias = 128;  // codes are unsigned, the products signed
   static constexpr int32_t kMost = 128;
@@ -326,6 +337,10 @@ Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
       const unsigned mask = (1u << kUpperBits<kCodes>)-1;
       code = vorrq_u32(code, vshlq_n_u32(bits(last + 16 * i, upper_shift<kCodes>(k), mask), 4));
     }
+    if constexpr (kCodes == Codes::iq4) {
+      const uint8x16_t found = vqtbl1q_u8(vld1q_u8(kIq4Codes), vreinterpretq_u8_u32(code));
+      code = vandq_u32(vreinterpretq_u32_u8(found), vdupq_n_u32(255));
+    }
     const int32x4_t q = vreinterpretq_s32_u32(code);
     if constexpr (Scales<kScheme>::kHasMin)
       w.v[i] = vfmaq_f32(affine.m.v[i], affine.s.v[i], vcvtq_f32_s32(q));
@@ -395,24 +410,30 @@ struct Format {
 /// Calls fn(Format<codes, scheme>) for a quantized shape.
 template <class Fn>
 void with_format(const PackedShape& shape, const Fn& fn) {
-  const auto with_codes = [&]<Scheme kScheme, Codes kBetween = Codes::q8>() {
-    if (shape.codes == Codes::q4) return fn(Format<Codes::q4, kScheme>{});
-    if (shape.codes == Codes::q8) return fn(Format<Codes::q8, kScheme>{});
-    fn(Format<kBetween, kScheme>{});  // the q5 or q6 that the scheme goes with
+  const auto if_codes = [&]<Scheme kScheme, Codes kCodes>() {
+    if constexpr (codes_fit(kCodes, kScheme))
+      if (shape.codes == kCodes) fn(Format<kCodes, kScheme>{});
+  };
+  const auto with_codes = [&]<Scheme kScheme>() {
+    if_codes.template operator()<kScheme, Codes::q4>();
+    if_codes.template operator()<kScheme, Codes::iq4>();
+    if_codes.template operator()<kScheme, Codes::q5>();
+    if_codes.template operator()<kScheme, Codes::q6>();
+    if_codes.template operator()<kScheme, Codes::q8>();
   };
   switch (shape.scheme) {
     case Scheme::f16:
-      return with_codes.template operator()<Scheme::f16, Codes::q5>();
+      return with_codes.template operator()<Scheme::f16>();
     case Scheme::f16_zero:
       return with_codes.template operator()<Scheme::f16_zero>();
     case Scheme::f32_zero:
       return with_codes.template operator()<Scheme::f32_zero>();
     case Scheme::f16_min:
-      return with_codes.template operator()<Scheme::f16_min, Codes::q5>();
+      return with_codes.template operator()<Scheme::f16_min>();
     case Scheme::k6:
-      return with_codes.template operator()<Scheme::k6, Codes::q5>();
+      return with_codes.template operator()<Scheme::k6>();
     case Scheme::k8:
-      return with_codes.template operator()<Scheme::k8, Codes::q6>();
+      return with_codes.template operator()<Scheme::k8>();
     case Scheme::k8_min:
       return with_codes.template operator()<Scheme::k8_min>();
     case Scheme::none:
@@ -445,6 +466,7 @@ inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end
     case Codes::bf16:
       return matmul_f32_of<ElementBf16>(w, panel_begin, panel_end, rows);
     case Codes::q4:
+    case Codes::iq4:
     case Codes::q5:
     case Codes::q6:
     case Codes::q8:

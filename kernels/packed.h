@@ -9,6 +9,7 @@
 //         t = j % 4 its low nibble is column k0 + t, its high nibble column k0 + 4 + t.
 //   q8    one 64-byte line holds 4 columns k0..k0+3 of 16 rows. Byte j is row j / 4, column
 //         k0 + j % 4. Codes are unsigned.
+//   iq4   as q4, but what lies in the nibbles are indices of kIq4Codes.
 //   q5    32 columns k0..k0+31 are four lines of q4 with the low four bits of the codes, and a line
 //         of their upper bits: bit p of byte j is that of row j / 4, column k0 + 4p + j % 4.
 //   q6    16 columns are two lines of q4, and a line of the upper two bits: bits 2p and 2p + 1 of
@@ -31,15 +32,23 @@ inline constexpr size_t kLineBytes = 64;
 inline constexpr size_t kSuperCols = 256;  // columns that share one pair of fp16 in the k schemes
 
 /// What one weight is stored as.
-enum class Codes : uint8_t { f32, f16, bf16, q4, q5, q6, q8 };
+enum class Codes : uint8_t { f32, f16, bf16, q4, iq4, q5, q6, q8 };
 
 constexpr bool is_quantized(Codes codes) { return codes >= Codes::q4; }
 /// Bits of a code, or of a float; 0 for what is no Codes (a file may hold any byte).
 constexpr size_t code_bits(Codes codes) {
-  constexpr size_t kBits[] = {32, 16, 16, 4, 5, 6, 8};
+  constexpr size_t kBits[] = {32, 16, 16, 4, 4, 5, 6, 8};
   return static_cast<size_t>(codes) < std::size(kBits) ? kBits[static_cast<size_t>(codes)] : 0;
 }
 
+/// The codes of iq4, which are not evenly spaced: with a zero of 128 what the 16 codes of IQ4_NL
+/// and IQ4_XS stand for.
+inline constexpr uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                          129, 141, 153, 166, 181, 197, 217, 241};
+
+/// Codes that take a whole byte once they are unpacked.
+template <Codes C>
+constexpr bool kByteCodes = C == Codes::q8 || C == Codes::iq4;
 /// Columns of a line: all bits of q4 and q8, the low four of q5 and q6.
 template <Codes C>
 constexpr size_t kLineCols = C == Codes::q8 ? 4 : 8;
@@ -73,6 +82,7 @@ constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   const unsigned low = unit[c / kLineCols<C> * kLineBytes];
   if constexpr (C == Codes::q8) return static_cast<uint8_t>(low);
   unsigned code = (low >> (c & 4)) & 15;
+  if constexpr (C == Codes::iq4) return kIq4Codes[code];
   if constexpr (kUpperBits<C> != 0) {
     const unsigned upper = unit[kUnitBytes<C> - kLineBytes] >> (c / 4 * kUpperBits<C>);
     code |= (upper & ((1u << kUpperBits<C>)-1)) << 4;
@@ -83,6 +93,8 @@ constexpr uint8_t code_at(Codes codes, const uint8_t* panel, size_t c, size_t r)
   switch (codes) {
     case Codes::q4:
       return code_at<Codes::q4>(panel, c, r);
+    case Codes::iq4:
+      return code_at<Codes::iq4>(panel, c, r);
     case Codes::q5:
       return code_at<Codes::q5>(panel, c, r);
     case Codes::q6:
@@ -103,6 +115,26 @@ enum class Scheme : uint8_t {
   k8,        // w = d*sc * (q - zero), sc signed 8 bits per group (16 or 32)    per 256
   k8_min,    // w = d*sc * q - dmin*mn, sc and mn unsigned 8 bits per 16        per 256
 };
+
+/// Which codes go with which scheme; beside q4 and q8 those that GGUF has.
+constexpr bool codes_fit(Codes codes, Scheme scheme) {
+  switch (codes) {
+    case Codes::f32:
+    case Codes::f16:
+    case Codes::bf16:
+      return scheme == Scheme::none;
+    case Codes::q4:
+    case Codes::q8:
+      return scheme != Scheme::none;
+    case Codes::iq4:
+      return scheme == Scheme::f16 || scheme == Scheme::k8;
+    case Codes::q5:
+      return scheme == Scheme::f16 || scheme == Scheme::f16_min || scheme == Scheme::k6;
+    case Codes::q6:
+      return scheme == Scheme::k8;
+  }
+  return false;
+}
 
 // fp16 values travel as their bits.
 struct ScaleF16 {

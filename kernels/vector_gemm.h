@@ -37,7 +37,7 @@ struct UnpackedBlock {
 
 template <class V, Codes C, class Grid, size_t P>
 void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block) {
-  constexpr int32_t kOffset = C == Codes::q8 ? V::kQ8Offset : 0;
+  constexpr int32_t kOffset = kByteCodes<C> ? V::kByteOffset : 0;
   const size_t first_unit = block.first_group * block.group / kUnitCols<C>;
   const size_t n_units = block.n_groups * block.group / kUnitCols<C>;
   for (size_t p = 0; p < P; ++p) {
@@ -45,7 +45,7 @@ void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block)
     for (size_t i = 0; i < n_units; ++i)
       unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
         V::store_int(block.codes[p] + i * kUnitCols<C> * kPanelRows + part * kLineBytes,
-                     V::template codes_of<C, part>(units + i * kUnitBytes<C>));
+                     V::template factors_of<C, part>(units + i * kUnitBytes<C>));
       });
     const Grid grid(w, panel + p);
     for (size_t g = 0; g < block.n_groups; ++g) {

@@ -125,31 +125,34 @@ struct GridK8Min {
 /// Calls run.operator()<C, Grid>() for the codes and scheme of a quantized shape.
 template <class V, class Run>
 void with_grid(const PackedShape& shape, const Run& run) {
-  const auto with_codes = [&]<class Grid, Codes kBetween = Codes::q8>() {
-    if (shape.codes == Codes::q4)
-      run.template operator()<Codes::q4, Grid>();
-    else if (shape.codes == Codes::q8)
-      run.template operator()<Codes::q8, Grid>();
-    else  // the q5 or q6 that the scheme goes with
-      run.template operator()<kBetween, Grid>();
+  const auto if_codes = [&]<class Grid, Scheme kScheme, Codes C>() {
+    if constexpr (codes_fit(C, kScheme))
+      if (shape.codes == C) run.template operator()<C, Grid>();
+  };
+  const auto with_codes = [&]<class Grid, Scheme kScheme>() {
+    if_codes.template operator()<Grid, kScheme, Codes::q4>();
+    if_codes.template operator()<Grid, kScheme, Codes::iq4>();
+    if_codes.template operator()<Grid, kScheme, Codes::q5>();
+    if_codes.template operator()<Grid, kScheme, Codes::q6>();
+    if_codes.template operator()<Grid, kScheme, Codes::q8>();
   };
   switch (shape.scheme) {
     case Scheme::none:
       break;
     case Scheme::f16:
-      return with_codes.template operator()<GridF16<V>, Codes::q5>();
+      return with_codes.template operator()<GridF16<V>, Scheme::f16>();
     case Scheme::f16_zero:
-      return with_codes.template operator()<GridF16Zero<V>>();
+      return with_codes.template operator()<GridF16Zero<V>, Scheme::f16_zero>();
     case Scheme::f32_zero:
-      return with_codes.template operator()<GridF32Zero<V>>();
+      return with_codes.template operator()<GridF32Zero<V>, Scheme::f32_zero>();
     case Scheme::f16_min:
-      return with_codes.template operator()<GridF16Min<V>, Codes::q5>();
+      return with_codes.template operator()<GridF16Min<V>, Scheme::f16_min>();
     case Scheme::k6:
-      return with_codes.template operator()<GridK6<V>, Codes::q5>();
+      return with_codes.template operator()<GridK6<V>, Scheme::k6>();
     case Scheme::k8:
-      return with_codes.template operator()<GridK8<V>, Codes::q6>();
+      return with_codes.template operator()<GridK8<V>, Scheme::k8>();
     case Scheme::k8_min:
-      return with_codes.template operator()<GridK8Min<V>>();
+      return with_codes.template operator()<GridK8Min<V>, Scheme::k8_min>();
   }
 }
 

@@ -32,7 +32,8 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
 [[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, size_t ahead,
                                      const QuantizedRows& x, size_t t0, float* y, size_t y_stride) {
   constexpr size_t kTogether = min_of(P, V::kDotPanels);
-  constexpr bool kStartsAtZero = Grid::kZero == Zero::none && (C != Codes::q8 || V::kQ8Offset == 0);
+  constexpr bool kStartsAtZero =
+      Grid::kZero == Zero::none && (!kByteCodes<C> || V::kByteOffset == 0);
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const size_t units = group / kUnitCols<C>;
@@ -55,7 +56,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
       GroupScale<V> scale[kTogether];
       for (size_t i = 0; i < kTogether; ++i) {
         scale[i] = Grid(w, panel + first + i).at(g);
-        const auto term = V::zero_term(C == Codes::q8 ? V::kQ8Offset : 0, scale[i].z);
+        const auto term = V::zero_term(kByteCodes<C> ? V::kByteOffset : 0, scale[i].z);
         for (size_t t = 0; t < T; ++t)
           dot[i][t] = kStartsAtZero
                           ? V::zero_int()
@@ -123,7 +124,6 @@ constexpr size_t kUnpackedCols = 128;  // a whole number of groups, 8 KB of f32
 /// weights [n][16].
 template <class V, Codes C, class Grid>
 void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float* weights) {
-  constexpr unsigned kMask = C == Codes::q8 ? 255 : 15;
   const size_t group = w.shape.group;
   const Grid grid(w, panel);
   const uint8_t* unit = w.codes + panel * w.code_stride + k0 / kUnitCols<C> * kUnitBytes<C>;
@@ -133,16 +133,11 @@ void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float
                   Zero::none)  // -s * z is exact, so that fma rounds s * (q - z) once
       scale.m = V::sub(V::zero(), V::mul(scale.s, V::to_float(scale.z)));
     for (size_t k = 0; k < group; k += kUnitCols<C>, unit += kUnitBytes<C>)
-      for (size_t c = 0; c < kUnitCols<C>; ++c, weights += kPanelRows) {
-        const uint8_t* line = unit + c / kLineCols<C> * kLineBytes;
-        auto code = V::bits(V::load_int(line), column_shift(c % kLineCols<C>), kMask);
-        if constexpr (kUpperBits<C> != 0) {
-          const auto upper = V::load_int(unit + kUnitBytes<C> - kLineBytes);
-          code = V::or_int(code, V::template shift_left<4>(
-                                     V::bits(upper, upper_shift<C>(c), (1u << kUpperBits<C>)-1)));
-        }
-        V::store(weights, V::fma(scale.s, V::to_float(code), scale.m));
-      }
+      unrolled<kUnitCols<C> / 4>([&]<size_t part>() {
+        const auto codes = V::template codes_of<C, part>(unit);
+        for (unsigned c = 0; c < 4; ++c, weights += kPanelRows)
+          V::store(weights, V::fma(scale.s, V::to_float(V::bits(codes, 8 * c, 255)), scale.m));
+      });
   }
 }
 
@@ -164,6 +159,7 @@ const float* unpack_columns(const PackedView& w, size_t panel, size_t k0, size_t
         V::store(buffer + i, V::load_bf16(halves + i));
       break;
     case Codes::q4:
+    case Codes::iq4:
     case Codes::q5:
     case Codes::q6:
     case Codes::q8:

@@ -98,7 +98,8 @@ constexpr Format kFormats[] = {
     {"q4 k8min g16", Codes::q4, Scheme::k8_min, 16, 0},  // Q2_K
     {"q4 k8 g16", Codes::q4, Scheme::k8, 16, 4},         // Q3_K
     {"q8 g32", Codes::q8, Scheme::f16, 32, 128},         // Q8_0
-    {"q8 k8 g32", Codes::q8, Scheme::k8, 32, 128},       // IQ4_XS
+    {"iq4 g32", Codes::iq4, Scheme::f16, 32, 128},       // IQ4_NL
+    {"iq4 k8 g32", Codes::iq4, Scheme::k8, 32, 128},     // IQ4_XS
     {"q5 g32", Codes::q5, Scheme::f16, 32, 16},          // Q5_0
     {"q5 min g32", Codes::q5, Scheme::f16_min, 32, 0},   // Q5_1
     {"q5 k6 g32", Codes::q5, Scheme::k6, 32, 0},         // Q5_K

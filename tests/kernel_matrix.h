@@ -12,7 +12,7 @@ struct Format {
   uint16_t group;
   uint8_t zero;
   std::string name() const {
-    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "q5", "q6", "q8"};
+    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "iq4", "q5", "q6", "q8"};
     static constexpr const char* kSchemes[] = {"none",    "f16", "f16_zero", "f32_zero",
                                                "f16_min", "k6",  "k8",       "k8_min"};
     return std::string(kCodes[static_cast<int>(codes)]) + " " + kSchemes[static_cast<int>(scheme)] +
@@ -37,6 +37,8 @@ inline std::vector<Format> quantized_formats() {
     all.push_back({codes, Scheme::k8, 32, q4 ? uint8_t{8} : uint8_t{127}});
     all.push_back({codes, Scheme::k8_min, 16, 0});
   }
+  all.push_back({Codes::iq4, Scheme::f16, 32, 128});
+  all.push_back({Codes::iq4, Scheme::k8, 32, 128});
   all.push_back({Codes::q5, Scheme::f16, 32, 16});
   all.push_back({Codes::q5, Scheme::f16_min, 32, 0});
   all.push_back({Codes::q5, Scheme::k6, 32, 0});
@@ -143,6 +145,7 @@ inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint
   m.view.shape = {rows, cols, f.codes, f.scheme, f.group, f.zero};
   m.view.cols_padded = (cols + unit - 1) / unit * unit;
   const size_t bits = f.codes == Codes::q4    ? 4
+                      : f.codes == Codes::iq4 ? 4
                       : f.codes == Codes::q5  ? 5
                       : f.codes == Codes::q6  ? 6
                       : f.codes == Codes::q8  ? 8
@@ -239,6 +242,13 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
     case Codes::q4: {
       const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
       w.q = k / 4 % 2 == 0 ? byte % 16 : byte / 16;
+      break;
+    }
+    case Codes::iq4: {
+      static constexpr int kValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
+      const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
+      w.q = kValues[k / 4 % 2 == 0 ? byte % 16 : byte / 16] + 128;
       break;
     }
     case Codes::q5: {  // 320 bytes hold 32 columns

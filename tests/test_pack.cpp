@@ -75,8 +75,8 @@ const std::vector<BlockType>& block_types() {
       {"Q4_K", DType::q4_k, 256, 144, {0, 2}, "q4 g32 k", 4.5},
       {"Q5_K", DType::q5_k, 256, 176, {0, 2}, "q5 g32 k", 5.5},
       {"Q6_K", DType::q6_k, 256, 210, {208}, "q6 g16 k", 6.5625},
-      {"IQ4_NL", DType::iq4_nl, 32, 18, {0}, "q8 g32", 8.5},
-      {"IQ4_XS", DType::iq4_xs, 256, 136, {0}, "q8 g32 k", 8.3125},
+      {"IQ4_NL", DType::iq4_nl, 32, 18, {0}, "iq4 g32", 4.5},
+      {"IQ4_XS", DType::iq4_xs, 256, 136, {0}, "iq4 g32 k", 4.3125},
   };
   return all;
 }
@@ -154,6 +154,8 @@ void test_layout_refuses() {
   refuse({32, 256, Codes::q4, Scheme::k6, 16}, "q4 g16 k");
   refuse({32, 256, Codes::q4, Scheme::k8_min, 32}, "q4 g32 k min");
   refuse({32, 256, Codes::q8, Scheme::k8, 64}, "q8 g64 k");
+  refuse({32, 256, Codes::iq4, Scheme::f16, 64}, "iq4 g64");
+  refuse({32, 256, Codes::iq4, Scheme::f16_min, 32}, "iq4 g32 min");
   refuse({32, 256, Codes::q5, Scheme::f16, 64}, "q5 g64");
   refuse({32, 256, Codes::q5, Scheme::k8, 32}, "q5 g32 k");
   refuse({32, 256, Codes::q6, Scheme::k8, 32}, "q6 g32 k");
@@ -197,9 +199,10 @@ int code_in_panels(const Packed& p, size_t row, size_t col) {
   const uint8_t* panel = p.bytes() + row / 16 * p.layout.code_stride;
   const size_t lane = row % 16;
   if (p.shape.codes == Codes::q8) return panel[64 * (col / 4) + 4 * lane + col % 4];
-  const size_t lines_before = p.shape.codes == Codes::q4   ? col / 8
-                              : p.shape.codes == Codes::q5 ? col / 32 * 5 + col % 32 / 8
-                                                           : col / 16 * 3 + col % 16 / 8;
+  const size_t lines_before = p.shape.codes == Codes::q4    ? col / 8
+                              : p.shape.codes == Codes::iq4 ? col / 8
+                              : p.shape.codes == Codes::q5  ? col / 32 * 5 + col % 32 / 8
+                                                            : col / 16 * 3 + col % 16 / 8;
   const uint8_t byte = panel[64 * lines_before + 4 * lane + col % 4];
   const int low = col % 8 < 4 ? byte & 15 : byte >> 4;
   if (p.shape.codes == Codes::q5)

@@ -16,15 +16,18 @@ template <class Block>
 void widen_group(const BlockScales& scales, size_t g, const uint8_t* codes, float* out) {
   constexpr PackedForm form = Block::kForm;
   constexpr bool super = Block::kCols == kSuperBlock;
+  const auto code = [&](size_t i) {
+    return int{form.codes == Codes::iq4 ? kIq4Codes[codes[i]] : codes[i]};
+  };
   float s = half_to_float(scales.d);
   if (super) s *= static_cast<float>(scales.sc[g]);
   if constexpr (form.scheme == Scheme::f16 || form.scheme == Scheme::k8) {
     for (size_t i = 0; i < form.group; ++i)
-      out[i] = s * static_cast<float>(int{codes[i]} - int{form.zero});
+      out[i] = s * static_cast<float>(code(i) - int{form.zero});
   } else {
     float m = half_to_float(scales.m);
     if (super) m *= -static_cast<float>(scales.mn[g]);
-    for (size_t i = 0; i < form.group; ++i) out[i] = s * static_cast<float>(codes[i]) + m;
+    for (size_t i = 0; i < form.group; ++i) out[i] = s * static_cast<float>(code(i)) + m;
   }
 }
 

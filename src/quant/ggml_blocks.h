@@ -67,9 +67,9 @@ struct BlockQ8_0 {  // w = d * q, q signed: code = q + 128
   uint8_t qs[32];  // [32] x int8
 };
 
-struct BlockIQ4_NL {  // w = d * kIq4Values[q]: code = value + 128
+struct BlockIQ4_NL {  // w = d * (kIq4Codes[q] - 128)
   static constexpr size_t kCols = kSmallBlock;
-  static constexpr PackedForm kForm{Codes::q8, Scheme::f16, 32, 128};
+  static constexpr PackedForm kForm{Codes::iq4, Scheme::f16, 32, 128};
   uint8_t d[2];    // fp16
   uint8_t qs[16];  // [32] x 4 bits
 };
@@ -123,18 +123,14 @@ struct BlockQ6_K {  // w = d * sc * (q - 32), per 16 columns
   uint8_t d[2];        // fp16
 };
 
-struct BlockIQ4_XS {  // w = d * (sc - 32) * kIq4Values[q], per 32 columns
+struct BlockIQ4_XS {  // w = d * (sc - 32) * (kIq4Codes[q] - 128), per 32 columns
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::q8, Scheme::k8, 32, 128};
+  static constexpr PackedForm kForm{Codes::iq4, Scheme::k8, 32, 128};
   uint8_t d[2];         // fp16
   uint8_t scales_h[2];  // [8] x 2 bits: bits 5:4 of sc
   uint8_t scales_l[4];  // [8] x 4 bits: bits 3:0 of sc
   uint8_t qs[128];      // [8][16]: columns 32i + b in the low, 32i + 16 + b in the high nibble
 };
-
-/// What the 16 codes of IQ4_NL and IQ4_XS stand for.
-inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                          1,    13,   25,  38,  53,  69,  89,  113};
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockIQ4_NL) == 18);

@@ -78,33 +78,6 @@ void split_five_bits(const uint8_t (&qs)[16], const uint8_t (&qh)[4], Emit&& emi
        fields(qs, 4, 15) | fifth_bits(qh[2], qh[3]));
 }
 
-/// Entry a + 16 b: the codes of the indices a (low byte) and b.
-inline constexpr auto kIq4Pairs = [] {
-  std::array<uint16_t, 256> pairs{};
-  for (size_t i = 0; i < pairs.size(); ++i)
-    pairs[i] = static_cast<uint16_t>((kIq4Values[i % 16] + 128) | (kIq4Values[i / 16] + 128) << 8);
-  return pairs;
-}();
-
-/// The codes of eight indices, one per byte.
-inline uint64_t look_up_iq4(uint64_t indices) {
-  uint64_t codes = 0;
-  for (size_t i = 0; i < 4; ++i) {
-    const uint64_t two = indices >> (16 * i);
-    codes |= uint64_t{kIq4Pairs[(two | two >> 4) & 255]} << (16 * i);
-  }
-  return codes;
-}
-
-/// 16 bytes of nibbles that index kIq4Values: columns c..c + 31.
-template <class Emit>
-void split_iq4(const uint8_t* qs, size_t c, Emit&& emit) {
-  const auto codes = [&](size_t first, int shift) {
-    return look_up_iq4((load_as<uint64_t>(qs + first) >> shift) & bytes_of(15));
-  };
-  emit(c, Codes16{codes(0, 0), codes(8, 0)}, Codes16{codes(0, 4), codes(8, 4)});
-}
-
 /// The 6-bit scales and minima of Q4_K and Q5_K: those of groups 0..3 are bits 5:0 of bytes 0..3
 /// and 4..7, whose bits 7:6 are bits 5:4 of groups 4..7; bytes 8..11 hold the nibbles of those.
 inline void split_k6(const uint8_t (&scales)[12], BlockScales& out) {
@@ -155,7 +128,7 @@ BlockScales split(const BlockQ8_0& b, Emit&& emit) {
 
 template <class Emit>
 BlockScales split(const BlockIQ4_NL& b, Emit&& emit) {
-  detail::split_iq4(b.qs, 0, emit);
+  detail::split_16_nibbles(b.qs, 0, emit);
   return {.d = load_as<uint16_t>(b.d)};
 }
 
@@ -241,7 +214,7 @@ BlockScales split(const BlockIQ4_XS& b, Emit&& emit) {
   BlockScales out{.d = load_as<uint16_t>(b.d)};
   const uint32_t high = load_as<uint16_t>(b.scales_h);
   for (size_t g = 0; g < 8; ++g) {
-    detail::split_iq4(b.qs + 16 * g, 32 * g, emit);
+    detail::split_16_nibbles(b.qs + 16 * g, 32 * g, emit);
     const int low = (b.scales_l[g / 2] >> (4 * (g % 2))) & 15;
     out.sc[g] = static_cast<int8_t>((low | static_cast<int>((high >> (2 * g)) & 3) << 4) - 32);
   }

@@ -70,7 +70,7 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
   const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
   const Fours even = {x[0], x[2], y[0], y[2]}, odd = {x[1], x[3], y[1], y[3]};
   const Fours low = (even & 0x0f0f0f0f) | (odd & 0x0f0f0f0f) << 4;
-  if constexpr (kCodes == Codes::q4) {
+  if constexpr (kUpperBits<kCodes> == 0) {
     store_as(words, low);
   } else if constexpr (kCodes == Codes::q5) {  // bit 4 of columns 4p..4p + 3 to the bits p
     const Fours upper = ((even >> 4) & 0x01010101) | ((odd >> 3) & 0x02020202);

@@ -56,22 +56,10 @@ ScaleStruct scale_struct(const PackedShape& shape) {
   return {};
 }
 
-/// Whether kernels know the codes in this scheme: q5 and q6 are what GGUF files have.
-bool codes_fit_scheme(const PackedShape& shape) {
-  const Scheme scheme = shape.scheme;
-  switch (shape.codes) {
-    case Codes::q5:
-      return shape.group == 32 &&
-             (scheme == Scheme::f16 || scheme == Scheme::f16_min || scheme == Scheme::k6);
-    case Codes::q6:
-      return shape.group == 16 && scheme == Scheme::k8;
-    default:
-      return is_quantized(shape.codes) == (scheme != Scheme::none);
-  }
-}
-
 bool group_is_legal(const PackedShape& shape) {
   const auto g = shape.group;
+  if ((shape.codes == Codes::iq4 || shape.codes == Codes::q5) && g != 32) return false;
+  if (shape.codes == Codes::q6 && g != 16) return false;
   switch (shape.scheme) {
     case Scheme::none:
       return g == 0;
@@ -97,10 +85,10 @@ void check_shape(const PackedShape& shape, const std::string& where) {
     throw Error::mismatch(
         where, "the shape of the matrix", "at least [1, 1]",
         "[" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + "]");
-  if (!codes_fit_scheme(shape) || !group_is_legal(shape))
+  if (!codes_fit(shape.codes, shape.scheme) || !group_is_legal(shape))
     throw Error::mismatch(where, "the weight format",
                           "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 "
-                          "or 128 columns (k: 32 or 16), or q5 g32 or q6 g16 k",
+                          "or 128 columns (k: 32 or 16), or iq4 g32, q5 g32 or q6 g16 k",
                           format_name(shape));
 }
 
@@ -258,6 +246,7 @@ void unpack_row(const PackedView& w, size_t row, float* out) {
       for (size_t c = 0; c < w.shape.cols; ++c) out[c] = bf16_to_float(half(c));
       break;
     case Codes::q4:
+    case Codes::iq4:
     case Codes::q5:
     case Codes::q6:
     case Codes::q8:

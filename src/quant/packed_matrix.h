@@ -16,8 +16,8 @@
 
 namespace nibble {
 
-inline constexpr std::array<const char*, 7> kCodesNames = {"f32", "f16", "bf16", "q4",
-                                                           "q5",  "q6",  "q8"};
+inline constexpr std::array<const char*, 8> kCodesNames = {"f32", "f16", "bf16", "q4",
+                                                           "iq4", "q5",  "q6",   "q8"};
 
 /// Bytes and strides that follow from a shape. `codes_bytes` and `scales_bytes` are multiples
 /// of 64.
