@@ -20,10 +20,12 @@ struct Avx2 {
   static constexpr int32_t kByteOffset = 128;  // factors_of() gives codes of eight bits as q - 128
   static constexpr size_t kTileRows = 4;       // of many rows: activations that share loaded codes
   static constexpr size_t kFewRows = 4;        // of few rows: activations that share unpacked codes
-  static constexpr size_t kManyRows = 20;      // from here on unpacking through memory pays
   static constexpr size_t kDotPanels = 1;      // of few rows: whose products stay in registers
   static constexpr size_t kTilePanels = 1;     // more would not fit the registers
   static constexpr size_t kAttentionSums = 4;  // of rows x panels, rows x columns of values
+  /// From so many rows on unpacking through memory pays.
+  template <Codes C>
+  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 12 : 8;
 
   static Walk walk() { return best_walk(); }
 

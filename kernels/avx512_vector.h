@@ -25,10 +25,12 @@ struct Avx512 {
   static constexpr int32_t kByteOffset = 0;  // vpdpbusd multiplies unsigned codes as they are
   static constexpr size_t kTileRows = 6;     // of many rows: activations that share loaded codes
   static constexpr size_t kFewRows = 8;      // of few rows: activations that share unpacked codes
-  static constexpr size_t kManyRows = 48;    // from here on unpacking through memory pays
   static constexpr size_t kTilePanels = 2;   // panels that share a loaded activation
   static constexpr size_t kDotPanels = 4;    // of few rows: whose products stay in registers
   static constexpr size_t kAttentionSums = 16;  // of rows x panels, rows x columns of values
+  /// From so many rows on unpacking through memory pays.
+  template <Codes C>
+  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 48 : 24;
 
   static Walk walk() { return best_walk(); }
 

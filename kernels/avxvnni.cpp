@@ -8,7 +8,9 @@ namespace {
 struct AvxVnni : Avx2 {
   static constexpr int32_t kByteOffset = 0;  // vpdpbusd multiplies unsigned codes as they are
   static constexpr size_t kTileRows = 6;
-  static constexpr size_t kManyRows = 24;
+  /// From so many rows on unpacking through memory pays.
+  template <Codes C>
+  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 36 : 24;
 
   /// dot + four products of each lane; at most 4 * 255 * 127 a step, 128 columns stay far below
   /// 2^31.

@@ -111,7 +111,7 @@ template <class V>
 void matmul_q(const PackedView& w, size_t panel_begin, size_t panel_end, const QuantizedRows& x,
               float* y, size_t y_stride) {
   with_grid<V>(w.shape, [&]<Codes C, class Grid>() {
-    if (x.n_rows < V::kManyRows)
+    if (x.n_rows < V::template kManyRows<C>)
       matmul_few_rows<V, C, Grid>(w, panel_begin, panel_end, x, y, y_stride);
     else
       matmul_many_rows<V, C, Grid>(w, panel_begin, panel_end, x, y, y_stride);
