@@ -56,6 +56,13 @@ inline Codes16 fields(const uint8_t* bytes, int shift, uint8_t mask) {
   return (load_as<Codes16>(bytes) >> shift) & bytes_of(mask);
 }
 
+/// The same fields from bit 4 on: the upper bits of codes.
+inline Codes16 upper_fields(const uint8_t* bytes, int shift, uint8_t mask) {
+  const auto x = load_as<Codes16>(bytes);
+  return (shift < 4 ? x << (4 - shift) : x >> (shift - 4)) &
+         bytes_of(static_cast<uint8_t>(mask << 4));
+}
+
 /// 16 bytes: the low nibbles are columns c.., the high ones columns c + 16.. .
 template <class Emit>
 void split_16_nibbles(const uint8_t* qs, size_t c, Emit&& emit) {
@@ -184,7 +191,7 @@ BlockScales split(const BlockQ5_K& b, Emit&& emit) {
   for (size_t i = 0; i < 8; ++i) {
     const auto code = [&](size_t first) {
       return detail::fields(b.qs + 32 * (i / 2) + first, static_cast<int>(4 * (i % 2)), 15) |
-             detail::fields(b.qh + first, static_cast<int>(i), 1) << 4;
+             detail::upper_fields(b.qh + first, static_cast<int>(i), 1);
     };
     emit(32 * i, code(0), code(16));
   }
@@ -200,7 +207,7 @@ BlockScales split(const BlockQ6_K& b, Emit&& emit) {
     const auto code = [&](size_t first) {
       const uint8_t* low = b.ql + 64 * half + 32 * (quarter % 2) + first;
       return detail::fields(low, quarter < 2 ? 0 : 4, 15) |
-             detail::fields(b.qh + 32 * half + first, static_cast<int>(2 * quarter), 3) << 4;
+             detail::upper_fields(b.qh + 32 * half + first, static_cast<int>(2 * quarter), 3);
     };
     emit(32 * i, code(0), code(16));
   }

@@ -74,12 +74,18 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
     store_as(words, low);
   } else if constexpr (kCodes == Codes::q5) {  // bit 4 of columns 4p..4p + 3 to the bits p
     const Fours upper = ((even >> 4) & 0x01010101) | ((odd >> 3) & 0x02020202);
+    const auto pairs = reinterpret_cast<Codes16>(upper);
+    const Codes16 joined = pairs | pairs >> 30;
     store_as(words, low);
-    store_as(words + 16, upper[0] | upper[1] << 2 | upper[2] << 4 | upper[3] << 6);
+    store_as(words + 16, static_cast<uint32_t>(joined[0] | joined[1] << 4));
   } else {  // two units; bits 5:4 of columns 4p..4p + 3 to the bits 2p and 2p + 1
     const Fours upper = ((even >> 4) & 0x03030303) | ((odd >> 2) & 0x0c0c0c0c);
-    store_as(words, std::array{low[0], low[1], upper[0] | upper[1] << 4, low[2], low[3],
-                               upper[2] | upper[3] << 4});
+    const auto pairs = reinterpret_cast<Codes16>(upper), lines = reinterpret_cast<Codes16>(low);
+    const Codes16 joined = pairs | pairs >> 28;
+    for (size_t unit = 0; unit < 2; ++unit) {
+      store_as(words + 12 * unit, uint64_t{lines[unit]});
+      store_as(words + 12 * unit + 8, static_cast<uint32_t>(joined[unit]));
+    }
   }
 }
 
