@@ -214,9 +214,10 @@ struct Avx2 {
     if constexpr (kUpperBits<C> == 0) return low;
     // Bits that cross to a neighbouring byte do not meet the mask.
     constexpr int kFrom = part * kUpperBits<C>;
+    constexpr int kLeft = kFrom < 4 ? 4 - kFrom : 0, kRight = kFrom < 4 ? 0 : kFrom - 4;
     const __m256i last = load_256(unit + kUnitBytes<C> - kLineBytes);
     const __m256i upper =
-        kFrom < 4 ? _mm256_slli_epi16(last, 4 - kFrom) : _mm256_srli_epi16(last, kFrom - 4);
+        kFrom < 4 ? _mm256_slli_epi16(last, kLeft) : _mm256_srli_epi16(last, kRight);
     constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
     return _mm256_or_si256(low, _mm256_and_si256(upper, _mm256_set1_epi8(kMask)));
   }

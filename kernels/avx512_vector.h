@@ -135,10 +135,11 @@ struct Avx512 {
           low);
     if constexpr (kUpperBits<C> == 0) return low;
     // Bits that cross to a neighbouring byte do not meet the mask.
-    constexpr int kFrom = part * kUpperBits<C>, kOr = 0xea;  // (a and b) or c
+    constexpr unsigned kFrom = part * kUpperBits<C>;
+    constexpr unsigned kLeft = kFrom < 4 ? 4 - kFrom : 0, kRight = kFrom < 4 ? 0 : kFrom - 4;
+    constexpr int kOr = 0xea;  // (a and b) or c
     const I last = _mm512_loadu_si512(unit + kUnitBytes<C> - kLineBytes);
-    const I upper =
-        kFrom < 4 ? _mm512_slli_epi16(last, 4 - kFrom) : _mm512_srli_epi16(last, kFrom - 4);
+    const I upper = kFrom < 4 ? _mm512_slli_epi16(last, kLeft) : _mm512_srli_epi16(last, kRight);
     constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
     return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kOr);
   }
