@@ -25,7 +25,7 @@ struct Avx2 {
   static constexpr size_t kAttentionSums = 4;  // of rows x panels, rows x columns of values
   /// From so many rows on unpacking through memory pays.
   template <Codes C>
-  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 12 : 8;
+  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 20 : 14;
 
   static Walk walk() { return best_walk(); }
 

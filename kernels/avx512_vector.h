@@ -30,7 +30,7 @@ struct Avx512 {
   static constexpr size_t kAttentionSums = 16;  // of rows x panels, rows x columns of values
   /// From so many rows on unpacking through memory pays.
   template <Codes C>
-  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 48 : 24;
+  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 64 : 48;
 
   static Walk walk() { return best_walk(); }
 

@@ -10,7 +10,7 @@ struct AvxVnni : Avx2 {
   static constexpr size_t kTileRows = 6;
   /// From so many rows on unpacking through memory pays.
   template <Codes C>
-  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 36 : 24;
+  static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 48 : 32;
 
   /// dot + four products of each lane; at most 4 * 255 * 127 a step, 128 columns stay far below
   /// 2^31.
