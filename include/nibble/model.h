@@ -57,7 +57,7 @@ struct ModelInfo {
   struct Tensor {
     std::string name;
     uint32_t rows = 0, cols = 0;
-    std::string type;  // "q4 g32", "q8 g16 (Q6_K)", "f32"
+    std::string type;  // "q4 g32", "q6 g16 k (Q6_K)", "f32"
     uint64_t bytes = 0;
   };
   std::vector<Tensor> tensors;

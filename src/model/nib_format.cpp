@@ -15,10 +15,6 @@
 namespace nibble {
 namespace {
 
-// Names of the enumerators in a .nib file, in their order.
-constexpr std::array<const char*, 8> kSchemeNames = {"none",    "f16", "f16_zero", "f32_zero",
-                                                     "f16_min", "k6",  "k8",       "k8_min"};
-
 template <class Enum, size_t n>
 Enum parse_name(const std::array<const char*, n>& names, const std::string& name,
                 const std::string& where) {

@@ -7,6 +7,10 @@
 //                  "nibble.vocabulary" as U8: JSON, see vocabulary.h; each at a multiple of 64
 //                  bytes. A matrix NAME whose columns are not in the order of its input has it
 //                  beside it: NAME.order, U32 [cols], see PackedMatrix::column_order
+//
+// The number of the format stays while all files of before load to the same logits. Names of codes
+// and schemes may be added: a version that does not know one refuses the matrix by its name. So
+// came iq4, q5 and q6, in files of before which Q5_0, Q5_1, Q5_K, Q6_K, IQ4_NL and IQ4_XS are q8.
 #pragma once
 
 #include <functional>

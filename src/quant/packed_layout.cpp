@@ -85,11 +85,14 @@ void check_shape(const PackedShape& shape, const std::string& where) {
     throw Error::mismatch(
         where, "the shape of the matrix", "at least [1, 1]",
         "[" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + "]");
-  if (!codes_fit(shape.codes, shape.scheme) || !group_is_legal(shape))
-    throw Error::mismatch(where, "the weight format",
-                          "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 "
-                          "or 128 columns (k: 32 or 16), or iq4 g32, q5 g32 or q6 g16 k",
-                          format_name(shape));
+  if (codes_fit(shape.codes, shape.scheme) && group_is_legal(shape)) return;
+  const auto scheme = static_cast<size_t>(shape.scheme);  // k6 and k8 have one name for people
+  throw Error::mismatch(
+      where, "the weight format",
+      "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 or 128 columns (k6, "
+      "k8: 32; k8, k8_min: 16), or iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
+      format_name(shape) + " (scheme " +
+          (scheme < kSchemeNames.size() ? kSchemeNames[scheme] : std::to_string(scheme)) + ")");
 }
 
 /// One group of one row: w = s * (q - zero), or s * q + m.

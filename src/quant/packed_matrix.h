@@ -16,8 +16,11 @@
 
 namespace nibble {
 
+// Names of the enumerators in a .nib file, in their order.
 inline constexpr std::array<const char*, 8> kCodesNames = {"f32", "f16", "bf16", "q4",
                                                            "iq4", "q5",  "q6",   "q8"};
+inline constexpr std::array<const char*, 8> kSchemeNames = {
+    "none", "f16", "f16_zero", "f32_zero", "f16_min", "k6", "k8", "k8_min"};
 
 /// Bytes and strides that follow from a shape. `codes_bytes` and `scales_bytes` are multiples
 /// of 64.
@@ -89,9 +92,10 @@ struct PackTarget {
 };
 
 /// The shape that `source` packs into. A matrix with a grid of its own keeps it (Codes and Scheme:
-/// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q4 k8_min, Q3_K -> q4 k8, Q5_0, Q8_0,
-/// IQ4_NL -> q8 f16, Q5_1 -> q8 f16_min, Q5_K -> q8 k6, Q6_K and IQ4_XS -> q8 k8), unless `target`
-/// asks for f16 or f32, which widens it. Throws Error for groups and sizes that panels cannot hold.
+/// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q4 k8_min, Q3_K -> q4 k8, Q5_0 ->
+/// q5 f16, Q5_1 -> q5 f16_min, Q5_K -> q5 k6, Q6_K -> q6 k8, Q8_0 -> q8 f16, IQ4_NL -> iq4 f16,
+/// IQ4_XS -> iq4 k8), unless `target` asks for f16 or f32, which widens it. Throws Error for groups
+/// and sizes that panels cannot hold.
 PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target);
 
 /// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
