@@ -107,11 +107,13 @@ QuantizedRows some_rows(const QuantizedRows& x, size_t first, size_t last) {
   return part;
 }
 
+constexpr size_t kManyRows = 67;  // more than any set takes as few
+
 constexpr struct {
   uint32_t rows, cols;
   size_t n_rows;
-} kShapes[] = {{1, 1, 1},    {16, 32, 2}, {33, 172, 3}, {50, 300, 9},
-               {17, 515, 5}, {8, 64, 53}, {31, 257, 8}, {64, 288, 17}};
+} kShapes[] = {{1, 1, 1},    {16, 32, 2},        {33, 172, 3}, {50, 300, 9},
+               {17, 515, 5}, {8, 64, kManyRows}, {31, 257, 8}, {64, 288, 17}};
 
 void matmul_q_shapes() {
   Random random(1);
@@ -132,9 +134,10 @@ void matmul_q_shapes() {
 void matmul_q_long_rows() {
   Random random(7);
   constexpr uint32_t kOutputs = 33, kCols = 2090;
-  constexpr size_t kRows = 53;
+  constexpr size_t kRows = kManyRows;
   for (const Format& f :
-       {Format{Codes::q4, Scheme::f16, 32, 8}, Format{Codes::q8, Scheme::f16_zero, 16, 0}}) {
+       {Format{Codes::q4, Scheme::f16, 32, 8}, Format{Codes::q8, Scheme::f16_zero, 16, 0},
+        Format{Codes::q5, Scheme::f16, 32, 16}, Format{Codes::q6, Scheme::k8, 16, 32}}) {
     const Matrix m = random_matrix(random, f, kOutputs, kCols);
     const BothForms x = both_forms(random_activations(random, m.view, kRows, false));
     for (const Kernels* kernels : sets_under_test()) {
@@ -153,21 +156,24 @@ void matmul_q_long_rows() {
   }
 }
 
-/// All codes 0 or all at their maximum against activations of +-127: sums that overflow 16 bits or
-/// saturate show here.
+/// All codes 0 or all at their maximum against activations of +-127, for few rows and many: sums
+/// that overflow 16 bits or saturate show here.
 void matmul_q_extremes() {
   Random random(2);
+  constexpr size_t kRows = kManyRows;
   for (const Format& f : quantized_formats())
     for (const int fill : {0x00, 0xff}) {
-      Matrix m = random_matrix(random, f, 32, 512);
-      std::memset(m.codes.at(), fill, m.panels() * m.view.code_stride);
-      const BothForms x = both_forms(random_activations(random, m.view, 6, true));
-      for (const Kernels* kernels : sets_under_test()) {
-        std::vector<float> y(6 * m.panels() * 16, kNan);
-        kernels->matmul_q(m.view, 0, m.panels(), x.of(*kernels).rows, y.data(), m.panels() * 16);
-        check_product(shape_name(*kernels, f, 32, 512, 6) + " codes " + std::to_string(fill), m, 6,
-                      y, [&](size_t t, size_t n) { return x.expect(*kernels, m, t, n); });
-      }
+      Matrix m = random_matrix(random, f, 16, 256);
+      std::memset(m.codes.at(), fill, m.view.code_stride);
+      const BothForms x = both_forms(random_activations(random, m.view, kRows, true));
+      for (const Kernels* kernels : sets_under_test())
+        for (const size_t n_rows : {size_t{6}, kRows}) {
+          std::vector<float> y(n_rows * 16, kNan);
+          kernels->matmul_q(m.view, 0, 1, some_rows(x.of(*kernels).rows, 0, n_rows), y.data(), 16);
+          check_product(shape_name(*kernels, f, 16, 256, n_rows) + " codes " + std::to_string(fill),
+                        m, n_rows, y,
+                        [&](size_t t, size_t n) { return x.expect(*kernels, m, t, n); });
+        }
     }
 }
 
@@ -175,7 +181,7 @@ void matmul_q_extremes() {
 /// many rows give the bits of each alone.
 void matmul_q_scales() {
   Random random(8);
-  constexpr size_t kRows = 49, kCols = 256;
+  constexpr size_t kRows = kManyRows, kCols = 256;
   for (const Format& f : quantized_formats()) {
     const Matrix m = random_matrix(random, f, 32, kCols);
     std::vector<float> x = random_floats(random, kRows * kCols);
@@ -211,7 +217,7 @@ void matmul_q_scales() {
 /// What is no number may give any, but not in other rows.
 void matmul_q_not_numbers() {
   Random random(9);
-  constexpr size_t kRows = 49, kCols = 256;
+  constexpr size_t kRows = kManyRows, kCols = 256;
   for (const Format& f : quantized_formats()) {
     const Matrix m = random_matrix(random, f, 32, kCols);
     const std::vector<float> x = random_floats(random, kRows * kCols);
@@ -276,7 +282,7 @@ void bf16_weights_have_no_bias() {
   for (const Kernels* kernels : sets_under_test()) {
     if (kernels->activations != ActivationCode::bf16) continue;
     ++found;
-    for (const Codes codes : {Codes::q4, Codes::q8}) {
+    for (const Codes codes : {Codes::q4, Codes::iq4, Codes::q5, Codes::q8}) {
       Matrix m = random_matrix(random, {codes, Scheme::f16, 32, 0}, 256, 1024);
       for (size_t i = 1; i < m.panels() * m.view.scale_stride; i += 2)
         m.scales.at()[i] &= 0x7f;  // the sign of an fp16
@@ -300,7 +306,7 @@ void bf16_weights_have_no_bias() {
 /// Row by row and panel by panel: the same bits as all at once, and nothing else is written.
 void matmul_is_reproducible() {
   Random random(5);
-  constexpr size_t kRows = 49;
+  constexpr size_t kRows = kManyRows;
   for (const Format& f : all_formats()) {
     const Matrix m = random_matrix(random, f, 77, 300);
     const size_t stride = m.panels() * 16 + 5;
