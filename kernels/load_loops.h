@@ -15,22 +15,9 @@ inline void fetch_line(const void* at, size_t ahead) {
 }
 
 // Unpack instructions work on pieces of 16 bytes, so that is how registers are seen here.
-constexpr size_t kRegisterBytes = kWidestLoad;
 constexpr size_t kPieceBytes = 16;
 constexpr size_t kPieces = kRegisterBytes / kPieceBytes;
-template <class T>
-using Register [[gnu::vector_size(kRegisterBytes)]] = T;
 
-// At any address. Not by memcpy(): compilers copy a register in pieces, which reading it then waits
-// for.
-template <class T>
-struct [[gnu::packed, gnu::may_alias]] InMemory {
-  Register<T> x;
-};
-template <class T>
-Register<T> load_register(const uint8_t* from) {
-  return reinterpret_cast<const InMemory<T>*>(from)->x;
-}
 inline void store_register(uint8_t* to, Register<uint32_t> x) {
   reinterpret_cast<InMemory<uint32_t>*>(to)->x = x;
 }
