@@ -20,8 +20,6 @@ constexpr std::array<std::string_view, 25> kOperators = {
 
 // Names are compared and copied at no charge.
 constexpr size_t kMaxNameBytes = 256;
-// Of an error: a name that it shows may be as long as a template can make it.
-constexpr size_t kMaxErrorBytes = 4000;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool begins_name(char c) {
@@ -326,14 +324,8 @@ class Lexer {
 }  // namespace
 
 void fail_at(int line, std::string_view why) {
-  std::string text = line > 0 ? "line " + std::to_string(line) + ": " : "";
-  for (size_t pos = 0; pos < why.size() && text.size() < kMaxErrorBytes;) {
-    const DecodedChar c = decode_utf8(why, pos);
-    const bool control = c.code_point < 0x20 || (c.code_point >= 0x7f && c.code_point < 0xa0);
-    append_utf8(text, control ? ' ' : c.code_point);
-    pos += c.length;
-  }
-  throw Error("chat template", text);
+  const std::string at = line > 0 ? "line " + std::to_string(line) + ": " : "";
+  throw Error("chat template", at + repair_utf8(why));
 }
 
 std::vector<Token> tokenize(std::string_view source) {
