@@ -17,7 +17,7 @@ struct Avx2 {
     __m256i lo, hi;
   };
 
-  static constexpr int32_t kByteOffset = 128;  // factors_of() gives codes of eight bits as q - 128
+  static constexpr int32_t kByteOffset = 128;  // products take codes of eight bits as q - 128
   static constexpr size_t kTileRows = 4;       // of many rows: activations that share loaded codes
   static constexpr size_t kFewRows = 4;        // of few rows: activations that share unpacked codes
   static constexpr size_t kDotPanels = 1;      // of few rows: whose products stay in registers
@@ -187,23 +187,17 @@ struct Avx2 {
     return _mm256_set1_epi32(four);
   }
 
-  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
-  template <Codes C, size_t part>
+  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each, less kOffset: 0, or 128
+  /// with codes of eight bits.
+  template <Codes C, size_t part, int32_t kOffset = 0>
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
-    const __m256i none = _mm256_setzero_si256();
-    return {codes_of<C, part>(unit, none), codes_of<C, part>(unit + 32, none)};
+    return {half_codes_of<C, part, kOffset>(unit), half_codes_of<C, part, kOffset>(unit + 32)};
   }
-  /// The same as dot_block() takes them: codes of eight bits as q - 128.
-  template <Codes C, size_t part>
-  [[gnu::always_inline]] static I factors_of(const uint8_t* unit) {
-    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-    return {codes_of<C, part>(unit, flip), codes_of<C, part>(unit + 32, flip)};
-  }
-  /// Of rows 0..7, or 8..15 if `unit` lies 32 bytes farther. Codes of eight bits are changed in the
-  /// bits of `flip`.
-  template <Codes C, size_t part>
-  [[gnu::always_inline]] static __m256i codes_of(const uint8_t* unit, __m256i flip) {
+  /// Of rows 0..7, or 8..15 if `unit` lies 32 bytes farther.
+  template <Codes C, size_t part, int32_t kOffset>
+  [[gnu::always_inline]] static __m256i half_codes_of(const uint8_t* unit) {
     const __m256i line = load_256(unit + part / 2 * kLineBytes);
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(kOffset));
     if constexpr (C == Codes::q8) return _mm256_xor_si256(line, flip);
     const __m256i low =
         _mm256_and_si256(part % 2 ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
@@ -214,11 +208,10 @@ struct Avx2 {
     if constexpr (kUpperBits<C> == 0) return low;
     // Bits that cross to a neighbouring byte do not meet the mask.
     constexpr int kFrom = part * kUpperBits<C>;
-    constexpr int kLeft = kFrom < 4 ? 4 - kFrom : 0, kRight = kFrom < 4 ? 0 : kFrom - 4;
-    const __m256i last = load_256(unit + kUnitBytes<C> - kLineBytes);
-    const __m256i upper =
-        kFrom < 4 ? _mm256_slli_epi16(last, kLeft) : _mm256_srli_epi16(last, kRight);
-    constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
+    __m256i upper = load_256(unit + kUnitBytes<C> - kLineBytes);
+    if constexpr (kFrom < 4) upper = _mm256_slli_epi16(upper, 4 - kFrom);
+    if constexpr (kFrom > 4) upper = _mm256_srli_epi16(upper, kFrom - 4);
+    constexpr auto kMask = static_cast<char>(kUpperMask<C> << 4);
     return _mm256_or_si256(low, _mm256_and_si256(upper, _mm256_set1_epi8(kMask)));
   }
 
@@ -236,7 +229,8 @@ struct Avx2 {
         for (size_t i = 0; i < n; ++i, at += kUnitBytes<C>) {
           __builtin_prefetch(at + fetch);
           unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
-            add_byte_codes(factors_of<C, part>(at), row, i * kUnitCols<C> + 4 * part, dot[p]);
+            add_byte_codes(codes_of<C, part, kByteOffset>(at), row, i * kUnitCols<C> + 4 * part,
+                           dot[p]);
           });
         }
       } else if (C == Codes::q4 && n < 4) {  // a group of 16

@@ -123,8 +123,9 @@ struct Avx512 {
   }
 
   /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
-  template <Codes C, size_t part>
+  template <Codes C, size_t part, int32_t kOffset = 0>
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
+    static_assert(kOffset == 0);
     if constexpr (C == Codes::q8) return _mm512_loadu_si512(unit);
     const I line = _mm512_loadu_si512(unit + part / 2 * kLineBytes);
     const I low =
@@ -136,46 +137,24 @@ struct Avx512 {
     if constexpr (kUpperBits<C> == 0) return low;
     // Bits that cross to a neighbouring byte do not meet the mask.
     constexpr unsigned kFrom = part * kUpperBits<C>;
-    constexpr unsigned kLeft = kFrom < 4 ? 4 - kFrom : 0, kRight = kFrom < 4 ? 0 : kFrom - 4;
     constexpr int kOr = 0xea;  // (a and b) or c
-    const I last = _mm512_loadu_si512(unit + kUnitBytes<C> - kLineBytes);
-    const I upper = kFrom < 4 ? _mm512_slli_epi16(last, kLeft) : _mm512_srli_epi16(last, kRight);
-    constexpr auto kMask = static_cast<char>(((1 << kUpperBits<C>)-1) << 4);
+    I upper = _mm512_loadu_si512(unit + kUnitBytes<C> - kLineBytes);
+    if constexpr (kFrom < 4) upper = _mm512_slli_epi16(upper, 4 - kFrom);
+    if constexpr (kFrom > 4) upper = _mm512_srli_epi16(upper, kFrom - 4);
+    constexpr auto kMask = static_cast<char>(kUpperMask<C> << 4);
     return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kOr);
   }
 
-  /// The same as dot_block() takes them.
-  template <Codes C, size_t part>
-  [[gnu::always_inline]] static I factors_of(const uint8_t* unit) {
-    return codes_of<C, part>(unit);
-  }
+  /// dot + four products of each lane; at most 4 * 255 * 127 a step, 128 columns stay far below
+  /// 2^31.
+  static I add_products(I dot, I codes, I four) { return _mm512_dpbusd_epi32(dot, codes, four); }
 
-  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. vpdpbusd is exact:
-  /// four products of at most 255 * 127 per step, and 128 columns stay far below 2^31. The line
-  /// `fetch` bytes after each is fetched.
+  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x.
   template <Codes C, size_t P, size_t T>
   [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
-    // A group is an even number of lines of q4 and of q8.
-    constexpr size_t kTogether = kUpperBits<C> == 0 ? 2 : 1, kParts = kUnitCols<C> / 4;
-    const uint8_t* const end = units + n * kUnitBytes<C>;
-    do {
-      for (size_t p = 0; p < P; ++p)
-        for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
-          __builtin_prefetch(units + p * panel_stride + i * kLineBytes + fetch);
-      unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
-        I codes[P];
-        for (size_t p = 0; p < P; ++p)
-          codes[p] = codes_of<C, i % kParts>(units + p * panel_stride + i / kParts * kUnitBytes<C>);
-        for (size_t t = 0; t < T; ++t) {
-          const I four = load_x(x + t * x_stride + 4 * i);
-          for (size_t p = 0; p < P; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p], four);
-        }
-      });
-      units += kTogether * kUnitBytes<C>;
-      x += 4 * kTogether * kParts;
-    } while (units != end);
+    dot_units_by_fours<Avx512, C>(units, panel_stride, n, x, x_stride, fetch, dot);
   }
 
   /// dot[p][t] += the codes of an unpacked line of P panels times row t of x; then done(t).
@@ -187,7 +166,7 @@ struct Avx512 {
     for (size_t p = 0; p < P; ++p) codes[p] = _mm512_load_si512(lines + p * panel_stride);
     for (size_t t = 0; t < T; ++t) {
       const I four = load_x(x[t] + k);
-      for (size_t p = 0; p < P; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], codes[p], four);
+      for (size_t p = 0; p < P; ++p) dot[p][t] = add_products(dot[p][t], codes[p], four);
       done(t);
     }
   }

@@ -15,42 +15,19 @@ struct AvxVnni : Avx2 {
   /// dot + four products of each lane; at most 4 * 255 * 127 a step, 128 columns stay far below
   /// 2^31.
   static I add_products(I dot, I codes, __m256i four) {
-    return {_mm256_dpbusd_avx_epi32(dot.lo, codes.lo, four),
-            _mm256_dpbusd_avx_epi32(dot.hi, codes.hi, four)};
+    I sum = {_mm256_dpbusd_avx_epi32(dot.lo, codes.lo, four),
+             _mm256_dpbusd_avx_epi32(dot.hi, codes.hi, four)};
+    // GCC would move these sums to other registers and to memory.
+    __asm__("" : "+x"(sum.lo), "+x"(sum.hi));
+    return sum;
   }
 
-  /// The codes of columns 4 * part..4 * part + 3 of a unit as dot_block() takes them.
-  template <Codes C, size_t part>
-  [[gnu::always_inline]] static I factors_of(const uint8_t* unit) {
-    return codes_of<C, part>(unit);
-  }
-
-  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x. The line `fetch`
-  /// bytes after each is fetched.
+  /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x.
   template <Codes C, size_t P, size_t T>
   [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
                                                const int8_t* x, size_t x_stride, size_t fetch,
                                                I (&dot)[P][T]) {
-    // A group is an even number of lines of q4 and of q8.
-    constexpr size_t kTogether = kUpperBits<C> == 0 ? 2 : 1, kParts = kUnitCols<C> / 4;
-    const uint8_t* const end = units + n * kUnitBytes<C>;
-    do {
-      for (size_t p = 0; p < P; ++p) {
-        const uint8_t* of_panel = units + p * panel_stride;
-        for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
-          __builtin_prefetch(of_panel + i * kLineBytes + fetch);
-        unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
-          const I codes = codes_of<C, i % kParts>(of_panel + i / kParts * kUnitBytes<C>);
-          for (size_t t = 0; t < T; ++t) {
-            dot[p][t] = add_products(dot[p][t], codes, load_x(x + t * x_stride + 4 * i));
-            // GCC would move these sums to other registers and to memory.
-            __asm__("" : "+x"(dot[p][t].lo), "+x"(dot[p][t].hi));
-          }
-        });
-      }
-      units += kTogether * kUnitBytes<C>;
-      x += 4 * kTogether * kParts;
-    } while (units != end);
+    dot_units_by_fours<AvxVnni, C>(units, panel_stride, n, x, x_stride, fetch, dot);
   }
 
   /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group);

@@ -86,7 +86,7 @@ struct Kernels {
   /// y[t][n] = sum_k W[n][k] x[t][k] for the 16 * (panel_end - panel_begin) rows n of the panels,
   /// by integer dot products: per group, y += s * xs * (dot - z * xsum) or y += xs * (s * dot + m *
   /// xsum), groups in ascending order. bf16: by sums of float products, of weights that have been
-  /// rounded to bf16 as well, by less than 0.005 of each. W is q4 or q8. y [x.n_rows, y_stride] is
+  /// rounded to bf16 as well, by less than 0.005 of each. W is quantized. y [x.n_rows, y_stride] is
   /// overwritten at columns 16 * panel_begin .. 16 * panel_end - 1, the padding rows of the last
   /// panel included (zeros).
   void (*matmul_q)(const PackedView& w, size_t panel_begin, size_t panel_end,

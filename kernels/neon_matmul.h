@@ -1,4 +1,4 @@
-// Matrix products of the ARM kernel sets, for every (codes, scheme). Units of 16 columns: the
+// Matrix products of the ARM kernel sets, for every (codes, scheme), 16 columns at a time: the
 // bytes of 4 rows in 4 quads of columns meet the 16 int8 activations of a row of x.
 #pragma once
 
@@ -146,7 +146,7 @@ struct CodeFormat {
     q[3] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
     if constexpr (kUpperBits<C> != 0) {
       const uint8x16_t last = vld1q_u8(unit + kUnitBytes<C> - kLineBytes);
-      const uint8x16_t upper = vdupq_n_u8(((1 << kUpperBits<C>)-1) << 4);
+      const uint8x16_t upper = vdupq_n_u8(kUpperMask<C> << 4);
       for (size_t c = 0; c < 4; ++c) {
         const auto up = static_cast<int8_t>(4 - (k / 4 + c) * kUpperBits<C>);
         const uint8x16_t moved = vshlq_u8(last, vdupq_n_s8(up));  // right if `up` is negative
@@ -334,8 +334,8 @@ Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
         bits(line + 16 * i, column_shift(k % kLineCols<kCodes>), kCodes == Codes::q8 ? 255 : 15);
     if constexpr (kUpperBits<kCodes> != 0) {
       const uint8_t* last = unit + kUnitBytes<kCodes> - kLineBytes;
-      const unsigned mask = (1u << kUpperBits<kCodes>)-1;
-      code = vorrq_u32(code, vshlq_n_u32(bits(last + 16 * i, upper_shift<kCodes>(k), mask), 4));
+      const uint32x4_t upper = bits(last + 16 * i, upper_shift<kCodes>(k), kUpperMask<kCodes>);
+      code = vorrq_u32(code, vshlq_n_u32(upper, 4));
     }
     if constexpr (kCodes == Codes::iq4) {
       const uint8x16_t found = vqtbl1q_u8(vld1q_u8(kIq4Codes), vreinterpretq_u8_u32(code));
@@ -400,64 +400,17 @@ void matmul_f32_of(const PackedView& w, size_t panel_begin, size_t panel_end,
   });
 }
 
-/// A combination of codes and scheme, as a type.
-template <Codes kCodesOf, Scheme kSchemeOf>
-struct Format {
-  static constexpr Codes kCodes = kCodesOf;
-  static constexpr Scheme kScheme = kSchemeOf;
-};
-
-/// Calls fn(Format<codes, scheme>) for a quantized shape.
-template <class Fn>
-void with_format(const PackedShape& shape, const Fn& fn) {
-  const auto if_codes = [&]<Scheme kScheme, Codes kCodes>() {
-    if constexpr (codes_fit(kCodes, kScheme))
-      if (shape.codes == kCodes) fn(Format<kCodes, kScheme>{});
-  };
-  const auto with_codes = [&]<Scheme kScheme>() {
-    if_codes.template operator()<kScheme, Codes::q4>();
-    if_codes.template operator()<kScheme, Codes::iq4>();
-    if_codes.template operator()<kScheme, Codes::q5>();
-    if_codes.template operator()<kScheme, Codes::q6>();
-    if_codes.template operator()<kScheme, Codes::q8>();
-  };
-  switch (shape.scheme) {
-    case Scheme::f16:
-      return with_codes.template operator()<Scheme::f16>();
-    case Scheme::f16_zero:
-      return with_codes.template operator()<Scheme::f16_zero>();
-    case Scheme::f32_zero:
-      return with_codes.template operator()<Scheme::f32_zero>();
-    case Scheme::f16_min:
-      return with_codes.template operator()<Scheme::f16_min>();
-    case Scheme::k6:
-      return with_codes.template operator()<Scheme::k6>();
-    case Scheme::k8:
-      return with_codes.template operator()<Scheme::k8>();
-    case Scheme::k8_min:
-      return with_codes.template operator()<Scheme::k8_min>();
-    case Scheme::none:
-      return;
-  }
-}
-
 template <class Dot>
 void matmul_q(const PackedView& w, size_t panel_begin, size_t panel_end, const QuantizedRows& x,
               float* y, size_t y_stride) {
-  const auto run = [&](auto format) {
-    using Of = decltype(format);
-    matmul_q_as<Dot, Of::kCodes, Of::kScheme>(w, panel_begin, panel_end, x, y, y_stride);
-  };
-  with_format(w.shape, run);
+  with_format(w.shape, [&]<Codes kCodes, Scheme kScheme>() {
+    matmul_q_as<Dot, kCodes, kScheme>(w, panel_begin, panel_end, x, y, y_stride);
+  });
 }
 
 inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
                        size_t x_stride, size_t n_rows, float* y, size_t y_stride) {
   const FloatRows rows = {x, x_stride, n_rows, y, y_stride};
-  const auto run = [&](auto format) {
-    using Of = decltype(format);
-    matmul_f32_as<Of::kCodes, Of::kScheme>(w, panel_begin, panel_end, rows);
-  };
   switch (w.shape.codes) {
     case Codes::f32:
       return matmul_f32_of<ElementF32>(w, panel_begin, panel_end, rows);
@@ -470,7 +423,9 @@ inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end
     case Codes::q5:
     case Codes::q6:
     case Codes::q8:
-      return with_format(w.shape, run);
+      return with_format(w.shape, [&]<Codes kCodes, Scheme kScheme>() {
+        matmul_f32_as<kCodes, kScheme>(w, panel_begin, panel_end, rows);
+      });
   }
 }
 

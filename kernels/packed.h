@@ -55,18 +55,20 @@ constexpr size_t kLineCols = C == Codes::q8 ? 4 : 8;
 /// The bit at which column c of such a line lies in the 32-bit word of its row.
 constexpr unsigned column_shift(size_t c) { return static_cast<unsigned>(8 * (c % 4) + (c & 4)); }
 
-/// Bits of a code that lie in a line of their own.
+/// Bits of a code that lie in a line of their own, and so many ones.
 template <Codes C>
 constexpr unsigned kUpperBits = C == Codes::q5   ? 1
                                 : C == Codes::q6 ? 2
                                                  : 0;
+template <Codes C>
+constexpr unsigned kUpperMask = ~(~0u << kUpperBits<C>);
 /// A unit: the lines that hold whole codes, and their columns.
 template <Codes C>
 constexpr size_t kUnitCols = kUpperBits<C> == 0 ? kLineCols<C> : 32 / kUpperBits<C>;
 template <Codes C>
 constexpr size_t kUnitLines = kUnitCols<C> / kLineCols<C> + (kUpperBits<C> == 0 ? 0 : 1);
 template <Codes C>
-constexpr size_t kUnitBytes = kUnitLines<C>* kLineBytes;
+constexpr size_t kUnitBytes = size_t{kUnitLines<C>} * kLineBytes;
 /// The bit at which the upper bits of column c of a unit lie in the 32-bit word of its row in the
 /// unit's last line.
 template <Codes C>
@@ -85,7 +87,7 @@ constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   if constexpr (C == Codes::iq4) return kIq4Codes[code];
   if constexpr (kUpperBits<C> != 0) {
     const unsigned upper = unit[kUnitBytes<C> - kLineBytes] >> (c / 4 * kUpperBits<C>);
-    code |= (upper & ((1u << kUpperBits<C>)-1)) << 4;
+    code |= (upper & kUpperMask<C>) << 4;
   }
   return static_cast<uint8_t>(code);
 }
@@ -193,6 +195,30 @@ struct PackedShape {
   uint16_t group = 0;  // columns per scale: 16, 32, 64 or 128; 0 for f32, f16, bf16
   uint8_t zero = 0;    // the constant of Scheme::f16 and k8: 8 for Q4_0, 128 for Q8_0, ...
 };
+
+/// Calls fn.operator()<codes, scheme>() for the format of a quantized shape.
+template <class Fn>
+constexpr void with_format(const PackedShape& shape, const Fn& fn) {
+  const auto try_format = [&]<Codes kCodes, Scheme kScheme>() {
+    if constexpr (codes_fit(kCodes, kScheme))
+      if (shape.codes == kCodes && shape.scheme == kScheme)
+        fn.template operator()<kCodes, kScheme>();
+  };
+  const auto try_codes = [&]<Codes kCodes>() {
+    try_format.template operator()<kCodes, Scheme::f16>();
+    try_format.template operator()<kCodes, Scheme::f16_zero>();
+    try_format.template operator()<kCodes, Scheme::f32_zero>();
+    try_format.template operator()<kCodes, Scheme::f16_min>();
+    try_format.template operator()<kCodes, Scheme::k6>();
+    try_format.template operator()<kCodes, Scheme::k8>();
+    try_format.template operator()<kCodes, Scheme::k8_min>();
+  };
+  try_codes.template operator()<Codes::q4>();
+  try_codes.template operator()<Codes::iq4>();
+  try_codes.template operator()<Codes::q5>();
+  try_codes.template operator()<Codes::q6>();
+  try_codes.template operator()<Codes::q8>();
+}
 
 /// A packed matrix as kernels see it: a view, valid as long as its bytes are.
 struct PackedView {

@@ -45,7 +45,7 @@ void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block)
     for (size_t i = 0; i < n_units; ++i)
       unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
         V::store_int(block.codes[p] + i * kUnitCols<C> * kPanelRows + part * kLineBytes,
-                     V::template factors_of<C, part>(units + i * kUnitBytes<C>));
+                     V::template codes_of<C, part, kOffset>(units + i * kUnitBytes<C>));
       });
     const Grid grid(w, panel + p);
     for (size_t g = 0; g < block.n_groups; ++g) {

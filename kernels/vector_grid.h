@@ -18,15 +18,17 @@ struct GroupScale {
   typename V::I z;
 };
 
-// The schemes (Grid below). kZero tells what z is; at(g) reads the scale of group g of a panel.
-// Products of an fp16 and a 6- or 8-bit integer are exact in f32.
+/// A scheme. kZero tells what z is; at(g) reads the scale of group g of a panel. Products of an
+/// fp16 and a 6- or 8-bit integer are exact in f32.
+template <class V, Scheme kScheme>
+struct GridOf {};
 
 template <class V>
-struct GridF16 {
+struct GridOf<V, Scheme::f16> {
   static constexpr Zero kZero = Zero::constant;
   const uint8_t* scales;
   int32_t zero;
-  GridF16(const PackedView& w, size_t panel)
+  GridOf(const PackedView& w, size_t panel)
       : scales(w.scales + panel * w.scale_stride), zero(w.shape.zero) {}
   [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
     const auto& scale = reinterpret_cast<const ScaleF16*>(scales)[g];
@@ -35,10 +37,10 @@ struct GridF16 {
 };
 
 template <class V>
-struct GridF16Zero {
+struct GridOf<V, Scheme::f16_zero> {
   static constexpr Zero kZero = Zero::per_row;
   const uint8_t* scales;
-  GridF16Zero(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  GridOf(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
   [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
     const auto& scale = reinterpret_cast<const ScaleF16Zero*>(scales)[g];
     return {V::load_f16(scale.s), V::zero(), V::load_u8(scale.z)};
@@ -46,10 +48,10 @@ struct GridF16Zero {
 };
 
 template <class V>
-struct GridF32Zero {
+struct GridOf<V, Scheme::f32_zero> {
   static constexpr Zero kZero = Zero::per_row;
   const uint8_t* scales;
-  GridF32Zero(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  GridOf(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
   [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
     const auto& scale = reinterpret_cast<const ScaleF32Zero*>(scales)[g];
     return {V::load(scale.s), V::zero(), V::load_u8(scale.z)};
@@ -57,10 +59,10 @@ struct GridF32Zero {
 };
 
 template <class V>
-struct GridF16Min {
+struct GridOf<V, Scheme::f16_min> {
   static constexpr Zero kZero = Zero::none;
   const uint8_t* scales;
-  GridF16Min(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  GridOf(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
   [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
     const auto& scale = reinterpret_cast<const ScaleF16Min*>(scales)[g];
     return {V::load_f16(scale.s), V::load_f16(scale.m), V::zero_int()};
@@ -68,10 +70,10 @@ struct GridF16Min {
 };
 
 template <class V>
-struct GridK6 {
+struct GridOf<V, Scheme::k6> {
   static constexpr Zero kZero = Zero::none;
   const uint8_t* scales;
-  GridK6(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  GridOf(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
   /// low four bits from `low`, the next two from bit 2 * odd (+ 4 for the minimum) of `high`.
   [[gnu::always_inline]] static typename V::F six_bits(typename V::I low, typename V::I high,
                                                        unsigned odd, unsigned high_shift) {
@@ -92,12 +94,12 @@ struct GridK6 {
 
 /// 16 or 8 rows of sc per 256 columns: the same struct, cut short.
 template <class V>
-struct GridK8 {
+struct GridOf<V, Scheme::k8> {
   static constexpr Zero kZero = Zero::constant;
   const uint8_t* scales;
   size_t per_super, bytes;
   int32_t zero;
-  GridK8(const PackedView& w, size_t panel)
+  GridOf(const PackedView& w, size_t panel)
       : scales(w.scales + panel * w.scale_stride),
         per_super(kSuperCols / w.shape.group),
         bytes(w.shape.group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32)),
@@ -110,10 +112,10 @@ struct GridK8 {
 };
 
 template <class V>
-struct GridK8Min {
+struct GridOf<V, Scheme::k8_min> {
   static constexpr Zero kZero = Zero::none;
   const uint8_t* scales;
-  GridK8Min(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  GridOf(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
   [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
     const auto& super = reinterpret_cast<const ScaleK8Min*>(scales)[g / 16];
     const auto dmin = V::sub(V::zero(), V::load_f16(super.dmin));
@@ -125,35 +127,8 @@ struct GridK8Min {
 /// Calls run.operator()<C, Grid>() for the codes and scheme of a quantized shape.
 template <class V, class Run>
 void with_grid(const PackedShape& shape, const Run& run) {
-  const auto if_codes = [&]<class Grid, Scheme kScheme, Codes C>() {
-    if constexpr (codes_fit(C, kScheme))
-      if (shape.codes == C) run.template operator()<C, Grid>();
-  };
-  const auto with_codes = [&]<class Grid, Scheme kScheme>() {
-    if_codes.template operator()<Grid, kScheme, Codes::q4>();
-    if_codes.template operator()<Grid, kScheme, Codes::iq4>();
-    if_codes.template operator()<Grid, kScheme, Codes::q5>();
-    if_codes.template operator()<Grid, kScheme, Codes::q6>();
-    if_codes.template operator()<Grid, kScheme, Codes::q8>();
-  };
-  switch (shape.scheme) {
-    case Scheme::none:
-      break;
-    case Scheme::f16:
-      return with_codes.template operator()<GridF16<V>, Scheme::f16>();
-    case Scheme::f16_zero:
-      return with_codes.template operator()<GridF16Zero<V>, Scheme::f16_zero>();
-    case Scheme::f32_zero:
-      return with_codes.template operator()<GridF32Zero<V>, Scheme::f32_zero>();
-    case Scheme::f16_min:
-      return with_codes.template operator()<GridF16Min<V>, Scheme::f16_min>();
-    case Scheme::k6:
-      return with_codes.template operator()<GridK6<V>, Scheme::k6>();
-    case Scheme::k8:
-      return with_codes.template operator()<GridK8<V>, Scheme::k8>();
-    case Scheme::k8_min:
-      return with_codes.template operator()<GridK8Min<V>, Scheme::k8_min>();
-  }
+  with_format(shape,
+              [&]<Codes C, Scheme kScheme>() { run.template operator()<C, GridOf<V, kScheme>>(); });
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Matrix products over panels. A few rows of activations: the codes of a line are unpacked in
+// Matrix products over panels. A few rows of activations: the codes of a unit are unpacked in
 // registers. Many rows: vector_gemm.h. Float activations: panels are widened to f32.
 #pragma once
 
@@ -26,7 +26,35 @@ inline Walk best_walk() { return __builtin_cpu_is("amd") ? kWalkOnAmd : kWalk; }
   return offset + ahead < stride ? ahead : ahead + (n_panels - 1) * stride;
 }
 
-/// y of T rows of activations from row t0 and P panels. The unpacked codes of a line serve all T
+/// dot[p][t] += sum over `n` units of the codes of P panels times row t of x, by V::add_products().
+/// The line `fetch` bytes after each is fetched.
+template <class V, Codes C, size_t P, size_t T>
+[[gnu::always_inline]] inline void dot_units_by_fours(const uint8_t* units, size_t panel_stride,
+                                                      size_t n, const int8_t* x, size_t x_stride,
+                                                      size_t fetch, typename V::I (&dot)[P][T]) {
+  // A group is an even number of lines of q4, iq4 and q8.
+  constexpr size_t kTogether = kUpperBits<C> == 0 ? 2 : 1, kParts = kUnitCols<C> / 4;
+  const uint8_t* const end = units + n * kUnitBytes<C>;
+  do {
+    for (size_t p = 0; p < P; ++p)
+      for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
+        __builtin_prefetch(units + p * panel_stride + i * kLineBytes + fetch);
+    unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
+      typename V::I codes[P];
+      for (size_t p = 0; p < P; ++p)
+        codes[p] = V::template codes_of<C, i % kParts>(units + p * panel_stride +
+                                                       i / kParts * kUnitBytes<C>);
+      for (size_t t = 0; t < T; ++t) {
+        const auto four = V::load_x(x + t * x_stride + 4 * i);
+        for (size_t p = 0; p < P; ++p) dot[p][t] = V::add_products(dot[p][t], codes[p], four);
+      }
+    });
+    units += kTogether * kUnitBytes<C>;
+    x += 4 * kTogether * kParts;
+  } while (units != end);
+}
+
+/// y of T rows of activations from row t0 and P panels. The unpacked codes of a unit serve all T
 /// rows, the loaded activations all P panels.
 template <class V, Codes C, class Grid, size_t T, size_t P>
 [[gnu::noinline]] void few_rows_tile(const PackedView& w, size_t panel, size_t ahead,

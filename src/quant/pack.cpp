@@ -48,13 +48,13 @@ struct Panel {
   }
 };
 
-/// Bytes that one column of 16 codes takes in an unquantized panel's rounding to q4 or q8.
+/// Bytes of a column of 16 codes, of q4 or q8.
 constexpr size_t column_bytes(Codes codes) { return kPanelRows * code_bits(codes) / 8; }
 
 /// Columns that the codes of a row are split into at once, and what one lane of their lines takes.
 constexpr size_t kSplitCols = 32;
 template <Codes kCodes>
-constexpr size_t kSplitWords = kSplitCols / kUnitCols<kCodes>* kUnitLines<kCodes>;
+constexpr size_t kSplitWords = kSplitCols / size_t{kUnitCols<kCodes>} * kUnitLines<kCodes>;
 
 /// Writes 32 codes of a row, columns c.., as its lane of the lines holds them.
 template <Codes kCodes>
