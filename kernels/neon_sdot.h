@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-/// Codes of 4 bits are 0..15, those of 8 bits less 128: both are signed bytes. The sum over a group
+/// Codes are 0..63, or those of a byte less 128: all are signed bytes. The sum over a group
 /// of 128 columns is at most 128 * 128 * 127, far inside 32 bits.
 struct Sdot {
   static constexpr bool kPairs = false;
