@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "load_kernels.h"
-#include "sum_words.h"
+#include "registers.h"
 
 namespace nibble {
 namespace {
