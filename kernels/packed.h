@@ -23,7 +23,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 namespace nibble {
 
@@ -38,7 +37,8 @@ constexpr bool is_quantized(Codes codes) { return codes >= Codes::q4; }
 /// Bits of a code, or of a float; 0 for what is no Codes (a file may hold any byte).
 constexpr size_t code_bits(Codes codes) {
   constexpr size_t kBits[] = {32, 16, 16, 4, 4, 5, 6, 8};
-  return static_cast<size_t>(codes) < std::size(kBits) ? kBits[static_cast<size_t>(codes)] : 0;
+  const auto i = static_cast<size_t>(codes);
+  return i < sizeof kBits / sizeof *kBits ? kBits[i] : 0;
 }
 
 /// The codes of iq4, which are not evenly spaced: with a zero of 128 what the 16 codes of IQ4_NL
