@@ -7,17 +7,10 @@ namespace {
 using namespace nibble;
 using namespace nibble::test;
 
-/// Units and groups of every length; others differ in what the walk does not look at, and compile
-/// for half a minute.
-const Format kWalked[] = {{Codes::q4, Scheme::f16_zero, 64, 0},
-                          {Codes::q5, Scheme::k6, 32, 0},
-                          {Codes::q6, Scheme::k8, 16, 32},
-                          {Codes::q8, Scheme::f16, 128, 128}};
-
 void same_bits(const char* name, const BothWalks& walks) {
   if (find_kernels(name) == nullptr) test::skip(std::string("this CPU has no ") + name);
   Random random(1);
-  for (const Format& f : kWalked) {
+  for (const Format& f : quantized_formats()) {
     const Matrix m = random_matrix(random, f, 16 * 7 - 3, 300);  // four panels, and three
     const size_t stride = m.panels() * 16;
     for (const size_t n_rows : {1u, 2u, 3u, 4u, 5u, 8u, 11u}) {

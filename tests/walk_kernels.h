@@ -15,14 +15,9 @@ struct Walking : V {
 template <class V>
 void few_rows(const PackedView& w, size_t panel_begin, size_t panel_end, const QuantizedRows& x,
               float* y, size_t y_stride) {
-  const auto run = [&]<Codes C, Scheme kScheme>() {
-    if (w.shape.codes == C && w.shape.scheme == kScheme)
-      matmul_few_rows<V, C, GridOf<V, kScheme>>(w, panel_begin, panel_end, x, y, y_stride);
-  };
-  run.template operator()<Codes::q4, Scheme::f16_zero>();
-  run.template operator()<Codes::q5, Scheme::k6>();
-  run.template operator()<Codes::q6, Scheme::k8>();
-  run.template operator()<Codes::q8, Scheme::f16>();
+  with_grid<V>(w.shape, [&]<Codes C, class Grid>() {
+    matmul_few_rows<V, C, Grid>(w, panel_begin, panel_end, x, y, y_stride);
+  });
 }
 
 template <class V>
