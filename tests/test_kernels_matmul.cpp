@@ -133,7 +133,7 @@ void matmul_q_shapes() {
 /// More columns than any kernel takes as a block, the last of them cut; more rows than any tile.
 void matmul_q_long_rows() {
   Random random(7);
-  constexpr uint32_t kOutputs = 17, kCols = 2090;
+  constexpr uint32_t kOutputs = 33, kCols = 2090;
   constexpr size_t kRows = kManyRows;
   for (const Format& f :
        {Format{Codes::q4, Scheme::f16, 32, 8}, Format{Codes::q8, Scheme::f16_zero, 16, 0},
@@ -163,16 +163,17 @@ void matmul_q_extremes() {
   constexpr size_t kRows = 6;
   for (const Format& f : quantized_formats())
     for (const int fill : {0x00, 0xff}) {
-      Matrix m = random_matrix(random, f, 16, 256);
-      std::memset(m.codes.at(), fill, m.view.code_stride);
+      Matrix m = random_matrix(random, f, 32, 512);
+      std::memset(m.codes.at(), fill, m.panels() * m.view.code_stride);
       const BothForms x = both_forms(random_activations(random, m.view, kManyRows, true));
       for (const Kernels* kernels : sets_under_test()) {
         const QuantizedRows& rows = x.of(*kernels).rows;
-        std::vector<float> y(kRows * 16, kNan), many(kManyRows * 16, kNan);
-        kernels->matmul_q(m.view, 0, 1, some_rows(rows, 0, kRows), y.data(), 16);
-        kernels->matmul_q(m.view, 0, 1, rows, many.data(), 16);
+        const size_t stride = m.panels() * 16;
+        std::vector<float> y(kRows * stride, kNan), many(kManyRows * stride, kNan);
+        kernels->matmul_q(m.view, 0, m.panels(), some_rows(rows, 0, kRows), y.data(), stride);
+        kernels->matmul_q(m.view, 0, m.panels(), rows, many.data(), stride);
         const std::string what =
-            shape_name(*kernels, f, 16, 256, kRows) + " codes " + std::to_string(fill);
+            shape_name(*kernels, f, 32, 512, kRows) + " codes " + std::to_string(fill);
         check_product(what, m, kRows, y,
                       [&](size_t t, size_t n) { return x.expect(*kernels, m, t, n); });
         many.resize(y.size());
