@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "check.h"
-#include "kernels.h"
+#include "kernel_check.h"
 #include "logits.h"
 #include "nibble/nibble.h"
 #include "tiny_model.h"
@@ -81,13 +81,10 @@ void reproducible() {
   TempDir dir;
   write_hugging_face(m, dir / "hf");
   const std::vector<Token> tokens = some_tokens(290, m.vocab);
-  size_t count = 0;
-  const KernelSet* sets = kernel_sets(count);
-  for (size_t i = 0; i < count; ++i) {
-    if (!sets[i].supported()) continue;
+  for (const Kernels* kernels : sets_under_test()) {
     for (const Activations activations : {Activations::int8, Activations::f32}) {
       ModelOptions o;
-      o.isa = sets[i].kernels->name;
+      o.isa = kernels->name;
       o.activations = activations;
       o.threads = 1;
       const Model one(dir / "hf", o);
@@ -120,17 +117,14 @@ void all_isas_agree() {
     o.activations = activations;
     return logits_of(Model(dir / "hf", o), tokens);
   };
-  size_t count = 0;
-  const KernelSet* sets = kernel_sets(count);
-  for (size_t i = 0; i < count; ++i) {
-    if (!sets[i].supported()) continue;
+  for (const Kernels* kernels : sets_under_test()) {
     // int8 sums are exact, so that sets differ by roundings of floats; bf16 is compared with what
     // it rounds. (Scalar int8 differs from that by 0.033 here.)
-    const bool bf16 = sets[i].kernels->activations == ActivationCode::bf16;
+    const bool bf16 = kernels->activations == ActivationCode::bf16;
     const auto expected = with("scalar", bf16 ? Activations::f32 : Activations::int8);
-    const auto found = with(sets[i].kernels->name, Activations::int8);
+    const auto found = with(kernels->name, Activations::int8);
     check(relative_norm(found, expected) < (bf16 ? 2.5e-2 : 1e-2),
-          std::string(sets[i].kernels->name) + " differs from scalar");
+          std::string(kernels->name) + " differs from scalar");
   }
 }
 

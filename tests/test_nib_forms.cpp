@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "gguf_builder.h"
-#include "kernels.h"
+#include "kernel_check.h"
 #include "load/json.h"
 #include "load/safetensors_writer.h"
 #include "logits.h"
@@ -179,8 +179,6 @@ void check_formats(const Model& model, const std::string& format, const GgufType
 void same_logits() {
   std::vector<Token> tokens;
   for (int i = 0; i < 12; ++i) tokens.push_back(i * 5 % 24);
-  size_t count = 0;
-  const KernelSet* sets = kernel_sets(count);
   for (const GgufType& type : types()) {
     const TempDir dir;
     write_file(dir / "m.gguf", gguf_of(type));
@@ -190,11 +188,10 @@ void same_logits() {
     old.write(dir / "old.nib");
     check_formats(Model(dir / "new.nib"), type.format, type);
     check_formats(Model(dir / "old.nib"), type.byte_format, type);
-    for (size_t i = 0; i < count; ++i) {
-      if (!sets[i].supported()) continue;
+    for (const Kernels* kernels : sets_under_test())
       for (const Activations activations : {Activations::int8, Activations::f32}) {
         ModelOptions o;
-        o.isa = sets[i].kernels->name;
+        o.isa = kernels->name;
         o.activations = activations;
         o.threads = 1;
         const std::string what = std::string(type.name) + " on " + o.isa;
@@ -202,11 +199,10 @@ void same_logits() {
         check(logits_of(Model(dir / "new.nib", o), tokens) == expected, what + ": .nib");
         const std::vector<float> found = logits_of(Model(dir / "old.nib", o), tokens);
         // Tiles of bf16 round the weights of a byte and of less than that differently.
-        const bool rounds = sets[i].kernels->activations == ActivationCode::bf16;
+        const bool rounds = kernels->activations == ActivationCode::bf16;
         check(rounds ? relative_norm(found, expected) < 2.5e-2 : found == expected,
               what + ": .nib of a byte a weight");
       }
-    }
   }
 }
 
