@@ -57,9 +57,8 @@ struct WideScale {
 
 /// `base` and n bits of each lane of a line, moved from bit kFrom to bit kTo.
 template <int kFrom, int kTo, int n>
-[[gnu::always_inline]] inline __m512i with_bits(const uint8_t* line, __m512i base) {
+[[gnu::always_inline]] inline __m512i with_bits(__m512i bits, __m512i base) {
   constexpr int kOr = 0xea;  // (a and b) or c
-  __m512i bits = _mm512_loadu_si512(line);
   if constexpr (kTo > kFrom) bits = _mm512_slli_epi32(bits, kTo - kFrom);
   if constexpr (kTo < kFrom) bits = _mm512_srli_epi32(bits, kFrom - kTo);
   return _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(((1 << n) - 1) << kTo), base, kOr);
@@ -70,8 +69,7 @@ template <Codes C, size_t c>
 [[gnu::always_inline]] inline __m512i widened_column(const uint8_t* unit, const WideScale& scale) {
   constexpr size_t kLine = c / kLineCols<C>;
   constexpr int kTo = code_bit<C>(c);
-  constexpr int kFrom = static_cast<int>(column_shift(c % kLineCols<C>));
-  constexpr int kBits = C == Codes::q8 ? 8 : 4;
+  constexpr int kFrom = static_cast<int>(column_shift<C>(c % kLineCols<C>));
   if constexpr (C == Codes::iq4) {
     const __m512i index = _mm512_srli_epi32(_mm512_loadu_si512(unit), kFrom);  // four bits count
     const auto all = Avx512::to_float(Avx512::load_u8(kIq4Codes));
@@ -79,10 +77,11 @@ template <Codes C, size_t c>
     return _mm512_castps_si512(_mm512_fmadd_ps(scale.s, code, scale.low_0));
   }
   __m512i sum = _mm512_set1_epi32((127 + 23 - kTo) << 23);
-  sum = with_bits<kFrom, kTo, kBits>(unit + kLine * kLineBytes, sum);
+  constexpr int kLow = kLowBits<C>;
+  sum = with_bits<kFrom, kTo, kLow>(_mm512_loadu_si512(unit + kLine * kLineBytes), sum);
   if constexpr (kUpperBits<C> != 0)
-    sum = with_bits<static_cast<int>(upper_shift<C>(c)), kTo + 4, kUpperBits<C>>(
-        unit + kUnitBytes<C> - kLineBytes, sum);
+    sum = with_bits<static_cast<int>(upper_shift<C>(c)), kTo + kLow, kUpperBits<C>>(
+        Avx512::upper_bits<C>(unit), sum);
   return _mm512_castps_si512(
       _mm512_fmadd_ps(scale.s, _mm512_castsi512_ps(sum), kTo == 12 ? scale.low_12 : scale.low_16));
 }
@@ -119,7 +118,7 @@ template <Codes C, class Grid>
     __builtin_prefetch(scales);
     const WideScale scale = WideScale::of<Grid>(grid.at(g));
     for (size_t k = 0; k < group; k += kUnitCols<C>, unit += kUnitBytes<C>) {
-      for (size_t i = 0; i < kUnitLines<C>; ++i) __builtin_prefetch(unit + i * kLineBytes + fetch);
+      fetch_lines<kUnitBytes<C>>(unit + fetch);
       widen_unit<C>(unit, scale, out);
       out += kUnitCols<C> * kColumnBytes;
     }

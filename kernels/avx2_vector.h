@@ -191,27 +191,39 @@ struct Avx2 {
   /// with codes of eight bits.
   template <Codes C, size_t part, int32_t kOffset = 0>
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
-    return {half_codes_of<C, part, kOffset>(unit), half_codes_of<C, part, kOffset>(unit + 32)};
+    return {half_codes_of<C, part, kOffset, 0>(unit), half_codes_of<C, part, kOffset, 1>(unit)};
   }
-  /// Of rows 0..7, or 8..15 if `unit` lies 32 bytes farther.
-  template <Codes C, size_t part, int32_t kOffset>
+  static constexpr size_t kHalfLine = kLineBytes / 2;
+  /// The upper bits of a unit, where upper_shift() says, of rows 8 * kHalf..8 * kHalf + 7.
+  template <Codes C, size_t kHalf>
+  [[gnu::always_inline]] static __m256i upper_bits(const uint8_t* unit) {
+    const uint8_t* at = unit + kUpperOffset<C>;
+    if constexpr (!kHalfUpper<C>) return load_256(at + kHalf * kHalfLine);
+    const __m256i x = _mm256_cvtepu16_epi32(load_128(at + kHalf * kHalfLine / 2));
+    return _mm256_or_si256(x, _mm256_slli_epi32(x, 12));
+  }
+  /// Of the same rows.
+  template <Codes C, size_t part, int32_t kOffset, size_t kHalf>
   [[gnu::always_inline]] static __m256i half_codes_of(const uint8_t* unit) {
-    const __m256i line = load_256(unit + part / 2 * kLineBytes);
+    constexpr size_t kLineParts = kLineCols<C> / 4;
+    __m256i line = load_256(unit + kHalf * kHalfLine + part / kLineParts * kLineBytes);
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(kOffset));
     if constexpr (C == Codes::q8) return _mm256_xor_si256(line, flip);
-    const __m256i low =
-        _mm256_and_si256(part % 2 ? _mm256_srli_epi16(line, 4) : line, _mm256_set1_epi8(15));
+    // Bits that cross to a neighbouring byte meet no mask.
+    constexpr auto kLowMask = static_cast<char>(ones(kLowBits<C>));
+    constexpr int kLowFrom = part % kLineParts * kLowBits<C>;
+    if constexpr (kLowFrom != 0) line = _mm256_srli_epi16(line, kLowFrom);
+    const __m256i low = _mm256_and_si256(line, _mm256_set1_epi8(kLowMask));
     if constexpr (C == Codes::iq4) {
       const __m256i all = _mm256_broadcastsi128_si256(load_128(kIq4Codes));
       return _mm256_shuffle_epi8(_mm256_xor_si256(all, flip), low);
     }
     if constexpr (kUpperBits<C> == 0) return low;
-    // Bits that cross to a neighbouring byte do not meet the mask.
-    constexpr int kFrom = part * kUpperBits<C>;
-    __m256i upper = load_256(unit + kUnitBytes<C> - kLineBytes);
-    if constexpr (kFrom < 4) upper = _mm256_slli_epi16(upper, 4 - kFrom);
-    if constexpr (kFrom > 4) upper = _mm256_srli_epi16(upper, kFrom - 4);
-    constexpr auto kMask = static_cast<char>(kUpperMask<C> << 4);
+    constexpr int kFrom = part * kUpperBits<C>, kTo = kLowBits<C>;
+    __m256i upper = upper_bits<C, kHalf>(unit);
+    if constexpr (kFrom < kTo) upper = _mm256_slli_epi16(upper, kTo - kFrom);
+    if constexpr (kFrom > kTo) upper = _mm256_srli_epi16(upper, kFrom - kTo);
+    constexpr auto kMask = static_cast<char>(ones(kUpperBits<C>) << kTo);
     return _mm256_or_si256(low, _mm256_and_si256(upper, _mm256_set1_epi8(kMask)));
   }
 
@@ -246,9 +258,9 @@ struct Avx2 {
   /// How often two products of a code and x fit into an int16: 8 * 2 * 15 * 127 = 30,480, 4 * 2 *
   /// 31 * 127 = 31,496, 2 * 2 * 63 * 127 = 32,004.
   template <Codes C>
-  static constexpr size_t kWordSums = C == Codes::q4   ? 8
-                                      : C == Codes::q5 ? 4
-                                                       : 2;
+  static constexpr size_t kWordSums = C == Codes::q5   ? 4
+                                      : C == Codes::q6 ? 2
+                                                       : 8;
 
   /// Units of less than eight bits.
   template <Codes C, size_t kUnits, size_t T>
@@ -256,8 +268,7 @@ struct Avx2 {
                                                const int8_t* const (&x)[T], size_t k, I (&dot)[T]) {
     constexpr size_t kParts = kUnitCols<C> / 4, kAll = kUnits * kParts;
     I sum[T];
-    for (size_t i = 0; i < kUnits * kUnitLines<C>; ++i)
-      __builtin_prefetch(units + i * kLineBytes + fetch);
+    fetch_lines<kUnits * kUnitBytes<C>>(units + fetch);
     unrolled<kAll>([&]<size_t i>() __attribute__((always_inline)) {
       if (i % kWordSums<C> == 0)
         for (size_t t = 0; t < T; ++t) sum[t] = zero_int();

@@ -122,26 +122,37 @@ struct Avx512 {
     return _mm512_set1_epi32(four);
   }
 
+  /// The upper bits of a unit, where upper_shift() says.
+  template <Codes C>
+  [[gnu::always_inline]] static I upper_bits(const uint8_t* unit) {
+    const uint8_t* at = unit + kUpperOffset<C>;
+    if constexpr (!kHalfUpper<C>) return _mm512_loadu_si512(at);
+    const I x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+    return _mm512_or_si512(x, _mm512_slli_epi32(x, 12));
+  }
   /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
   template <Codes C, size_t part, int32_t kOffset = 0>
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
     static_assert(kOffset == 0);
     if constexpr (C == Codes::q8) return _mm512_loadu_si512(unit);
-    const I line = _mm512_loadu_si512(unit + part / 2 * kLineBytes);
-    const I low =
-        _mm512_and_si512(part % 2 ? _mm512_srli_epi16(line, 4) : line, _mm512_set1_epi8(15));
+    // Bits that cross to a neighbouring byte meet no mask.
+    constexpr size_t kLineParts = kLineCols<C> / 4;
+    constexpr auto kLowMask = static_cast<char>(ones(kLowBits<C>));
+    constexpr unsigned kLowFrom = part % kLineParts * kLowBits<C>;
+    I line = _mm512_loadu_si512(unit + part / kLineParts * kLineBytes);
+    if constexpr (kLowFrom != 0) line = _mm512_srli_epi16(line, kLowFrom);
+    const I low = _mm512_and_si512(line, _mm512_set1_epi8(kLowMask));
     if constexpr (C == Codes::iq4)
       return _mm512_shuffle_epi8(
           _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Codes))),
           low);
     if constexpr (kUpperBits<C> == 0) return low;
-    // Bits that cross to a neighbouring byte do not meet the mask.
-    constexpr unsigned kFrom = part * kUpperBits<C>;
+    constexpr unsigned kFrom = part * kUpperBits<C>, kTo = kLowBits<C>;
     constexpr int kOr = 0xea;  // (a and b) or c
-    I upper = _mm512_loadu_si512(unit + kUnitBytes<C> - kLineBytes);
-    if constexpr (kFrom < 4) upper = _mm512_slli_epi16(upper, 4 - kFrom);
-    if constexpr (kFrom > 4) upper = _mm512_srli_epi16(upper, kFrom - 4);
-    constexpr auto kMask = static_cast<char>(kUpperMask<C> << 4);
+    I upper = upper_bits<C>(unit);
+    if constexpr (kFrom < kTo) upper = _mm512_slli_epi16(upper, kTo - kFrom);
+    if constexpr (kFrom > kTo) upper = _mm512_srli_epi16(upper, kFrom - kTo);
+    constexpr auto kMask = static_cast<char>(ones(kUpperBits<C>) << kTo);
     return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kOr);
   }
 

@@ -143,14 +143,14 @@ void lines_of_awq(const void* words, size_t stride, size_t n, size_t ahead,
 template <Codes C>
 void permute_lines(const uint8_t* in, const uint32_t* order, size_t n, uint8_t* out) {
   constexpr size_t kCols = kLineCols<C>;
-  constexpr uint32_t kMask = C == Codes::q4 ? 15 : 255;
+  constexpr uint32_t kMask = ones(kLowBits<C>);
   for (size_t i = 0; i < n; ++i, order += kCols, out += kLineBytes) {
     Register<uint32_t> line[kLineBytes / kRegisterBytes] = {};
     for (size_t j = 0; j < kCols; ++j) {
       const uint8_t* from = in + order[j] / kCols * kLineBytes;
-      const auto down = static_cast<int>(column_shift(order[j] % kCols));
+      const auto down = static_cast<int>(column_shift<C>(order[j] % kCols));
       for (auto& part : line) {
-        part |= ((load_register<uint32_t>(from) >> down) & kMask) << column_shift(j);
+        part |= ((load_register<uint32_t>(from) >> down) & kMask) << column_shift<C>(j);
         from += kRegisterBytes;
       }
     }

@@ -126,30 +126,56 @@ struct Scales<Scheme::k8_min> {
   }
 };
 
+template <>
+struct Scales<Scheme::k4_min> {
+  static constexpr bool kHasMin = true;
+  static Affine load(const PackedShape&, const uint8_t* scales, size_t g) {
+    const uint8_t* block = scales + g / 16 * sizeof(ScaleK4Min);
+    const uint8_t* both = block + offsetof(ScaleK4Min, sc_mn) + g % 16 * kPanelRows;
+    return two_level(block + offsetof(ScaleK4Min, d), block + offsetof(ScaleK4Min, dmin),
+                     bits_of(both, 0, 15), bits_of(both, 4, 15));
+  }
+};
+
+/// Rows 4i..4i+3 of the upper bits of a unit, where upper_shift() says.
+template <Codes C>
+uint8x16_t upper_bits(const uint8_t* unit, size_t i) {
+  const uint8_t* at = unit + kUpperOffset<C>;
+  if constexpr (!kHalfUpper<C>) return vld1q_u8(at + 16 * i);
+  const uint32x4_t x = vmovl_u16(vreinterpret_u16_u8(vld1_u8(at + 8 * i)));
+  return vreinterpretq_u8_u32(vorrq_u32(x, vshlq_n_u32(x, 12)));
+}
+
 /// How codes are read. kMost is the greatest magnitude that load() gives.
 template <Codes C>
 struct CodeFormat {
   static constexpr int32_t kBias = 0;
-  static constexpr int32_t kMost = (16 << kUpperBits<C>)-1;
+  static constexpr int32_t kMost = ones(code_bits(C));
   /// Rows 4i..4i+3 of the 16 columns from column k on of a panel's codes: q[c] has columns
   /// 4c..4c+3 of each, as signed bytes, less kBias.
   static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
-    const uint8_t* unit = codes + k / kUnitCols<C> * kUnitBytes<C> + 16 * i;
+    const uint8_t* unit = codes + k / kUnitCols<C> * kUnitBytes<C>;
     k %= kUnitCols<C>;
-    const uint8_t* line = unit + k / kLineCols<C> * kLineBytes;
+    const uint8_t* line = unit + k / kLineCols<C> * kLineBytes + 16 * i;
+    const uint8x16_t mask = vdupq_n_u8(ones(kLowBits<C>));
     const uint8x16_t a = vld1q_u8(line);
-    const uint8x16_t b = vld1q_u8(line + kLineBytes);
-    const uint8x16_t mask = vdupq_n_u8(15);
     q[0] = vreinterpretq_s8_u8(vandq_u8(a, mask));
-    q[1] = vreinterpretq_s8_u8(vshrq_n_u8(a, 4));
-    q[2] = vreinterpretq_s8_u8(vandq_u8(b, mask));
-    q[3] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
+    if constexpr (kLowBits<C> == 2) {
+      q[1] = vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(a, 2), mask));
+      q[2] = vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(a, 4), mask));
+      q[3] = vreinterpretq_s8_u8(vshrq_n_u8(a, 6));
+    } else {
+      const uint8x16_t b = vld1q_u8(line + kLineBytes);
+      q[1] = vreinterpretq_s8_u8(vshrq_n_u8(a, 4));
+      q[2] = vreinterpretq_s8_u8(vandq_u8(b, mask));
+      q[3] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
+    }
     if constexpr (kUpperBits<C> != 0) {
-      const uint8x16_t last = vld1q_u8(unit + kUnitBytes<C> - kLineBytes);
-      const uint8x16_t upper = vdupq_n_u8(kUpperMask<C> << 4);
+      const uint8x16_t bits = upper_bits<C>(unit, i);
+      const uint8x16_t upper = vdupq_n_u8(ones(kUpperBits<C>) << kLowBits<C>);
       for (size_t c = 0; c < 4; ++c) {
-        const auto up = static_cast<int8_t>(4 - (k / 4 + c) * kUpperBits<C>);
-        const uint8x16_t moved = vshlq_u8(last, vdupq_n_s8(up));  // right if `up` is negative
+        const auto up = static_cast<int8_t>(kLowBits<C> - (k / 4 + c) * kUpperBits<C>);
+        const uint8x16_t moved = vshlq_u8(bits, vdupq_n_s8(up));  // right if `up` is negative
         q[c] = vorrq_s8(q[c], vreinterpretq_s8_u8(vandq_u8(moved, upper)));
       }
     }
@@ -324,18 +350,18 @@ Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
   const uint8_t* unit = codes + k / kUnitCols<kCodes> * kUnitBytes<kCodes>;
   k %= kUnitCols<kCodes>;
   const uint8_t* line = unit + k / kLineCols<kCodes> * kLineBytes;
-  const auto bits = [](const uint8_t* lanes, unsigned from, unsigned mask) {
+  const auto bits = [](uint8x16_t lanes, unsigned from, unsigned n) {
     const int32x4_t right = vdupq_n_s32(-static_cast<int>(from));
-    return vandq_u32(vshlq_u32(vreinterpretq_u32_u8(vld1q_u8(lanes)), right), vdupq_n_u32(mask));
+    return vandq_u32(vshlq_u32(vreinterpretq_u32_u8(lanes), right), vdupq_n_u32(ones(n)));
   };
   Block w;
   for (size_t i = 0; i < 4; ++i) {
-    uint32x4_t code =
-        bits(line + 16 * i, column_shift(k % kLineCols<kCodes>), kCodes == Codes::q8 ? 255 : 15);
+    uint32x4_t code = bits(vld1q_u8(line + 16 * i), column_shift<kCodes>(k % kLineCols<kCodes>),
+                           kLowBits<kCodes>);
     if constexpr (kUpperBits<kCodes> != 0) {
-      const uint8_t* last = unit + kUnitBytes<kCodes> - kLineBytes;
-      const uint32x4_t upper = bits(last + 16 * i, upper_shift<kCodes>(k), kUpperMask<kCodes>);
-      code = vorrq_u32(code, vshlq_n_u32(upper, 4));
+      const uint32x4_t upper =
+          bits(upper_bits<kCodes>(unit, i), upper_shift<kCodes>(k), kUpperBits<kCodes>);
+      code = vorrq_u32(code, vshlq_n_u32(upper, kLowBits<kCodes>));
     }
     if constexpr (kCodes == Codes::iq4) {
       const uint8x16_t found = vqtbl1q_u8(vld1q_u8(kIq4Codes), vreinterpretq_u8_u32(code));
@@ -418,6 +444,8 @@ inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end
       return matmul_f32_of<ElementF16>(w, panel_begin, panel_end, rows);
     case Codes::bf16:
       return matmul_f32_of<ElementBf16>(w, panel_begin, panel_end, rows);
+    case Codes::q2:
+    case Codes::q3:
     case Codes::q4:
     case Codes::iq4:
     case Codes::q5:

@@ -14,6 +14,9 @@
 //         of their upper bits: bit p of byte j is that of row j / 4, column k0 + 4p + j % 4.
 //   q6    16 columns are two lines of q4, and a line of the upper two bits: bits 2p and 2p + 1 of
 //         byte j are those of row j / 4, column k0 + 4p + j % 4.
+//   q2    one line holds 16 columns, as the last line of q6 does.
+//   q3    16 columns are a line of q2 with the low two bits, and half a line of the upper ones: 16
+//         bits per row, where column k0 + 4p + t has bit p of nibble 0, 2, 1, 3 for t = 0, 1, 2, 3.
 //   f16, bf16, f32    column after column, 16 values each: [cols][16].
 //
 // A quantized weight is w = s * (q - z) or w = s * q + m with s, z, m per row and group of `group`
@@ -31,12 +34,12 @@ inline constexpr size_t kLineBytes = 64;
 inline constexpr size_t kSuperCols = 256;  // columns that share one pair of fp16 in the k schemes
 
 /// What one weight is stored as.
-enum class Codes : uint8_t { f32, f16, bf16, q4, iq4, q5, q6, q8 };
+enum class Codes : uint8_t { f32, f16, bf16, q2, q3, q4, iq4, q5, q6, q8 };
 
-constexpr bool is_quantized(Codes codes) { return codes >= Codes::q4; }
+constexpr bool is_quantized(Codes codes) { return codes >= Codes::q2; }
 /// Bits of a code, or of a float; 0 for what is no Codes (a file may hold any byte).
 constexpr size_t code_bits(Codes codes) {
-  constexpr size_t kBits[] = {32, 16, 16, 4, 4, 5, 6, 8};
+  constexpr size_t kBits[] = {32, 16, 16, 2, 3, 4, 4, 5, 6, 8};
   const auto i = static_cast<size_t>(codes);
   return i < sizeof kBits / sizeof *kBits ? kBits[i] : 0;
 }
@@ -49,28 +52,39 @@ inline constexpr uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118
 /// Codes that take a whole byte once they are unpacked.
 template <Codes C>
 constexpr bool kByteCodes = C == Codes::q8 || C == Codes::iq4;
-/// Columns of a line: all bits of q4 and q8, the low four of q5 and q6.
+/// Bits of a code that lie in lines of their own, the lowest, and bits behind those lines.
 template <Codes C>
-constexpr size_t kLineCols = C == Codes::q8 ? 4 : 8;
-/// The bit at which column c of such a line lies in the 32-bit word of its row.
-constexpr unsigned column_shift(size_t c) { return static_cast<unsigned>(8 * (c % 4) + (c & 4)); }
+constexpr unsigned kLowBits = C == Codes::q8                    ? 8
+                              : C == Codes::q2 || C == Codes::q3 ? 2
+                                                                 : 4;
+template <Codes C>
+constexpr unsigned kUpperBits = static_cast<unsigned>(code_bits(C)) - kLowBits<C>;
+/// So many ones.
+constexpr unsigned ones(unsigned bits) { return ~(~0u << bits); }
 
-/// Bits of a code that lie in a line of their own, and so many ones.
+/// Columns of a line of low bits: 4, 8 or 16.
 template <Codes C>
-constexpr unsigned kUpperBits = C == Codes::q5   ? 1
-                                : C == Codes::q6 ? 2
-                                                 : 0;
-template <Codes C>
-constexpr unsigned kUpperMask = ~(~0u << kUpperBits<C>);
+constexpr size_t kLineCols = 32 / kLowBits<C>;
 /// A unit: the lines that hold whole codes, and their columns.
 template <Codes C>
-constexpr size_t kUnitCols = kUpperBits<C> == 0 ? kLineCols<C> : 32 / kUpperBits<C>;
+constexpr size_t kUnitCols = C == Codes::q5 ? 32 : C == Codes::q6 ? 16 : kLineCols<C>;
 template <Codes C>
-constexpr size_t kUnitLines = kUnitCols<C> / kLineCols<C> + (kUpperBits<C> == 0 ? 0 : 1);
+constexpr size_t kUnitBytes = kUnitCols<C> * kPanelRows * code_bits(C) / 8;
+/// Where the upper bits of a unit begin.
 template <Codes C>
-constexpr size_t kUnitBytes = size_t{kUnitLines<C>} * kLineBytes;
-/// The bit at which the upper bits of column c of a unit lie in the 32-bit word of its row in the
-/// unit's last line.
+constexpr size_t kUpperOffset = kUnitCols<C> / kLineCols<C> * kLineBytes;
+/// Whether a row has 16 upper bits in a unit, not 32. With x | x << 12 they get to where 32 would
+/// have bits 3:0 of each byte.
+template <Codes C>
+constexpr bool kHalfUpper = C == Codes::q3;
+
+/// The bit at which column c of a line lies in the 32-bit word of its row.
+template <Codes C>
+constexpr unsigned column_shift(size_t c) {
+  return static_cast<unsigned>(8 * (c % 4) + c / 4 * kLowBits<C>);
+}
+/// The bit at which the upper bits of column c of a unit lie in such a word, spread as kHalfUpper
+/// says.
 template <Codes C>
 constexpr unsigned upper_shift(size_t c) {
   return static_cast<unsigned>(8 * (c % 4) + c / 4 * kUpperBits<C>);
@@ -79,20 +93,27 @@ constexpr unsigned upper_shift(size_t c) {
 /// The code of row r, column c of a quantized panel.
 template <Codes C>
 constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
-  const uint8_t* unit = panel + c / kUnitCols<C> * kUnitBytes<C> + 4 * r + c % 4;
+  const uint8_t* unit = panel + c / kUnitCols<C> * kUnitBytes<C>;
   c %= kUnitCols<C>;
-  const unsigned low = unit[c / kLineCols<C> * kLineBytes];
-  if constexpr (C == Codes::q8) return static_cast<uint8_t>(low);
-  unsigned code = (low >> (c & 4)) & 15;
+  const size_t byte = 4 * r + c % 4, in_line = c % kLineCols<C>;
+  const unsigned line = unit[c / kLineCols<C> * kLineBytes + byte];
+  unsigned code = (line >> (in_line / 4 * kLowBits<C>)) & ones(kLowBits<C>);
   if constexpr (C == Codes::iq4) return kIq4Codes[code];
-  if constexpr (kUpperBits<C> != 0) {
-    const unsigned upper = unit[kUnitBytes<C> - kLineBytes] >> (c / 4 * kUpperBits<C>);
-    code |= (upper & kUpperMask<C>) << 4;
+  if constexpr (kHalfUpper<C>) {
+    const unsigned two = unit[kUpperOffset<C> + 2 * r + c % 2];  // nibbles of columns t and t + 2
+    code |= ((two >> (c % 4 / 2 * 4 + c / 4)) & 1) << kLowBits<C>;
+  } else if constexpr (kUpperBits<C> != 0) {
+    const unsigned upper = unit[kUpperOffset<C> + byte] >> (c / 4 * kUpperBits<C>);
+    code |= (upper & ones(kUpperBits<C>)) << kLowBits<C>;
   }
   return static_cast<uint8_t>(code);
 }
 constexpr uint8_t code_at(Codes codes, const uint8_t* panel, size_t c, size_t r) {
   switch (codes) {
+    case Codes::q2:
+      return code_at<Codes::q2>(panel, c, r);
+    case Codes::q3:
+      return code_at<Codes::q3>(panel, c, r);
     case Codes::q4:
       return code_at<Codes::q4>(panel, c, r);
     case Codes::iq4:
@@ -116,6 +137,7 @@ enum class Scheme : uint8_t {
   k6,        // w = d*sc * q - dmin*mn, sc and mn 6 bits per 32 columns         per 256
   k8,        // w = d*sc * (q - zero), sc signed 8 bits per group (16 or 32)    per 256
   k8_min,    // w = d*sc * q - dmin*mn, sc and mn unsigned 8 bits per 16        per 256
+  k4_min,    // the same with sc and mn of 4 bits                               per 256
 };
 
 /// Which codes go with which scheme; beside q4 and q8 those that GGUF has.
@@ -125,9 +147,14 @@ constexpr bool codes_fit(Codes codes, Scheme scheme) {
     case Codes::f16:
     case Codes::bf16:
       return scheme == Scheme::none;
+    case Codes::q2:
+      return scheme == Scheme::k4_min;
+    case Codes::q3:
+      return scheme == Scheme::k8;
     case Codes::q4:
+      return scheme != Scheme::none && scheme != Scheme::k4_min;
     case Codes::q8:
-      return scheme != Scheme::none;
+      return scheme != Scheme::none && scheme != Scheme::k8_min && scheme != Scheme::k4_min;
     case Codes::iq4:
       return scheme == Scheme::f16 || scheme == Scheme::k8;
     case Codes::q5:
@@ -174,17 +201,23 @@ struct ScaleK8x32 {
   uint16_t d[kPanelRows];
   int8_t sc[8][kPanelRows];
 };
-/// Q2_K.
+/// Q2_K in files from before q2.
 struct ScaleK8Min {
   uint16_t d[kPanelRows];
   uint16_t dmin[kPanelRows];
   uint8_t sc[16][kPanelRows];
   uint8_t mn[16][kPanelRows];
 };
+/// Q2_K: sc in the low nibble, mn in the high one.
+struct ScaleK4Min {
+  uint16_t d[kPanelRows];
+  uint16_t dmin[kPanelRows];
+  uint8_t sc_mn[16][kPanelRows];
+};
 static_assert(sizeof(ScaleF16) == 32 && sizeof(ScaleF16Zero) == 48 && sizeof(ScaleF16Min) == 64);
 static_assert(sizeof(ScaleF32Zero) == 80);
 static_assert(sizeof(ScaleK6) == 256 && sizeof(ScaleK8x16) == 288 && sizeof(ScaleK8x32) == 160);
-static_assert(sizeof(ScaleK8Min) == 576);
+static_assert(sizeof(ScaleK8Min) == 576 && sizeof(ScaleK4Min) == 320);
 
 /// The shape and format of a packed matrix. Everything about its bytes follows from this.
 struct PackedShape {
@@ -212,7 +245,10 @@ constexpr void with_format(const PackedShape& shape, const Fn& fn) {
     try_format.template operator()<kCodes, Scheme::k6>();
     try_format.template operator()<kCodes, Scheme::k8>();
     try_format.template operator()<kCodes, Scheme::k8_min>();
+    try_format.template operator()<kCodes, Scheme::k4_min>();
   };
+  try_codes.template operator()<Codes::q2>();
+  try_codes.template operator()<Codes::q3>();
   try_codes.template operator()<Codes::q4>();
   try_codes.template operator()<Codes::iq4>();
   try_codes.template operator()<Codes::q5>();

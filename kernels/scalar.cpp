@@ -68,6 +68,12 @@ Affine affine_at(const PackedShape& shape, const uint8_t* scales, size_t g, size
       return {.s = half_to_float(super.d[r]) * static_cast<float>(super.sc[g % 16][r]),
               .m = -half_to_float(super.dmin[r]) * static_cast<float>(super.mn[g % 16][r])};
     }
+    case Scheme::k4_min: {
+      const auto& super = reinterpret_cast<const ScaleK4Min*>(scales)[g / 16];
+      const unsigned sc = super.sc_mn[g % 16][r] & 15u, mn = super.sc_mn[g % 16][r] >> 4;
+      return {.s = half_to_float(super.d[r]) * static_cast<float>(sc),
+              .m = -half_to_float(super.dmin[r]) * static_cast<float>(mn)};
+    }
     case Scheme::none:
       break;
   }

@@ -124,6 +124,20 @@ struct GridOf<V, Scheme::k8_min> {
   }
 };
 
+template <class V>
+struct GridOf<V, Scheme::k4_min> {
+  static constexpr Zero kZero = Zero::none;
+  const uint8_t* scales;
+  GridOf(const PackedView& w, size_t panel) : scales(w.scales + panel * w.scale_stride) {}
+  [[gnu::always_inline]] GroupScale<V> at(size_t g) const {
+    const auto& super = reinterpret_cast<const ScaleK4Min*>(scales)[g / 16];
+    const auto both = V::load_u8(super.sc_mn[g % 16]);
+    const auto dmin = V::sub(V::zero(), V::load_f16(super.dmin));
+    return {V::mul(V::load_f16(super.d), V::to_float(V::bits(both, 0, 15))),
+            V::mul(dmin, V::to_float(V::bits(both, 4, 15))), V::zero_int()};
+  }
+};
+
 /// Calls run.operator()<C, Grid>() for the codes and scheme of a quantized shape.
 template <class V, class Run>
 void with_grid(const PackedShape& shape, const Run& run) {

@@ -26,19 +26,24 @@ inline Walk best_walk() { return __builtin_cpu_is("amd") ? kWalkOnAmd : kWalk; }
   return offset + ahead < stride ? ahead : ahead + (n_panels - 1) * stride;
 }
 
+/// Fetches the lines of kBytes bytes that begin at a line or in the middle of one.
+template <size_t kBytes>
+[[gnu::always_inline]] inline void fetch_lines(const uint8_t* begin) {
+  for (size_t i = 0; i < kBytes; i += kLineBytes) __builtin_prefetch(begin + i);
+}
+
 /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x, by V::add_products().
 /// The line `fetch` bytes after each is fetched.
 template <class V, Codes C, size_t P, size_t T>
 [[gnu::always_inline]] inline void dot_units_by_fours(const uint8_t* units, size_t panel_stride,
                                                       size_t n, const int8_t* x, size_t x_stride,
                                                       size_t fetch, typename V::I (&dot)[P][T]) {
-  // A group is an even number of lines of q4, iq4 and q8.
-  constexpr size_t kTogether = kUpperBits<C> == 0 ? 2 : 1, kParts = kUnitCols<C> / 4;
+  // A group is an even number of units of less than 16 columns.
+  constexpr size_t kTogether = kUnitCols<C> < 16 ? 2 : 1, kParts = kUnitCols<C> / 4;
   const uint8_t* const end = units + n * kUnitBytes<C>;
   do {
     for (size_t p = 0; p < P; ++p)
-      for (size_t i = 0; i < kTogether * kUnitLines<C>; ++i)
-        __builtin_prefetch(units + p * panel_stride + i * kLineBytes + fetch);
+      fetch_lines<kTogether * kUnitBytes<C>>(units + p * panel_stride + fetch);
     unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
       typename V::I codes[P];
       for (size_t p = 0; p < P; ++p)
@@ -186,6 +191,8 @@ const float* unpack_columns(const PackedView& w, size_t panel, size_t k0, size_t
       for (size_t i = 0; i < n * kPanelRows; i += kLanes)
         V::store(buffer + i, V::load_bf16(halves + i));
       break;
+    case Codes::q2:
+    case Codes::q3:
     case Codes::q4:
     case Codes::iq4:
     case Codes::q5:

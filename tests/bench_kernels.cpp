@@ -95,8 +95,8 @@ constexpr Format kFormats[] = {
     {"q4 min g32", Codes::q4, Scheme::f16_min, 32, 0},
     {"q4 k6 g32", Codes::q4, Scheme::k6, 32, 0},  // Q4_K
     {"q4 k8 g32", Codes::q4, Scheme::k8, 32, 8},
-    {"q4 k8min g16", Codes::q4, Scheme::k8_min, 16, 0},  // Q2_K
-    {"q4 k8 g16", Codes::q4, Scheme::k8, 16, 4},         // Q3_K
+    {"q2 k4min g16", Codes::q2, Scheme::k4_min, 16, 0},  // Q2_K
+    {"q3 k8 g16", Codes::q3, Scheme::k8, 16, 4},         // Q3_K
     {"q8 g32", Codes::q8, Scheme::f16, 32, 128},         // Q8_0
     {"iq4 g32", Codes::iq4, Scheme::f16, 32, 128},       // IQ4_NL
     {"iq4 k8 g32", Codes::iq4, Scheme::k8, 32, 128},     // IQ4_XS

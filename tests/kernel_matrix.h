@@ -12,9 +12,10 @@ struct Format {
   uint16_t group;
   uint8_t zero;
   std::string name() const {
-    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q4", "iq4", "q5", "q6", "q8"};
-    static constexpr const char* kSchemes[] = {"none",    "f16", "f16_zero", "f32_zero",
-                                               "f16_min", "k6",  "k8",       "k8_min"};
+    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q2", "q3",
+                                             "q4",  "iq4", "q5",   "q6", "q8"};
+    static constexpr const char* kSchemes[] = {"none", "f16", "f16_zero", "f32_zero", "f16_min",
+                                               "k6",   "k8",  "k8_min",   "k4_min"};
     return std::string(kCodes[static_cast<int>(codes)]) + " " + kSchemes[static_cast<int>(scheme)] +
            " g" + std::to_string(group);
   }
@@ -35,8 +36,10 @@ inline std::vector<Format> quantized_formats() {
     all.push_back({codes, Scheme::k6, 32, 0});
     all.push_back({codes, Scheme::k8, 16, q4 ? uint8_t{4} : uint8_t{32}});
     all.push_back({codes, Scheme::k8, 32, q4 ? uint8_t{8} : uint8_t{127}});
-    all.push_back({codes, Scheme::k8_min, 16, 0});
+    if (q4) all.push_back({codes, Scheme::k8_min, 16, 0});
   }
+  all.push_back({Codes::q2, Scheme::k4_min, 16, 0});
+  all.push_back({Codes::q3, Scheme::k8, 16, 4});
   all.push_back({Codes::iq4, Scheme::f16, 32, 128});
   all.push_back({Codes::iq4, Scheme::k8, 32, 128});
   all.push_back({Codes::q5, Scheme::f16, 32, 16});
@@ -71,6 +74,8 @@ inline size_t scale_bytes(const Format& f, size_t cols_padded) {
       return cols_padded / 256 * (f.group == 16 ? 288 : 160);
     case Scheme::k8_min:
       return cols_padded / 256 * 576;
+    case Scheme::k4_min:
+      return cols_padded / 256 * 320;
   }
   return 0;
 }
@@ -135,16 +140,20 @@ inline void fill_panel(Random& random, const Format& f, size_t rows, size_t cols
       return fill_halves(random, scales, bytes, f.group == 16 ? 288 : 160, 1, rows);
     case Scheme::k8_min:
       return fill_halves(random, scales, bytes, 576, 2, rows);
+    case Scheme::k4_min:
+      return fill_halves(random, scales, bytes, 320, 2, rows);
   }
 }
 
 inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint32_t cols) {
-  const bool super = f.scheme == Scheme::k6 || f.scheme == Scheme::k8 || f.scheme == Scheme::k8_min;
+  const bool super = f.scheme >= Scheme::k6;
   const uint32_t unit = super ? 256 : f.group == 0 ? 1 : f.group;
   Matrix m{.format = f, .view = {}};
   m.view.shape = {rows, cols, f.codes, f.scheme, f.group, f.zero};
   m.view.cols_padded = (cols + unit - 1) / unit * unit;
-  const size_t bits = f.codes == Codes::q4    ? 4
+  const size_t bits = f.codes == Codes::q2    ? 2
+                      : f.codes == Codes::q3  ? 3
+                      : f.codes == Codes::q4  ? 4
                       : f.codes == Codes::iq4 ? 4
                       : f.codes == Codes::q5  ? 5
                       : f.codes == Codes::q6  ? 6
@@ -222,6 +231,12 @@ inline void read_scheme(const PackedShape& shape, const uint8_t* panel, size_t k
       w.m = -half_at(super + 32 + 2 * r) * super[64 + 256 + 16 * j + r];
       return;
     }
+    case Scheme::k4_min: {
+      const uint8_t* super = panel + k / 256 * 320;
+      w.s = half_at(super + 2 * r) * (super[64 + 16 * j + r] % 16);
+      w.m = -half_at(super + 32 + 2 * r) * (super[64 + 16 * j + r] / 16);
+      return;
+    }
   }
   w.m = -w.s * static_cast<double>(w.z);
 }
@@ -239,6 +254,18 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
       return {.s = 1, .q = half_at(codes + 2 * (k * 16 + r))};
     case Codes::bf16:
       return {.s = 1, .q = bf16_at(codes + 2 * (k * 16 + r))};
+    case Codes::q2:
+      w.q = codes[64 * (k / 16) + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
+      break;
+    case Codes::q3: {  // 96 bytes hold 16 columns
+      static constexpr unsigned kNibble[4] = {0, 2, 1, 3};
+      const uint8_t* unit = codes + k / 16 * 96;
+      const unsigned low = unit[4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
+      uint16_t upper;
+      std::memcpy(&upper, unit + 64 + 2 * r, 2);
+      w.q = low + 4 * (upper >> (4 * kNibble[k % 4] + k % 16 / 4) & 1);
+      break;
+    }
     case Codes::q4: {
       const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
       w.q = k / 4 % 2 == 0 ? byte % 16 : byte / 16;

@@ -137,7 +137,8 @@ void matmul_q_long_rows() {
   constexpr size_t kRows = kManyRows;
   for (const Format& f :
        {Format{Codes::q4, Scheme::f16, 32, 8}, Format{Codes::q8, Scheme::f16_zero, 16, 0},
-        Format{Codes::q5, Scheme::f16, 32, 16}, Format{Codes::q6, Scheme::k8, 16, 32}}) {
+        Format{Codes::q5, Scheme::f16, 32, 16}, Format{Codes::q6, Scheme::k8, 16, 32},
+        Format{Codes::q2, Scheme::k4_min, 16, 0}, Format{Codes::q3, Scheme::k8, 16, 4}}) {
     const Matrix m = random_matrix(random, f, kOutputs, kCols);
     const BothForms x = both_forms(random_activations(random, m.view, kRows, false));
     for (const Kernels* kernels : sets_under_test()) {

@@ -70,8 +70,8 @@ const std::vector<BlockType>& block_types() {
       {"Q5_0", DType::q5_0, 32, 22, {0}, "q5 g32", 5.5},
       {"Q5_1", DType::q5_1, 32, 24, {0, 2}, "q5 g32 min", 6},
       {"Q8_0", DType::q8_0, 32, 34, {0}, "q8 g32", 8.5},
-      {"Q2_K", DType::q2_k, 256, 84, {80, 82}, "q4 g16 k min", 5.125},
-      {"Q3_K", DType::q3_k, 256, 110, {108}, "q4 g16 k", 4.5625},
+      {"Q2_K", DType::q2_k, 256, 84, {80, 82}, "q2 g16 k min", 2.625},
+      {"Q3_K", DType::q3_k, 256, 110, {108}, "q3 g16 k", 3.5625},
       {"Q4_K", DType::q4_k, 256, 144, {0, 2}, "q4 g32 k", 4.5},
       {"Q5_K", DType::q5_k, 256, 176, {0, 2}, "q5 g32 k", 5.5},
       {"Q6_K", DType::q6_k, 256, 210, {208}, "q6 g16 k", 6.5625},
@@ -132,6 +132,8 @@ void test_layout_sizes() {
   check_layout({32, 512, Codes::q8, Scheme::k8, 16, 32}, 2, 512, 8192, 576);
   check_layout({32, 512, Codes::q8, Scheme::k8, 32, 128}, 2, 512, 8192, 320);
   check_layout({32, 300, Codes::q4, Scheme::k8_min, 16}, 2, 512, 4096, 1152);
+  check_layout({32, 300, Codes::q2, Scheme::k4_min, 16}, 2, 512, 2048, 640);
+  check_layout({32, 512, Codes::q3, Scheme::k8, 16, 4}, 2, 512, 3072, 576);
   check_layout({32, 64, Codes::q5, Scheme::f16, 32, 16}, 2, 64, 640, 64);
   check_layout({32, 512, Codes::q5, Scheme::k6, 32}, 2, 512, 5120, 512);
   check_layout({32, 512, Codes::q6, Scheme::k8, 16, 32}, 2, 512, 6144, 576);
@@ -160,7 +162,12 @@ void test_layout_refuses() {
   refuse({32, 256, Codes::q5, Scheme::k8, 32}, "q5 g32 k");
   refuse({32, 256, Codes::q6, Scheme::k8, 32}, "q6 g32 k");
   refuse({32, 256, Codes::q6, Scheme::f16, 16}, "q6 g16");
-  refuse({32, 256, static_cast<Codes>(9), Scheme::f16, 32}, "code");
+  refuse({32, 256, Codes::q2, Scheme::k8_min, 16}, "q2 g16 k min");
+  refuse({32, 256, Codes::q2, Scheme::k4_min, 32}, "q2 g32 k min");
+  refuse({32, 256, Codes::q3, Scheme::k8, 32}, "q3 g32 k");
+  refuse({32, 256, Codes::q4, Scheme::k4_min, 16}, "q4 g16 k min");
+  refuse({32, 256, Codes::q8, Scheme::k8_min, 16}, "q8 g16 k min");
+  refuse({32, 256, static_cast<Codes>(10), Scheme::f16, 32}, "code");
   refuse({32, 256, Codes::q4, static_cast<Scheme>(200), 32}, "q4 g32");
   refuse({0xffffffffu, 0xffffffffu, Codes::f32}, "overflows");
   refuse({1, 0xffffffffu, Codes::q8, Scheme::f16, 128}, "out of range");  // cols_padded = 2^32
@@ -199,6 +206,15 @@ int code_in_panels(const Packed& p, size_t row, size_t col) {
   const uint8_t* panel = p.bytes() + row / 16 * p.layout.code_stride;
   const size_t lane = row % 16;
   if (p.shape.codes == Codes::q8) return panel[64 * (col / 4) + 4 * lane + col % 4];
+  if (p.shape.codes == Codes::q2 || p.shape.codes == Codes::q3) {
+    const bool q3 = p.shape.codes == Codes::q3;
+    const uint8_t* unit = panel + col / 16 * (q3 ? 96 : 64);
+    const int low = unit[4 * lane + col % 4] >> (col % 16 / 4 * 2) & 3;
+    if (!q3) return low;
+    // Byte 0 of the two of a row has the columns 0 and 2 of four in its nibbles, byte 1 the others.
+    const int four = unit[64 + 2 * lane + col % 2] >> (col % 4 < 2 ? 0 : 4) & 15;
+    return low | (four >> (col % 16 / 4) & 1) << 2;
+  }
   const size_t lines_before = p.shape.codes == Codes::q4    ? col / 8
                               : p.shape.codes == Codes::iq4 ? col / 8
                               : p.shape.codes == Codes::q5  ? col / 32 * 5 + col % 32 / 8

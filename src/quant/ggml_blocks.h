@@ -79,7 +79,7 @@ struct BlockIQ4_NL {  // w = d * (kIq4Codes[q] - 128)
 
 struct BlockQ2_K {  // w = d * sc * q - dmin * mn, per 16 columns
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::q4, Scheme::k8_min, 16, 0};
+  static constexpr PackedForm kForm{Codes::q2, Scheme::k4_min, 16, 0};
   uint8_t scales[16];  // [16]: sc in the low, mn in the high nibble
   uint8_t qs[64];      // [2 halves][32] x 4 x 2 bits
   uint8_t d[2];        // fp16
@@ -88,7 +88,7 @@ struct BlockQ2_K {  // w = d * sc * q - dmin * mn, per 16 columns
 
 struct BlockQ3_K {  // w = d * (sc - 32) * (q - 4), per 16 columns
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::q4, Scheme::k8, 16, 4};
+  static constexpr PackedForm kForm{Codes::q3, Scheme::k8, 16, 4};
   uint8_t hmask[32];   // bit i of byte b: bit 2 of the code of column 32i + b
   uint8_t qs[64];      // [2 halves][32] x 4 x 2 bits: bits 1:0 of the codes
   uint8_t scales[12];  // [16] x 6 bits: nibbles of 0..7 (low) and 8..15 (high), then bits 5:4

@@ -51,10 +51,33 @@ struct Panel {
 /// Bytes of a column of 16 codes, of q4 or q8.
 constexpr size_t column_bytes(Codes codes) { return kPanelRows * code_bits(codes) / 8; }
 
-/// Columns that the codes of a row are split into at once, and what one lane of their lines takes.
+/// Columns that the codes of a row are split into at once: a word a bit.
 constexpr size_t kSplitCols = 32;
 template <Codes kCodes>
-constexpr size_t kSplitWords = kSplitCols / size_t{kUnitCols<kCodes>} * kUnitLines<kCodes>;
+constexpr size_t kSplitWords = code_bits(kCodes);
+
+/// The same for q2 and q3. The upper bits of q3's two units take one word here.
+template <Codes kCodes>
+void store_two_bits(Codes16 a, Codes16 b, std::byte* words) {
+  // Bits 1:0 of columns 4p..4p + 3 to the bits 2p and 2p + 1 of their bytes: pairs of columns come
+  // together, and pairs of pairs.
+  const auto low = [](Codes16 x) {
+    const Codes16 two = x & 0x0303030303030303u;
+    const uint64_t first = two[0] | two[0] >> 30, second = two[1] | two[1] >> 30;
+    return static_cast<uint32_t>(first) | static_cast<uint32_t>(second) << 4;
+  };
+  // Bit 2 of column 4p + t to bit p of nibble 0, 2, 1, 3.
+  const auto upper = [](Codes16 x) {
+    const Codes16 one = (x >> 2) & 0x0101010101010101u;
+    const uint64_t first = one[0] | one[0] >> 31, second = one[1] | one[1] >> 31;
+    const uint32_t all = static_cast<uint32_t>(first) | static_cast<uint32_t>(second) << 2;
+    return (all | all >> 12) & 0xffffu;
+  };
+  store_as(words, low(a));
+  store_as(words + kLaneBytes, low(b));
+  if constexpr (kCodes == Codes::q3)
+    store_as(words + 2 * kLaneBytes, upper(a) | upper(b) << 16);
+}
 
 /// Writes 32 codes of a row, columns c.., as its lane of the lines holds them.
 template <Codes kCodes>
@@ -65,6 +88,7 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
     store_as(words + 16, b);
     return;
   }
+  if constexpr (kLowBits<kCodes> == 2) return store_two_bits<kCodes>(a, b, words);
   // Four columns in low nibbles, the next four in high ones.
   using Fours [[gnu::vector_size(16)]] = uint32_t;
   const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
@@ -127,14 +151,12 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
     out.d[r] = in.d;
     for (size_t g = 0; g < kSuperCols / form.group; ++g) out.sc[g][r] = in.sc[g];
   } else {
-    static_assert(form.scheme == Scheme::k8_min);
-    auto& out = struct_at<ScaleK8Min>(scales, i);
+    static_assert(form.scheme == Scheme::k4_min);
+    auto& out = struct_at<ScaleK4Min>(scales, i);
     out.d[r] = in.d;
     out.dmin[r] = in.m;
-    for (size_t g = 0; g < kSuperCols / form.group; ++g) {
-      out.sc[g][r] = static_cast<uint8_t>(in.sc[g]);
-      out.mn[g][r] = in.mn[g];
-    }
+    for (size_t g = 0; g < kSuperCols / form.group; ++g)
+      out.sc_mn[g][r] = static_cast<uint8_t>(in.sc[g] | in.mn[g] << 4);
   }
 }
 
@@ -150,6 +172,22 @@ void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std
       store_codes<Block::kForm.codes>(a, b, c - begin + at, words);
     });
     store_scales<Block>(scales, c, r, panel.scales);
+  }
+}
+
+/// Of three lines each, two of low bits and one of upper ones, makes two units of q3.
+void divide_upper(const uint32_t* lines, size_t n, uint8_t* out) {
+  constexpr size_t kUnit = kUnitBytes<Codes::q3>;
+  for (size_t i = 0; i < n; i += 3, lines += 3 * kPanelRows, out += 2 * kUnit) {
+    std::memcpy(out, lines, kLineBytes);
+    std::memcpy(out + kUnit, lines + kPanelRows, kLineBytes);
+    uint16_t first[kPanelRows], second[kPanelRows];
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      first[r] = static_cast<uint16_t>(lines[2 * kPanelRows + r]);
+      second[r] = static_cast<uint16_t>(lines[2 * kPanelRows + r] >> 16);
+    }
+    std::memcpy(out + kLineBytes, first, sizeof first);
+    std::memcpy(out + kUnit + kLineBytes, second, sizeof second);
   }
 }
 
@@ -171,7 +209,11 @@ void pack_blocks(const Panel& panel, size_t cols, const LoadKernels& kernels) {
       split_row<Block>(panel, r, begin, end, ahead, reinterpret_cast<std::byte*>(words[r]));
     }
     transpose_run(kernels.transpose_words, rows, panel.n_rows, n, 0, lines);
-    std::memcpy(panel.codes + begin / kSplitCols * kWords * kLineBytes, lines, n * kLineBytes);
+    uint8_t* out = panel.codes + begin / kSplitCols * kWords * kLineBytes;
+    if constexpr (kHalfUpper<Block::kForm.codes>)
+      divide_upper(lines, n, out);
+    else
+      std::memcpy(out, lines, n * kLineBytes);
   }
 }
 

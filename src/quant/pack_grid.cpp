@@ -97,7 +97,7 @@ struct AwqGemm {
     for (size_t r = 0; r < panel.n_rows; ++r)
       for (size_t j = 0; j < 8; ++j) {
         const uint32_t word = word_at(words, (k + j) * stride + panel.rows[r] / 8);
-        out[r] |= ((word >> kAwqShifts[panel.rows[r] % 8]) & 15) << column_shift(j);
+        out[r] |= ((word >> kAwqShifts[panel.rows[r] % 8]) & 15) << column_shift<Codes::q4>(j);
       }
   }
 };
@@ -265,6 +265,7 @@ void pack_scale(const GridSource& grid, size_t row, size_t from, size_t to, size
     case Scheme::k6:
     case Scheme::k8:
     case Scheme::k8_min:
+    case Scheme::k4_min:
       break;  // no grid becomes these
   }
 }

@@ -23,6 +23,7 @@ const char* scheme_name(Scheme scheme) {
     case Scheme::k8:
       return " k";
     case Scheme::k8_min:
+    case Scheme::k4_min:
       return " k min";
   }
   return " ?";
@@ -52,6 +53,8 @@ ScaleStruct scale_struct(const PackedShape& shape) {
       return {kSuperCols, shape.group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32)};
     case Scheme::k8_min:
       return {kSuperCols, sizeof(ScaleK8Min)};
+    case Scheme::k4_min:
+      return {kSuperCols, sizeof(ScaleK4Min)};
   }
   return {};
 }
@@ -59,7 +62,7 @@ ScaleStruct scale_struct(const PackedShape& shape) {
 bool group_is_legal(const PackedShape& shape) {
   const auto g = shape.group;
   if ((shape.codes == Codes::iq4 || shape.codes == Codes::q5) && g != 32) return false;
-  if (shape.codes == Codes::q6 && g != 16) return false;
+  if ((shape.codes == Codes::q3 || shape.codes == Codes::q6) && g != 16) return false;
   switch (shape.scheme) {
     case Scheme::none:
       return g == 0;
@@ -73,6 +76,7 @@ bool group_is_legal(const PackedShape& shape) {
     case Scheme::k8:
       return g == 16 || g == 32;
     case Scheme::k8_min:
+    case Scheme::k4_min:
       return g == 16;
   }
   return false;  // a value that is no Scheme: a file may hold any byte
@@ -90,7 +94,8 @@ void check_shape(const PackedShape& shape, const std::string& where) {
   throw Error::mismatch(
       where, "the weight format",
       "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 or 128 columns (k6, "
-      "k8: 32; k8, k8_min: 16), or iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
+      "k8: 32; k8, q4 k8_min: 16), or iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6), q2 g16 (k4_min), "
+      "q3 g16 or q6 g16 (k8)",
       format_name(shape) + " (scheme " +
           (scheme < kSchemeNames.size() ? kSchemeNames[scheme] : std::to_string(scheme)) + ")");
 }
@@ -152,12 +157,19 @@ GroupScale group_scale(const PackedShape& shape, const uint8_t* scales, size_t g
       return {half_to_float(x.d[r]) * static_cast<float>(x.sc[i][r]),
               -(half_to_float(x.dmin[r]) * static_cast<float>(x.mn[i][r])), 0};
     }
+    case Scheme::k4_min: {
+      const auto& x = struct_at<ScaleK4Min>(scales, super);
+      const int sc = x.sc_mn[i][r] & 15, mn = x.sc_mn[i][r] >> 4;
+      return {half_to_float(x.d[r]) * static_cast<float>(sc),
+              -(half_to_float(x.dmin[r]) * static_cast<float>(mn)), 0};
+    }
   }
   return {};
 }
 
 bool has_minimum(Scheme scheme) {
-  return scheme == Scheme::f16_min || scheme == Scheme::k6 || scheme == Scheme::k8_min;
+  return scheme == Scheme::f16_min || scheme == Scheme::k6 || scheme == Scheme::k8_min ||
+         scheme == Scheme::k4_min;
 }
 
 void unpack_quantized(const PackedView& w, const uint8_t* codes, const uint8_t* scales, size_t r,
@@ -248,6 +260,8 @@ void unpack_row(const PackedView& w, size_t row, float* out) {
     case Codes::bf16:
       for (size_t c = 0; c < w.shape.cols; ++c) out[c] = bf16_to_float(half(c));
       break;
+    case Codes::q2:
+    case Codes::q3:
     case Codes::q4:
     case Codes::iq4:
     case Codes::q5:

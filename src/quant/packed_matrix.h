@@ -17,10 +17,10 @@
 namespace nibble {
 
 // Names of the enumerators in a .nib file, in their order.
-inline constexpr std::array<const char*, 8> kCodesNames = {"f32", "f16", "bf16", "q4",
-                                                           "iq4", "q5",  "q6",   "q8"};
-inline constexpr std::array<const char*, 8> kSchemeNames = {
-    "none", "f16", "f16_zero", "f32_zero", "f16_min", "k6", "k8", "k8_min"};
+inline constexpr std::array<const char*, 10> kCodesNames = {
+    "f32", "f16", "bf16", "q2", "q3", "q4", "iq4", "q5", "q6", "q8"};
+inline constexpr std::array<const char*, 9> kSchemeNames = {
+    "none", "f16", "f16_zero", "f32_zero", "f16_min", "k6", "k8", "k8_min", "k4_min"};
 
 /// Bytes and strides that follow from a shape. `codes_bytes` and `scales_bytes` are multiples
 /// of 64.
@@ -92,7 +92,7 @@ struct PackTarget {
 };
 
 /// The shape that `source` packs into. A matrix with a grid of its own keeps it (Codes and Scheme:
-/// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q4 k8_min, Q3_K -> q4 k8, Q5_0 ->
+/// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q2 k4_min, Q3_K -> q3 k8, Q5_0 ->
 /// q5 f16, Q5_1 -> q5 f16_min, Q5_K -> q5 k6, Q6_K -> q6 k8, Q8_0 -> q8 f16, IQ4_NL -> iq4 f16,
 /// IQ4_XS -> iq4 k8), unless `target` asks for f16 or f32, which widens it. Throws Error for groups
 /// and sizes that panels cannot hold.
