@@ -113,7 +113,7 @@ template <Codes C, class Grid>
   const size_t scale_offset = k0 / group * scale_step;
   const uint8_t* scales = w.scales + panel * w.scale_stride + scale_offset +
                           fetch_distance(scale_offset, kWalk.fetch / 4, w.scale_stride, n_panels);
-  const Grid grid(w, panel);
+  Grid grid = Grid::of(w, panel, k0 / group);
   for (size_t g = k0 / group; g * group < k0 + n; ++g, scales += scale_step) {
     __builtin_prefetch(scales);
     const WideScale scale = WideScale::of<Grid>(grid.at(g));

@@ -128,13 +128,28 @@ struct Avx512 {
     const uint8_t* at = unit + kUpperOffset<C>;
     if constexpr (!kHalfUpper<C>) return _mm512_loadu_si512(at);
     const I x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-    return _mm512_or_si512(x, _mm512_slli_epi32(x, 12));
+    return _mm512_or_si512(x, _mm512_slli_epi32(x, 18));
+  }
+  static constexpr int kAndOr = 0xea;  // (a and b) or c, for vpternlogd
+  /// Two parts of a unit of q3 are made at once, in the nibbles of their bytes.
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static I three_bits(const uint8_t* unit) {
+    I low = _mm512_loadu_si512(unit), upper = upper_bits<C>(unit);
+    if constexpr (part % 2 == 1) {
+      low = _mm512_srli_epi16(low, 2);
+      upper = _mm512_srli_epi16(upper, 1);
+    }
+    low = _mm512_and_si512(low, _mm512_set1_epi8(0x33));
+    I both = _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(0x44), low, kAndOr);
+    if constexpr (part / 2 == 1) both = _mm512_srli_epi16(both, 4);
+    return _mm512_and_si512(both, _mm512_set1_epi8(15));
   }
   /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
   template <Codes C, size_t part, int32_t kOffset = 0>
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
     static_assert(kOffset == 0);
     if constexpr (C == Codes::q8) return _mm512_loadu_si512(unit);
+    if constexpr (kHalfUpper<C>) return three_bits<C, part>(unit);
     // Bits that cross to a neighbouring byte meet no mask.
     constexpr size_t kLineParts = kLineCols<C> / 4;
     constexpr auto kLowMask = static_cast<char>(ones(kLowBits<C>));
@@ -148,12 +163,11 @@ struct Avx512 {
           low);
     if constexpr (kUpperBits<C> == 0) return low;
     constexpr unsigned kFrom = part * kUpperBits<C>, kTo = kLowBits<C>;
-    constexpr int kOr = 0xea;  // (a and b) or c
     I upper = upper_bits<C>(unit);
     if constexpr (kFrom < kTo) upper = _mm512_slli_epi16(upper, kTo - kFrom);
     if constexpr (kFrom > kTo) upper = _mm512_srli_epi16(upper, kFrom - kTo);
     constexpr auto kMask = static_cast<char>(ones(kUpperBits<C>) << kTo);
-    return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kOr);
+    return _mm512_ternarylogic_epi32(upper, _mm512_set1_epi8(kMask), low, kAndOr);
   }
 
   /// dot + four products of each lane; at most 4 * 255 * 127 a step, 128 columns stay far below

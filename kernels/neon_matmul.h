@@ -143,7 +143,19 @@ uint8x16_t upper_bits(const uint8_t* unit, size_t i) {
   const uint8_t* at = unit + kUpperOffset<C>;
   if constexpr (!kHalfUpper<C>) return vld1q_u8(at + 16 * i);
   const uint32x4_t x = vmovl_u16(vreinterpret_u16_u8(vld1_u8(at + 8 * i)));
-  return vreinterpretq_u8_u32(vorrq_u32(x, vshlq_n_u32(x, 12)));
+  return vreinterpretq_u8_u32(vorrq_u32(x, vshlq_n_u32(x, 18)));
+}
+
+/// Codes of q3, two parts of a unit at once in the nibbles of their bytes.
+inline void load_three_bits(uint8x16_t low, uint8x16_t upper, int8x16_t (&q)[4]) {
+  const uint8x16_t low_mask = vdupq_n_u8(0x33), upper_mask = vdupq_n_u8(0x44);
+  const uint8x16_t even = vorrq_u8(vandq_u8(low, low_mask), vandq_u8(upper, upper_mask));
+  const uint8x16_t odd =
+      vorrq_u8(vandq_u8(vshrq_n_u8(low, 2), low_mask), vandq_u8(vshrq_n_u8(upper, 1), upper_mask));
+  q[0] = vreinterpretq_s8_u8(vandq_u8(even, vdupq_n_u8(15)));
+  q[1] = vreinterpretq_s8_u8(vandq_u8(odd, vdupq_n_u8(15)));
+  q[2] = vreinterpretq_s8_u8(vshrq_n_u8(even, 4));
+  q[3] = vreinterpretq_s8_u8(vshrq_n_u8(odd, 4));
 }
 
 /// How codes are read. kMost is the greatest magnitude that load() gives.
@@ -159,6 +171,7 @@ struct CodeFormat {
     const uint8_t* line = unit + k / kLineCols<C> * kLineBytes + 16 * i;
     const uint8x16_t mask = vdupq_n_u8(ones(kLowBits<C>));
     const uint8x16_t a = vld1q_u8(line);
+    if constexpr (kHalfUpper<C>) return load_three_bits(a, upper_bits<C>(unit, i), q);
     q[0] = vreinterpretq_s8_u8(vandq_u8(a, mask));
     if constexpr (kLowBits<C> == 2) {
       q[1] = vreinterpretq_s8_u8(vandq_u8(vshrq_n_u8(a, 2), mask));

@@ -15,8 +15,10 @@
 //   q6    16 columns are two lines of q4, and a line of the upper two bits: bits 2p and 2p + 1 of
 //         byte j are those of row j / 4, column k0 + 4p + j % 4.
 //   q2    one line holds 16 columns, as the last line of q6 does.
-//   q3    16 columns are a line of q2 with the low two bits, and half a line of the upper ones: 16
-//         bits per row, where column k0 + 4p + t has bit p of nibble 0, 2, 1, 3 for t = 0, 1, 2, 3.
+//   q3    16 columns are a line of q2 with the low two bits, and half a line of the upper ones:
+//   with
+//         a = 0, 1, 4, 5 for p = 0, 1, 2, 3, bits a + 2 of byte j are those of row j / 2, column
+//         k0 + 4p + j % 2, and bits a those of column k0 + 4p + j % 2 + 2.
 //   f16, bf16, f32    column after column, 16 values each: [cols][16].
 //
 // A quantized weight is w = s * (q - z) or w = s * q + m with s, z, m per row and group of `group`
@@ -54,7 +56,7 @@ template <Codes C>
 constexpr bool kByteCodes = C == Codes::q8 || C == Codes::iq4;
 /// Bits of a code that lie in lines of their own, the lowest, and bits behind those lines.
 template <Codes C>
-constexpr unsigned kLowBits = C == Codes::q8                    ? 8
+constexpr unsigned kLowBits = C == Codes::q8                     ? 8
                               : C == Codes::q2 || C == Codes::q3 ? 2
                                                                  : 4;
 template <Codes C>
@@ -67,14 +69,19 @@ template <Codes C>
 constexpr size_t kLineCols = 32 / kLowBits<C>;
 /// A unit: the lines that hold whole codes, and their columns.
 template <Codes C>
-constexpr size_t kUnitCols = C == Codes::q5 ? 32 : C == Codes::q6 ? 16 : kLineCols<C>;
+constexpr size_t kUnitCols = C == Codes::q5   ? 32
+                             : C == Codes::q6 ? 16
+                                              : kLineCols<C>;
 template <Codes C>
-constexpr size_t kUnitBytes = kUnitCols<C> * kPanelRows * code_bits(C) / 8;
+constexpr size_t kUnitBytes = kUnitCols<C>* kPanelRows* code_bits(C) / 8;
+/// Whether every group is a unit: these codes go with groups of one size.
+template <Codes C>
+constexpr bool kGroupIsUnit = kUnitCols<C> >= 16;
 /// Where the upper bits of a unit begin.
 template <Codes C>
-constexpr size_t kUpperOffset = kUnitCols<C> / kLineCols<C> * kLineBytes;
-/// Whether a row has 16 upper bits in a unit, not 32. With x | x << 12 they get to where 32 would
-/// have bits 3:0 of each byte.
+constexpr size_t kUpperOffset = kUnitCols<C> / kLineCols<C>* kLineBytes;
+/// Whether a row has 16 upper bits in a unit, not 32. x | x << 18 brings those of columns 4p + t to
+/// byte t of a word, next to where codes of four bits would need them.
 template <Codes C>
 constexpr bool kHalfUpper = C == Codes::q3;
 
@@ -87,7 +94,9 @@ constexpr unsigned column_shift(size_t c) {
 /// says.
 template <Codes C>
 constexpr unsigned upper_shift(size_t c) {
-  return static_cast<unsigned>(8 * (c % 4) + c / 4 * kUpperBits<C>);
+  const size_t p = c / 4;
+  return static_cast<unsigned>(8 * (c % 4) +
+                               (kHalfUpper<C> ? p % 2 + p / 2 * 4 + 2 : p * kUpperBits<C>));
 }
 
 /// The code of row r, column c of a quantized panel.
@@ -100,8 +109,8 @@ constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   unsigned code = (line >> (in_line / 4 * kLowBits<C>)) & ones(kLowBits<C>);
   if constexpr (C == Codes::iq4) return kIq4Codes[code];
   if constexpr (kHalfUpper<C>) {
-    const unsigned two = unit[kUpperOffset<C> + 2 * r + c % 2];  // nibbles of columns t and t + 2
-    code |= ((two >> (c % 4 / 2 * 4 + c / 4)) & 1) << kLowBits<C>;
+    const unsigned two = unit[kUpperOffset<C> + 2 * r + c % 2];  // of the columns t and t + 2
+    code |= ((two >> (c / 4 % 2 + c / 8 * 4 + (c % 4 < 2 ? 2 : 0))) & 1) << kLowBits<C>;
   } else if constexpr (kUpperBits<C> != 0) {
     const unsigned upper = unit[kUpperOffset<C> + byte] >> (c / 4 * kUpperBits<C>);
     code |= (upper & ones(kUpperBits<C>)) << kLowBits<C>;

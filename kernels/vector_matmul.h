@@ -67,7 +67,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   constexpr size_t kTogether = min_of(P, V::kDotPanels);
   constexpr bool kStartsAtZero =
       Grid::kZero == Zero::none && (!kByteCodes<C> || V::kByteOffset == 0);
-  const size_t group = w.shape.group;
+  const size_t group = kGroupIsUnit<C> ? kUnitCols<C> : w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const size_t units = group / kUnitCols<C>;
   const size_t scale_step = w.scale_stride / n_groups;
@@ -76,9 +76,12 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   const int8_t* xq = x.codes + t0 * x.stride;
   const float* xs = x.scales + t0 * x.n_groups;
   const int32_t* xsum = x.sums + t0 * x.n_groups;
+  Grid grid[P];
   typename V::F acc[P][T];
-  for (size_t p = 0; p < P; ++p)
+  for (size_t p = 0; p < P; ++p) {
+    grid[p] = Grid::of(w, panel + p, 0);
     for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
+  }
   for (size_t g = 0; g < n_groups; ++g) {
     const size_t offset = g * units * kUnitBytes<C>, scale_offset = g * scale_step;
     const size_t fetch = fetch_distance(offset, ahead, w.code_stride, P);
@@ -88,7 +91,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
       typename V::I dot[kTogether][T];
       GroupScale<V> scale[kTogether];
       for (size_t i = 0; i < kTogether; ++i) {
-        scale[i] = Grid(w, panel + first + i).at(g);
+        scale[i] = grid[first + i].at(g);
         const auto term = V::zero_term(kByteCodes<C> ? V::kByteOffset : 0, scale[i].z);
         for (size_t t = 0; t < T; ++t)
           dot[i][t] = kStartsAtZero
@@ -158,7 +161,7 @@ constexpr size_t kUnpackedCols = 128;  // a whole number of groups, 8 KB of f32
 template <class V, Codes C, class Grid>
 void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float* weights) {
   const size_t group = w.shape.group;
-  const Grid grid(w, panel);
+  Grid grid = Grid::of(w, panel, k0 / group);
   const uint8_t* unit = w.codes + panel * w.code_stride + k0 / kUnitCols<C> * kUnitBytes<C>;
   for (size_t g = k0 / group; g * group < k0 + n; ++g) {
     GroupScale<V> scale = grid.at(g);

@@ -258,12 +258,11 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
       w.q = codes[64 * (k / 16) + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
       break;
     case Codes::q3: {  // 96 bytes hold 16 columns
-      static constexpr unsigned kNibble[4] = {0, 2, 1, 3};
+      static constexpr unsigned kBit[4] = {0, 1, 4, 5};
       const uint8_t* unit = codes + k / 16 * 96;
       const unsigned low = unit[4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
-      uint16_t upper;
-      std::memcpy(&upper, unit + 64 + 2 * r, 2);
-      w.q = low + 4 * (upper >> (4 * kNibble[k % 4] + k % 16 / 4) & 1);
+      const unsigned upper = unit[64 + 2 * r + k % 2] >> (k % 4 < 2 ? 2 : 0);
+      w.q = low + 4 * (upper >> kBit[k % 16 / 4] & 1);
       break;
     }
     case Codes::q4: {

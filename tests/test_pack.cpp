@@ -211,9 +211,9 @@ int code_in_panels(const Packed& p, size_t row, size_t col) {
     const uint8_t* unit = panel + col / 16 * (q3 ? 96 : 64);
     const int low = unit[4 * lane + col % 4] >> (col % 16 / 4 * 2) & 3;
     if (!q3) return low;
-    // Byte 0 of the two of a row has the columns 0 and 2 of four in its nibbles, byte 1 the others.
-    const int four = unit[64 + 2 * lane + col % 2] >> (col % 4 < 2 ? 0 : 4) & 15;
-    return low | (four >> (col % 16 / 4) & 1) << 2;
+    constexpr int kBit[2][4] = {{2, 3, 6, 7}, {0, 1, 4, 5}};  // columns 0 and 1, 2 and 3 of four
+    const int bit = kBit[col % 4 / 2][col % 16 / 4];
+    return low | (unit[64 + 2 * lane + col % 2] >> bit & 1) << 2;
   }
   const size_t lines_before = p.shape.codes == Codes::q4    ? col / 8
                               : p.shape.codes == Codes::iq4 ? col / 8

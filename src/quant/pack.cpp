@@ -66,17 +66,16 @@ void store_two_bits(Codes16 a, Codes16 b, std::byte* words) {
     const uint64_t first = two[0] | two[0] >> 30, second = two[1] | two[1] >> 30;
     return static_cast<uint32_t>(first) | static_cast<uint32_t>(second) << 4;
   };
-  // Bit 2 of column 4p + t to bit p of nibble 0, 2, 1, 3.
+  // Bit 2 of the columns 4p + t to bits 2, 3, 6, 7 of byte t, then bytes 2 and 3 between them.
   const auto upper = [](Codes16 x) {
     const Codes16 one = (x >> 2) & 0x0101010101010101u;
-    const uint64_t first = one[0] | one[0] >> 31, second = one[1] | one[1] >> 31;
-    const uint32_t all = static_cast<uint32_t>(first) | static_cast<uint32_t>(second) << 2;
-    return (all | all >> 12) & 0xffffu;
+    const uint64_t first = one[0] << 2 | one[0] >> 29, second = one[1] << 6 | one[1] >> 25;
+    const auto all = static_cast<uint32_t>(first | second);
+    return (all | all >> 18) & 0xffffu;
   };
   store_as(words, low(a));
   store_as(words + kLaneBytes, low(b));
-  if constexpr (kCodes == Codes::q3)
-    store_as(words + 2 * kLaneBytes, upper(a) | upper(b) << 16);
+  if constexpr (kCodes == Codes::q3) store_as(words + 2 * kLaneBytes, upper(a) | upper(b) << 16);
 }
 
 /// Writes 32 codes of a row, columns c.., as its lane of the lines holds them.

@@ -17,8 +17,8 @@
 namespace nibble {
 
 // Names of the enumerators in a .nib file, in their order.
-inline constexpr std::array<const char*, 10> kCodesNames = {
-    "f32", "f16", "bf16", "q2", "q3", "q4", "iq4", "q5", "q6", "q8"};
+inline constexpr std::array<const char*, 10> kCodesNames = {"f32", "f16", "bf16", "q2", "q3",
+                                                            "q4",  "iq4", "q5",   "q6", "q8"};
 inline constexpr std::array<const char*, 9> kSchemeNames = {
     "none", "f16", "f16_zero", "f32_zero", "f16_min", "k6", "k8", "k8_min", "k4_min"};
 
