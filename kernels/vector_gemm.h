@@ -14,9 +14,9 @@ constexpr size_t kBlockCols = 2048;  // a multiple of every group; P panels of i
 template <class V, Zero kZero>
 [[gnu::always_inline]] inline typename V::F add_group(typename V::F acc, typename V::I sum,
                                                       const GroupScale<V>& scale, float xs,
-                                                      int32_t xsum) {
+                                                      float xsum) {
   if constexpr (kZero == Zero::none) {
-    const auto low = V::mul(scale.m, V::set1(static_cast<float>(xsum)));
+    const auto low = V::mul(scale.m, V::set1(xsum));
     return V::fma(V::set1(xs), V::fma(scale.s, V::to_float(sum), low), acc);
   }
   return V::fma(V::mul(scale.s, V::set1(xs)), V::to_float(sum), acc);
@@ -77,9 +77,14 @@ template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
     xsum[t] = x.sums + row * x.n_groups + block.first_group;
     out[t] = y + row * y_stride;
   }
-  int32_t start[T][kBlockCols / 16];  // [T, n_groups]
+  constexpr bool kHasMin = kZero == Zero::none;
+  int32_t start[T][kBlockCols / 16];             // [T, n_groups]
+  float sums[T][kHasMin ? kBlockCols / 16 : 1];  // [T, n_groups]: xsum
   for (size_t t = 0; t < T; ++t)
-    for (size_t g = 0; g < block.n_groups; ++g) start[t][g] = block.zero * xsum[t][g];
+    for (size_t g = 0; g < block.n_groups; ++g) {
+      start[t][g] = block.zero * xsum[t][g];
+      if constexpr (kHasMin) sums[t][g] = static_cast<float>(xsum[t][g]);
+    }
   typename V::F acc[P][T];
   for (size_t t = 0; t < T; ++t)
     for (size_t p = 0; p < P; ++p) {
@@ -103,7 +108,7 @@ template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
                                  acc[p][t] = add_group<V, kZero>(
                                      acc[p][t], dot[p][t],
                                      {block.s[p][g], block.m[p][g], block.z[p][g]}, xs[t][g],
-                                     xsum[t][g]);
+                                     sums[t][kHasMin ? g : 0]);
                              });
     for (size_t t = 0; t < T; ++t) xq[t] += group;
   }

@@ -105,7 +105,8 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
         __builtin_prefetch(scales + p * w.scale_stride + scale_fetch);
         for (size_t t = 0; t < T; ++t) {
           const size_t at = t * x.n_groups + g;
-          acc[p][t] = add_group<V, Grid::kZero>(acc[p][t], dot[i][t], scale[i], xs[at], xsum[at]);
+          acc[p][t] = add_group<V, Grid::kZero>(acc[p][t], dot[i][t], scale[i], xs[at],
+                                                static_cast<float>(xsum[at]));
         }
       }
     }
