@@ -46,6 +46,21 @@ constexpr size_t code_bits(Codes codes) {
   return i < sizeof kBits / sizeof *kBits ? kBits[i] : 0;
 }
 
+/// The columns that share a scale, where codes go with groups of one size only; else 0.
+constexpr size_t only_group(Codes codes) {
+  switch (codes) {
+    case Codes::q2:
+    case Codes::q3:
+    case Codes::q6:
+      return 16;
+    case Codes::iq4:
+    case Codes::q5:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
 /// The codes of iq4, which are not evenly spaced: with a zero of 128 what the 16 codes of IQ4_NL
 /// and IQ4_XS stand for.
 inline constexpr uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
@@ -74,9 +89,6 @@ constexpr size_t kUnitCols = C == Codes::q5   ? 32
                                               : kLineCols<C>;
 template <Codes C>
 constexpr size_t kUnitBytes = kUnitCols<C>* kPanelRows* code_bits(C) / 8;
-/// Whether every group is a unit: these codes go with groups of one size.
-template <Codes C>
-constexpr bool kGroupIsUnit = kUnitCols<C> >= 16;
 /// Where the upper bits of a unit begin.
 template <Codes C>
 constexpr size_t kUpperOffset = kUnitCols<C> / kLineCols<C>* kLineBytes;

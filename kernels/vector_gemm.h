@@ -143,7 +143,9 @@ void many_rows_panels(const PackedView& w, size_t panel, const QuantizedRows& x,
     const size_t share = (block_bytes * kTile / x.n_rows / kLineBytes + 1) * kLineBytes;
     for (size_t t = 0; t < x.n_rows; t += kTile, next += share) {
       for (size_t p = 0; p < P; ++p) fetch(next + p * w.code_stride, share);
-      if (block.group == 32)
+      if constexpr (only_group(C) != 0)
+        many_rows_tile<V, C, Grid::kZero, kTile, only_group(C)>(block, x, t, y, y_stride);
+      else if (block.group == 32)
         many_rows_tile<V, C, Grid::kZero, kTile, 32>(block, x, t, y, y_stride);
       else
         many_rows_tile<V, C, Grid::kZero, kTile, 0>(block, x, t, y, y_stride);

@@ -67,7 +67,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   constexpr size_t kTogether = min_of(P, V::kDotPanels);
   constexpr bool kStartsAtZero =
       Grid::kZero == Zero::none && (!kByteCodes<C> || V::kByteOffset == 0);
-  const size_t group = kGroupIsUnit<C> ? kUnitCols<C> : w.shape.group;
+  const size_t group = only_group(C) ? only_group(C) : w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const size_t units = group / kUnitCols<C>;
   const size_t scale_step = w.scale_stride / n_groups;

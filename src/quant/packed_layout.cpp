@@ -61,8 +61,7 @@ ScaleStruct scale_struct(const PackedShape& shape) {
 
 bool group_is_legal(const PackedShape& shape) {
   const auto g = shape.group;
-  if ((shape.codes == Codes::iq4 || shape.codes == Codes::q5) && g != 32) return false;
-  if ((shape.codes == Codes::q3 || shape.codes == Codes::q6) && g != 16) return false;
+  if (only_group(shape.codes) != 0 && g != only_group(shape.codes)) return false;
   switch (shape.scheme) {
     case Scheme::none:
       return g == 0;
