@@ -1,5 +1,6 @@
-// Panels of 5 and 6 bits and of IQ4's table in .nib files: they keep the logits of the GGUF file,
-// as do files from before these codes, which hold a byte a weight; others are refused by name.
+// Panels of 2, 3, 5 and 6 bits and of IQ4's table in .nib files: they keep the logits of the GGUF
+// file, as do files from before these codes, which hold four or eight bits a weight; others are
+// refused by name.
 #include <array>
 #include <random>
 #include <span>
@@ -23,16 +24,19 @@ struct GgufType {
   uint64_t cols, bytes;        // of a block
   std::vector<size_t> halves;  // where its fp16 are
   const char* format;          // as it is packed
-  const char* byte_format;     // as it was before
+  const char* old_format;      // as it was before
 };
 
 const std::vector<GgufType>& types() {
-  static const std::vector<GgufType> all = {{"Q5_0", 6, 32, 22, {0}, "q5 g32", "q8 g32"},
-                                            {"Q5_1", 7, 32, 24, {0, 2}, "q5 g32 min", "q8 g32 min"},
-                                            {"Q5_K", 13, 256, 176, {0, 2}, "q5 g32 k", "q8 g32 k"},
-                                            {"Q6_K", 14, 256, 210, {208}, "q6 g16 k", "q8 g16 k"},
-                                            {"IQ4_NL", 20, 32, 18, {0}, "iq4 g32", "q8 g32"},
-                                            {"IQ4_XS", 23, 256, 136, {0}, "iq4 g32 k", "q8 g32 k"}};
+  static const std::vector<GgufType> all = {
+      {"Q2_K", 10, 256, 84, {80, 82}, "q2 g16 k min", "q4 g16 k min"},
+      {"Q3_K", 11, 256, 110, {108}, "q3 g16 k", "q4 g16 k"},
+      {"Q5_0", 6, 32, 22, {0}, "q5 g32", "q8 g32"},
+      {"Q5_1", 7, 32, 24, {0, 2}, "q5 g32 min", "q8 g32 min"},
+      {"Q5_K", 13, 256, 176, {0, 2}, "q5 g32 k", "q8 g32 k"},
+      {"Q6_K", 14, 256, 210, {208}, "q6 g16 k", "q8 g16 k"},
+      {"IQ4_NL", 20, 32, 18, {0}, "iq4 g32", "q8 g32"},
+      {"IQ4_XS", 23, 256, 136, {0}, "iq4 g32 k", "q8 g32 k"}};
   return all;
 }
 
@@ -133,8 +137,19 @@ void set(Json& entry, const std::string& key, const Json& value) {
   entry = Json(members);
 }
 
-/// The byte that a weight's code was before: row r, column c of a panel as packed.h draws them.
+/// The code of row r, column c of a panel of q2 or q3 as packed.h draws them.
+uint8_t small_code_of(bool q3, const uint8_t* panel, size_t r, size_t c) {
+  constexpr int kBit[2][4] = {{2, 3, 6, 7}, {0, 1, 4, 5}};  // columns 0 and 1, 2 and 3 of four
+  const uint8_t* unit = panel + c / 16 * (q3 ? 96 : 64);
+  const unsigned low = (unit[4 * r + c % 4] >> (c % 16 / 4 * 2)) & 3u;
+  if (!q3) return static_cast<uint8_t>(low);
+  const unsigned upper = unit[64 + 2 * r + c % 2] >> kBit[c % 4 / 2][c % 16 / 4];
+  return static_cast<uint8_t>(low | (upper & 1u) << 2);
+}
+
+/// What stood for a weight's code before: row r, column c of a panel as packed.h draws them.
 uint8_t code_of(const std::string& codes, const uint8_t* panel, size_t r, size_t c) {
+  if (codes == "q2" || codes == "q3") return small_code_of(codes == "q3", panel, r, c);
   constexpr std::array<int, 16> kTable = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
   const size_t cols = codes == "q5" ? 32 : codes == "q6" ? 16 : 8;
@@ -148,26 +163,49 @@ uint8_t code_of(const std::string& codes, const uint8_t* panel, size_t r, size_t
   return static_cast<uint8_t>(low | upper << 4);
 }
 
-/// The file as it was written when these types were widened: q8, everything else the same.
+/// Scales of Q2_K with a byte for each scale and minimum, not half a byte.
+std::string widened_scales(std::string_view scales) {
+  std::string wide;
+  for (size_t at = 0; at < scales.size(); at += 320) {
+    wide += scales.substr(at, 64);
+    for (const int shift : {0, 4})
+      for (const char both : scales.substr(at + 64, 256))
+        wide += static_cast<char>((static_cast<uint8_t>(both) >> shift) & 15);
+  }
+  return wide;
+}
+
+/// The file as it was written when these types were widened: to q4 or q8, everything else the same
+/// but the scales of Q2_K.
 void widen(Nib& nib) {
   for (auto& [name, entry] : nib.matrices) {
     const std::string codes = entry.find("codes")->as_string(name);
     const auto cols = static_cast<size_t>(entry.find("cols")->as_int(name));
     const auto rows = static_cast<size_t>(entry.find("rows")->as_int(name));
     const size_t n_panels = (rows + 15) / 16;
-    const size_t stride = cols * 2 * (codes == "q5" ? 5 : codes == "q6" ? 6 : 4);
+    const bool to_q4 = codes == "q2" || codes == "q3";
+    const size_t bits = codes[0] == 'q' ? static_cast<size_t>(codes[1] - '0') : 4;
+    const size_t stride = cols * 2 * bits;
     for (Nib::Tensor& t : nib.tensors) {
       if (t.name != name) continue;
-      std::string wide(n_panels * cols * 16, '\0');
+      std::string wide(n_panels * cols * (to_q4 ? 8 : 16), '\0');
       const auto* bytes = reinterpret_cast<const uint8_t*>(t.bytes.data());
       for (size_t p = 0; p < n_panels; ++p)
         for (size_t c = 0; c < cols; ++c)
-          for (size_t r = 0; r < 16; ++r)
-            wide[(p * cols + c / 4 * 4) * 16 + 4 * r + c % 4] =
-                static_cast<char>(code_of(codes, bytes + p * stride, r, c));
-      t.bytes.replace(0, n_panels * stride, wide);
+          for (size_t r = 0; r < 16; ++r) {
+            const uint8_t code = code_of(codes, bytes + p * stride, r, c);
+            if (to_q4)
+              wide[(p * cols + c / 8 * 8) * 8 + 4 * r + c % 4] |=
+                  static_cast<char>(c % 8 < 4 ? code : code << 4);
+            else
+              wide[(p * cols + c / 4 * 4) * 16 + 4 * r + c % 4] = static_cast<char>(code);
+          }
+      std::string scales = t.bytes.substr(n_panels * stride);
+      if (codes == "q2") scales = widened_scales(scales);
+      t.bytes = wide + scales;
     }
-    set(entry, "codes", "q8");
+    set(entry, "codes", to_q4 ? "q4" : "q8");
+    if (codes == "q2") set(entry, "scheme", "k8_min");
   }
 }
 
@@ -187,7 +225,7 @@ void same_logits() {
     widen(old);
     old.write(dir / "old.nib");
     check_formats(Model(dir / "new.nib"), type.format, type);
-    check_formats(Model(dir / "old.nib"), type.byte_format, type);
+    check_formats(Model(dir / "old.nib"), type.old_format, type);
     for (const Kernels* kernels : sets_under_test())
       for (const Activations activations : {Activations::int8, Activations::f32}) {
         ModelOptions o;
@@ -198,10 +236,10 @@ void same_logits() {
         const std::vector<float> expected = logits_of(Model(dir / "m.gguf", o), tokens);
         check(logits_of(Model(dir / "new.nib", o), tokens) == expected, what + ": .nib");
         const std::vector<float> found = logits_of(Model(dir / "old.nib", o), tokens);
-        // Tiles of bf16 round the weights of a byte and of less than that differently.
+        // Tiles of bf16 round the weights of other codes differently.
         const bool rounds = kernels->activations == ActivationCode::bf16;
         check(rounds ? relative_norm(found, expected) < 2.5e-2 : found == expected,
-              what + ": .nib of a byte a weight");
+              what + ": .nib of before");
       }
   }
 }
@@ -233,7 +271,16 @@ void refused() {
       {"Q5_0", {{"group", 64}}, "q5 g64 (scheme f16), expected"},
       {"IQ4_NL", {{"scheme", "f16_zero"}}, "iq4 g32 zero (scheme f16_zero), expected"},
       {"IQ4_NL", {{"scheme", "k8"}}, "the size of the packed matrix"},
-      {"IQ4_XS", {{"group", 16}}, "iq4 g16 k (scheme k8), expected"}};
+      {"IQ4_XS", {{"group", 16}}, "iq4 g16 k (scheme k8), expected"},
+      {"Q2_K", {{"scheme", "k8_min"}}, "q2 g16 k min (scheme k8_min), expected"},
+      {"Q2_K", {{"scheme", "k8"}}, "q2 g16 k (scheme k8), expected"},
+      {"Q2_K", {{"group", 32}}, "q2 g32 k min (scheme k4_min), expected"},
+      {"Q2_K", {{"codes", "q3"}}, "q3 g16 k min (scheme k4_min), expected"},
+      {"Q2_K", {{"codes", "q4"}}, "q4 g16 k min (scheme k4_min), expected"},
+      {"Q3_K", {{"scheme", "f16"}}, "q3 g16 (scheme f16), expected"},
+      {"Q3_K", {{"group", 32}}, "q3 g32 k (scheme k8), expected"},
+      {"Q3_K", {{"codes", "q4"}}, "the size of the packed matrix"},
+      {"Q3_K", {{"codes", "q2"}}, "q2 g16 k (scheme k8), expected"}};
   for (const GgufType& type : types()) {
     const TempDir dir;
     write_file(dir / "m.gguf", gguf_of(type));
@@ -262,6 +309,6 @@ void refused() {
 
 int main(int argc, char** argv) {
   return run(argc, argv,
-             {{"the logits of GGUF, of .nib and of .nib of a byte a weight", same_logits},
+             {{"the logits of GGUF, of .nib and of .nib of before", same_logits},
               {"codes, schemes and groups that no kernel has", refused}});
 }
