@@ -97,6 +97,21 @@ inline void split_k6(const uint8_t (&scales)[12], BlockScales& out) {
   store_as<uint32_t>(out.mn + 4, ((low >> 4) & 0x0f0f0f0fu) | ((mn >> 2) & 0x30303030u));
 }
 
+/// The 6-bit scales of Q3_K, less 32: the low four bits of groups 0..7 and 8..15 are the low and
+/// the high nibbles of bytes 0..7; bits 2i + 1 and 2i of bytes 8..11 are bits 5:4 of groups 4i..4i
+/// + 3.
+inline void split_k3(const uint8_t (&scales)[12], BlockScales& out) {
+  const auto low = load_as<uint64_t>(scales);
+  const uint64_t four = load_as<uint32_t>(scales + 8);
+  const uint64_t high = four | four
+                                   << 30;  // the next two bits of each byte, in the next four bytes
+  for (int i = 0; i < 2; ++i) {
+    const uint64_t code = ((low >> (4 * i)) & bytes_of(15)) | ((high >> (4 * i)) & bytes_of(3))
+                                                                  << 4;
+    store_as<uint64_t>(out.sc + 8 * i, ((code | bytes_of(0x80)) - bytes_of(32)) ^ bytes_of(0x80));
+  }
+}
+
 }  // namespace detail
 
 // split(block, emit): calls emit(c, a, b) with the codes of columns c..c+15 and c+16..c+31 for all
@@ -165,11 +180,7 @@ BlockScales split(const BlockQ3_K& b, Emit&& emit) {
     emit(32 * i, code(0), code(16));
   }
   BlockScales out{.d = load_as<uint16_t>(b.d)};
-  for (size_t g = 0; g < 16; ++g) {
-    const int low = g < 8 ? b.scales[g] & 15 : b.scales[g - 8] >> 4;
-    const int high = (b.scales[8 + g % 4] >> (2 * (g / 4))) & 3;
-    out.sc[g] = static_cast<int8_t>((low | high << 4) - 32);
-  }
+  detail::split_k3(b.scales, out);
   return out;
 }
 

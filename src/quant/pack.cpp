@@ -15,6 +15,7 @@
 #include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
 #include "quant/transpose.h"
+#include "quant/two_bits.h"
 
 namespace nibble {
 namespace {
@@ -56,28 +57,6 @@ constexpr size_t kSplitCols = 32;
 template <Codes kCodes>
 constexpr size_t kSplitWords = code_bits(kCodes);
 
-/// The same for q2 and q3. The upper bits of q3's two units take one word here.
-template <Codes kCodes>
-void store_two_bits(Codes16 a, Codes16 b, std::byte* words) {
-  // Bits 1:0 of columns 4p..4p + 3 to the bits 2p and 2p + 1 of their bytes: pairs of columns come
-  // together, and pairs of pairs.
-  const auto low = [](Codes16 x) {
-    const Codes16 two = x & 0x0303030303030303u;
-    const uint64_t first = two[0] | two[0] >> 30, second = two[1] | two[1] >> 30;
-    return static_cast<uint32_t>(first) | static_cast<uint32_t>(second) << 4;
-  };
-  // Bit 2 of the columns 4p + t to bits 2, 3, 6, 7 of byte t, then bytes 2 and 3 between them.
-  const auto upper = [](Codes16 x) {
-    const Codes16 one = (x >> 2) & 0x0101010101010101u;
-    const uint64_t first = one[0] << 2 | one[0] >> 29, second = one[1] << 6 | one[1] >> 25;
-    const auto all = static_cast<uint32_t>(first | second);
-    return (all | all >> 18) & 0xffffu;
-  };
-  store_as(words, low(a));
-  store_as(words + kLaneBytes, low(b));
-  if constexpr (kCodes == Codes::q3) store_as(words + 2 * kLaneBytes, upper(a) | upper(b) << 16);
-}
-
 /// Writes 32 codes of a row, columns c.., as its lane of the lines holds them.
 template <Codes kCodes>
 void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
@@ -87,7 +66,6 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
     store_as(words + 16, b);
     return;
   }
-  if constexpr (kLowBits<kCodes> == 2) return store_two_bits<kCodes>(a, b, words);
   // Four columns in low nibbles, the next four in high ones.
   using Fours [[gnu::vector_size(16)]] = uint32_t;
   const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
@@ -163,13 +141,20 @@ void store_scales(const BlockScales& in, size_t col, size_t r, uint8_t* scales) 
 template <class Block>
 void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std::byte* ahead,
                std::byte* words) {
+  constexpr size_t kWords = kSplitWords<Block::kForm.codes>;
   const auto* block = reinterpret_cast<const Block*>(panel.at(r, begin));
   size_t offset = 0;
   for (size_t c = begin; c < end; c += Block::kCols, ++block, offset += sizeof(Block)) {
     for (size_t i = 0; i < sizeof(Block); i += kLineBytes) fetch(ahead, offset + i);
-    const BlockScales scales = split(*block, [&](size_t at, Codes16 a, Codes16 b) {
-      store_codes<Block::kForm.codes>(a, b, c - begin + at, words);
-    });
+    BlockScales scales;
+    if constexpr (kLowBits<Block::kForm.codes> == 2) {
+      store_codes(*block, words + (c - begin) / kSplitCols * kWords * kLaneBytes);
+      scales = split(*block, [](size_t, Codes16, Codes16) {});
+    } else {
+      scales = split(*block, [&](size_t at, Codes16 a, Codes16 b) {
+        store_codes<Block::kForm.codes>(a, b, c - begin + at, words);
+      });
+    }
     store_scales<Block>(scales, c, r, panel.scales);
   }
 }
