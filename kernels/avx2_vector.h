@@ -27,8 +27,6 @@ struct Avx2 {
   template <Codes C>
   static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 20 : 14;
 
-  static Walk walk() { return best_walk(); }
-
   static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

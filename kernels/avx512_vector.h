@@ -32,8 +32,6 @@ struct Avx512 {
   template <Codes C>
   static constexpr size_t kManyRows = kUpperBits<C> == 0 ? 64 : 48;
 
-  static Walk walk() { return best_walk(); }
-
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

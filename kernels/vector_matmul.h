@@ -4,20 +4,10 @@
 
 #include "vector_gemm.h"
 #include "vector_grid.h"
+#include "walk.h"
 
 namespace nibble {
 namespace {
-
-/// A few rows wait for memory. How weights are walked through then.
-struct Walk {
-  bool one_panel;  // after the other, instead of several side by side
-  size_t fetch;    // bytes ahead that every line of a panel is fetched; for scales a quarter of it
-};
-/// The prefetching of AMD's cores follows one long stream and runs past the ends of many short
-/// ones: on Zen 5 one panel reaches 93 to 95% of what memory reads, four reach 78 to 84%. That of
-/// Intel's stops at the ends of pages and panels: on Emerald Rapids four panels reach 94%, two 78%.
-constexpr Walk kWalkOnAmd = {true, 6144}, kWalk = {false, 1536};
-inline Walk best_walk() { return __builtin_cpu_is("amd") ? kWalkOnAmd : kWalk; }
 
 /// What to fetch while the byte at `offset` of each of n panels is read: the distance from that
 /// byte to the one `ahead` bytes later in the panel, or in the panel that follows by n.
@@ -129,7 +119,7 @@ void few_rows_panels(const PackedView& w, size_t panel_begin, size_t panel_end, 
 template <class V, Codes C, class Grid>
 void matmul_few_rows(const PackedView& w, size_t panel_begin, size_t panel_end,
                      const QuantizedRows& x, float* y, size_t y_stride) {
-  const Walk walk = V::walk();
+  const Walk walk = best_walk();
   size_t t = 0;
   const auto rows = [&]<size_t T, size_t P>() {
     for (; t + T <= x.n_rows; t += T)
