@@ -27,8 +27,8 @@ constexpr size_t kColumnBytes = kTileBytes / kTileCols;
 /// holds stay what they are; others change by a factor from 1 - 0.005 to 1 + 0.0028.
 constexpr float kWiden = 1 + 0.7213f / 256;
 
-/// The bit of a float to which the code of column c of a unit is shifted: as few shifts as the
-/// mantissa allows.
+/// The bit of a float to which the code of column c of a unit is shifted: with as few
+/// shifts as the mantissa allows for q4.
 template <Codes C>
 constexpr int code_bit(size_t c) {
   constexpr int kQ4Bit[8] = {12, 12, 16, 12, 16, 12, 16, 16};
@@ -58,10 +58,10 @@ struct WideScale {
 /// `base` and n bits of each lane of a line, moved from bit kFrom to bit kTo.
 template <int kFrom, int kTo, int n>
 [[gnu::always_inline]] inline __m512i with_bits(__m512i bits, __m512i base) {
-  constexpr int kOr = 0xea;  // (a and b) or c
   if constexpr (kTo > kFrom) bits = _mm512_slli_epi32(bits, kTo - kFrom);
   if constexpr (kTo < kFrom) bits = _mm512_srli_epi32(bits, kFrom - kTo);
-  return _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(((1 << n) - 1) << kTo), base, kOr);
+  return _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(((1 << n) - 1) << kTo), base,
+                                   Avx512::kAndOr);
 }
 
 /// Column c of a unit, times the scale.

@@ -15,10 +15,9 @@
 //   q6    16 columns are two lines of q4, and a line of the upper two bits: bits 2p and 2p + 1 of
 //         byte j are those of row j / 4, column k0 + 4p + j % 4.
 //   q2    one line holds 16 columns, as the last line of q6 does.
-//   q3    16 columns are a line of q2 with the low two bits, and half a line of the upper ones:
-//   with
-//         a = 0, 1, 4, 5 for p = 0, 1, 2, 3, bits a + 2 of byte j are those of row j / 2, column
-//         k0 + 4p + j % 2, and bits a those of column k0 + 4p + j % 2 + 2.
+//   q3    16 columns are a line of q2 with the low two bits, and half a line of upper ones: for
+//         p = 0, 1, 2, 3 and a = 0, 1, 4, 5, bit a + 2 of byte j is that of row j / 2, column
+//         k0 + 4p + j % 2, and bit a that of column k0 + 4p + j % 2 + 2.
 //   f16, bf16, f32    column after column, 16 values each: [cols][16].
 //
 // A quantized weight is w = s * (q - z) or w = s * q + m with s, z, m per row and group of `group`
@@ -91,9 +90,9 @@ template <Codes C>
 constexpr size_t kUnitBytes = kUnitCols<C>* kPanelRows* code_bits(C) / 8;
 /// Where the upper bits of a unit begin.
 template <Codes C>
-constexpr size_t kUpperOffset = kUnitCols<C> / kLineCols<C>* kLineBytes;
+constexpr size_t kUpperOffset = kUnitCols<C>* kPanelRows* kLowBits<C> / 8;
 /// Whether a row has 16 upper bits in a unit, not 32. x | x << 18 brings those of columns 4p + t to
-/// byte t of a word, next to where codes of four bits would need them.
+/// bits 2, 3, 6, 7 of byte t for p = 0, 1, 2, 3: with the low bits they make codes in nibbles.
 template <Codes C>
 constexpr bool kHalfUpper = C == Codes::q3;
 

@@ -40,7 +40,7 @@ Affine affine_k8(const uint8_t* scales, size_t group, size_t g, uint8_t zero, si
 }
 
 /// The scheme of row r of a panel in group g; `scales` is the panel's. The products of an fp16 and
-/// a 6- or 8-bit integer are exact in f32.
+/// an integer of at most 8 bits are exact in f32.
 Affine affine_at(const PackedShape& shape, const uint8_t* scales, size_t g, size_t r) {
   switch (shape.scheme) {
     case Scheme::f16: {

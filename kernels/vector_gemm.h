@@ -78,8 +78,8 @@ template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
     out[t] = y + row * y_stride;
   }
   constexpr bool kHasMin = kZero == Zero::none;
-  int32_t start[T][kBlockCols / 16];             // [T, n_groups]
-  float sums[T][kHasMin ? kBlockCols / 16 : 1];  // [T, n_groups]: xsum
+  int32_t start[T][kBlockCols / 16];  // [T, n_groups]
+  float sums[T][kBlockCols / 16];     // [T, n_groups]: xsum, if there is a minimum
   for (size_t t = 0; t < T; ++t)
     for (size_t g = 0; g < block.n_groups; ++g) {
       start[t][g] = block.zero * xsum[t][g];
@@ -108,7 +108,7 @@ template <class V, Codes C, Zero kZero, size_t T, size_t kGroup, size_t P>
                                  acc[p][t] = add_group<V, kZero>(
                                      acc[p][t], dot[p][t],
                                      {block.s[p][g], block.m[p][g], block.z[p][g]}, xs[t][g],
-                                     sums[t][kHasMin ? g : 0]);
+                                     kHasMin ? sums[t][g] : 0.0f);
                              });
     for (size_t t = 0; t < T; ++t) xq[t] += group;
   }

@@ -19,8 +19,8 @@ struct GroupScale {
 };
 
 /// A panel's scales in one scheme. kZero tells what z is; at(g) reads the scale of group g, for
-/// groups that follow each other from `first` on. Products of an fp16 and a 6- or 8-bit integer are
-/// exact in f32.
+/// groups that follow each other from `first` on. Products of an fp16 and an integer of at most 8
+/// bits are exact in f32.
 template <class V, Scheme kScheme>
 struct GridOf {};
 
@@ -75,8 +75,8 @@ struct GridOf<V, Scheme::f16_min> {
   }
 };
 
-/// The structs of the k schemes, of 2^kLog groups each. What is common to their 256 columns is read
-/// with the first group.
+/// The structs of the k schemes with a minimum, of 2^kLog groups each. What is common to their 256
+/// columns is read with the first group.
 template <class V, class Struct, unsigned kLog>
 struct Supers {
   const uint8_t* structs;
@@ -89,7 +89,7 @@ struct Supers {
   [[gnu::always_inline]] const Struct& read(size_t i) {
     const auto& super = reinterpret_cast<const Struct*>(structs)[i];
     d = V::load_f16(super.d);
-    if constexpr (requires { super.dmin; }) minus_dmin = V::sub(V::zero(), V::load_f16(super.dmin));
+    minus_dmin = V::sub(V::zero(), V::load_f16(super.dmin));
     return super;
   }
   [[gnu::always_inline]] const Struct& of_group(size_t g) {

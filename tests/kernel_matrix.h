@@ -225,16 +225,13 @@ inline void read_scheme(const PackedShape& shape, const uint8_t* panel, size_t k
       w.z = shape.zero;
       break;
     }
-    case Scheme::k8_min: {
-      const uint8_t* super = panel + k / 256 * 576;
-      w.s = half_at(super + 2 * r) * super[64 + 16 * j + r];
-      w.m = -half_at(super + 32 + 2 * r) * super[64 + 256 + 16 * j + r];
-      return;
-    }
+    case Scheme::k8_min:
     case Scheme::k4_min: {
-      const uint8_t* super = panel + k / 256 * 320;
-      w.s = half_at(super + 2 * r) * (super[64 + 16 * j + r] % 16);
-      w.m = -half_at(super + 32 + 2 * r) * (super[64 + 16 * j + r] / 16);
+      const bool nibbles = shape.scheme == Scheme::k4_min;
+      const uint8_t* super = panel + k / 256 * (nibbles ? 320 : 576);
+      const int sc = super[64 + 16 * j + r];
+      w.s = half_at(super + 2 * r) * (nibbles ? sc % 16 : sc);
+      w.m = -half_at(super + 32 + 2 * r) * (nibbles ? sc / 16 : super[320 + 16 * j + r]);
       return;
     }
   }

@@ -12,6 +12,7 @@
 #include "load/safetensors_writer.h"
 #include "logits.h"
 #include "nibble/nibble.h"
+#include "small_codes.h"
 
 using namespace nibble;
 using namespace nibble::test;
@@ -137,19 +138,10 @@ void set(Json& entry, const std::string& key, const Json& value) {
   entry = Json(members);
 }
 
-/// The code of row r, column c of a panel of q2 or q3 as packed.h draws them.
-uint8_t small_code_of(bool q3, const uint8_t* panel, size_t r, size_t c) {
-  constexpr int kBit[2][4] = {{2, 3, 6, 7}, {0, 1, 4, 5}};  // columns 0 and 1, 2 and 3 of four
-  const uint8_t* unit = panel + c / 16 * (q3 ? 96 : 64);
-  const unsigned low = (unit[4 * r + c % 4] >> (c % 16 / 4 * 2)) & 3u;
-  if (!q3) return static_cast<uint8_t>(low);
-  const unsigned upper = unit[64 + 2 * r + c % 2] >> kBit[c % 4 / 2][c % 16 / 4];
-  return static_cast<uint8_t>(low | (upper & 1u) << 2);
-}
-
 /// What stood for a weight's code before: row r, column c of a panel as packed.h draws them.
 uint8_t code_of(const std::string& codes, const uint8_t* panel, size_t r, size_t c) {
-  if (codes == "q2" || codes == "q3") return small_code_of(codes == "q3", panel, r, c);
+  if (codes == "q2" || codes == "q3")
+    return static_cast<uint8_t>(small_code(codes == "q3", panel, r, c));
   constexpr std::array<int, 16> kTable = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
   const size_t cols = codes == "q5" ? 32 : codes == "q6" ? 16 : 8;

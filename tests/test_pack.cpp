@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "check.h"
 #include "quant/packed_matrix.h"
+#include "small_codes.h"
 
 using namespace nibble;
 using namespace nibble::test;
@@ -206,15 +207,8 @@ int code_in_panels(const Packed& p, size_t row, size_t col) {
   const uint8_t* panel = p.bytes() + row / 16 * p.layout.code_stride;
   const size_t lane = row % 16;
   if (p.shape.codes == Codes::q8) return panel[64 * (col / 4) + 4 * lane + col % 4];
-  if (p.shape.codes == Codes::q2 || p.shape.codes == Codes::q3) {
-    const bool q3 = p.shape.codes == Codes::q3;
-    const uint8_t* unit = panel + col / 16 * (q3 ? 96 : 64);
-    const int low = unit[4 * lane + col % 4] >> (col % 16 / 4 * 2) & 3;
-    if (!q3) return low;
-    constexpr int kBit[2][4] = {{2, 3, 6, 7}, {0, 1, 4, 5}};  // columns 0 and 1, 2 and 3 of four
-    const int bit = kBit[col % 4 / 2][col % 16 / 4];
-    return low | (unit[64 + 2 * lane + col % 2] >> bit & 1) << 2;
-  }
+  if (p.shape.codes == Codes::q2 || p.shape.codes == Codes::q3)
+    return static_cast<int>(small_code(p.shape.codes == Codes::q3, panel, lane, col));
   const size_t lines_before = p.shape.codes == Codes::q4    ? col / 8
                               : p.shape.codes == Codes::iq4 ? col / 8
                               : p.shape.codes == Codes::q5  ? col / 32 * 5 + col % 32 / 8

@@ -10,7 +10,8 @@
 //
 // The number of the format stays while all files of before load to the same logits. Names of codes
 // and schemes may be added: a version that does not know one refuses the matrix by its name. So
-// came iq4, q5 and q6, in files of before which Q5_0, Q5_1, Q5_K, Q6_K, IQ4_NL and IQ4_XS are q8.
+// came iq4, q5 and q6, in files of before which Q5_0, Q5_1, Q5_K, Q6_K, IQ4_NL and IQ4_XS are q8,
+// and q2, q3 and k4_min, before which Q2_K was q4 with k8_min and Q3_K q4.
 #pragma once
 
 #include <functional>

@@ -98,16 +98,16 @@ inline void split_k6(const uint8_t (&scales)[12], BlockScales& out) {
 }
 
 /// The 6-bit scales of Q3_K, less 32: the low four bits of groups 0..7 and 8..15 are the low and
-/// the high nibbles of bytes 0..7; bits 2i + 1 and 2i of bytes 8..11 are bits 5:4 of groups 4i..4i
-/// + 3.
+/// the high nibbles of bytes 0..7, bits 5:4 of the four groups from 4i on bits 2i + 1 and 2i of
+/// bytes 8..11.
 inline void split_k3(const uint8_t (&scales)[12], BlockScales& out) {
-  const auto low = load_as<uint64_t>(scales);
+  const auto nibbles = load_as<uint64_t>(scales);
   const uint64_t four = load_as<uint32_t>(scales + 8);
-  const uint64_t high = four | four
-                                   << 30;  // the next two bits of each byte, in the next four bytes
+  const uint64_t pairs = four | (four << 30);  // the upper four bytes are two bits ahead
   for (int i = 0; i < 2; ++i) {
-    const uint64_t code = ((low >> (4 * i)) & bytes_of(15)) | ((high >> (4 * i)) & bytes_of(3))
-                                                                  << 4;
+    const uint64_t low = (nibbles >> (4 * i)) & bytes_of(15);
+    const uint64_t high = (pairs >> (4 * i)) & bytes_of(3);
+    const uint64_t code = low | (high << 4);
     store_as<uint64_t>(out.sc + 8 * i, ((code | bytes_of(0x80)) - bytes_of(32)) ^ bytes_of(0x80));
   }
 }
@@ -154,6 +154,15 @@ BlockScales split(const BlockIQ4_NL& b, Emit&& emit) {
   return {.d = load_as<uint16_t>(b.d)};
 }
 
+inline BlockScales scales_of(const BlockQ2_K& b) {
+  BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
+  for (size_t g = 0; g < 16; ++g) {
+    out.sc[g] = static_cast<int8_t>(b.scales[g] & 15);
+    out.mn[g] = static_cast<uint8_t>(b.scales[g] >> 4);
+  }
+  return out;
+}
+
 template <class Emit>
 BlockScales split(const BlockQ2_K& b, Emit&& emit) {
   for (size_t i = 0; i < 8; ++i) {  // which 32 columns
@@ -162,11 +171,12 @@ BlockScales split(const BlockQ2_K& b, Emit&& emit) {
     };
     emit(32 * i, code(0), code(16));
   }
-  BlockScales out{.d = load_as<uint16_t>(b.d), .m = load_as<uint16_t>(b.dmin)};
-  for (size_t g = 0; g < 16; ++g) {
-    out.sc[g] = static_cast<int8_t>(b.scales[g] & 15);
-    out.mn[g] = static_cast<uint8_t>(b.scales[g] >> 4);
-  }
+  return scales_of(b);
+}
+
+inline BlockScales scales_of(const BlockQ3_K& b) {
+  BlockScales out{.d = load_as<uint16_t>(b.d)};
+  detail::split_k3(b.scales, out);
   return out;
 }
 
@@ -179,9 +189,7 @@ BlockScales split(const BlockQ3_K& b, Emit&& emit) {
     };
     emit(32 * i, code(0), code(16));
   }
-  BlockScales out{.d = load_as<uint16_t>(b.d)};
-  detail::split_k3(b.scales, out);
-  return out;
+  return scales_of(b);
 }
 
 template <class Emit>

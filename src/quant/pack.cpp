@@ -52,7 +52,8 @@ struct Panel {
 /// Bytes of a column of 16 codes, of q4 or q8.
 constexpr size_t column_bytes(Codes codes) { return kPanelRows * code_bits(codes) / 8; }
 
-/// Columns that the codes of a row are split into at once: a word a bit.
+/// Columns that the codes of a row are split into at once; its part of their lines is as many words
+/// as a code has bits.
 constexpr size_t kSplitCols = 32;
 template <Codes kCodes>
 constexpr size_t kSplitWords = code_bits(kCodes);
@@ -67,20 +68,19 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
     return;
   }
   // Four columns in low nibbles, the next four in high ones.
-  using Fours [[gnu::vector_size(16)]] = uint32_t;
-  const auto x = reinterpret_cast<Fours>(a), y = reinterpret_cast<Fours>(b);
-  const Fours even = {x[0], x[2], y[0], y[2]}, odd = {x[1], x[3], y[1], y[3]};
-  const Fours low = (even & 0x0f0f0f0f) | (odd & 0x0f0f0f0f) << 4;
+  const auto x = reinterpret_cast<Words4>(a), y = reinterpret_cast<Words4>(b);
+  const Words4 even = {x[0], x[2], y[0], y[2]}, odd = {x[1], x[3], y[1], y[3]};
+  const Words4 low = (even & 0x0f0f0f0f) | (odd & 0x0f0f0f0f) << 4;
   if constexpr (kUpperBits<kCodes> == 0) {
     store_as(words, low);
   } else if constexpr (kCodes == Codes::q5) {  // bit 4 of columns 4p..4p + 3 to the bits p
-    const Fours upper = ((even >> 4) & 0x01010101) | ((odd >> 3) & 0x02020202);
+    const Words4 upper = ((even >> 4) & 0x01010101) | ((odd >> 3) & 0x02020202);
     const auto pairs = reinterpret_cast<Codes16>(upper);
     const Codes16 joined = pairs | pairs >> 30;
     store_as(words, low);
     store_as(words + 16, static_cast<uint32_t>(joined[0] | joined[1] << 4));
   } else {  // two units; bits 5:4 of columns 4p..4p + 3 to the bits 2p and 2p + 1
-    const Fours upper = ((even >> 4) & 0x03030303) | ((odd >> 2) & 0x0c0c0c0c);
+    const Words4 upper = ((even >> 4) & 0x03030303) | ((odd >> 2) & 0x0c0c0c0c);
     const auto pairs = reinterpret_cast<Codes16>(upper), lines = reinterpret_cast<Codes16>(low);
     const Codes16 joined = pairs | pairs >> 28;
     for (size_t unit = 0; unit < 2; ++unit) {
@@ -149,7 +149,7 @@ void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std
     BlockScales scales;
     if constexpr (kLowBits<Block::kForm.codes> == 2) {
       store_codes(*block, words + (c - begin) / kSplitCols * kWords * kLaneBytes);
-      scales = split(*block, [](size_t, Codes16, Codes16) {});
+      scales = scales_of(*block);
     } else {
       scales = split(*block, [&](size_t at, Codes16 a, Codes16 b) {
         store_codes<Block::kForm.codes>(a, b, c - begin + at, words);

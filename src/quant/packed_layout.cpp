@@ -89,13 +89,12 @@ void check_shape(const PackedShape& shape, const std::string& where) {
         where, "the shape of the matrix", "at least [1, 1]",
         "[" + std::to_string(shape.rows) + ", " + std::to_string(shape.cols) + "]");
   if (codes_fit(shape.codes, shape.scheme) && group_is_legal(shape)) return;
-  const auto scheme = static_cast<size_t>(shape.scheme);  // k6 and k8 have one name for people
+  const auto scheme = static_cast<size_t>(shape.scheme);  // several have one name for people
   throw Error::mismatch(
       where, "the weight format",
       "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 or 128 columns (k6, "
-      "k8: 32; k8, q4 k8_min: 16), or iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6), q2 g16 "
-      "(k4_min), "
-      "q3 g16 or q6 g16 (k8)",
+      "k8: 32; k8, q4 k8_min: 16), or q2 g16 (k4_min), q3 g16 (k8), iq4 g32 (f16, k8), "
+      "q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
       format_name(shape) + " (scheme " +
           (scheme < kSchemeNames.size() ? kSchemeNames[scheme] : std::to_string(scheme)) + ")");
 }

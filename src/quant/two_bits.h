@@ -2,7 +2,9 @@
 // 32 columns apart, in a panel four: fields of two bits are transposed, whole words at a time.
 #pragma once
 
-#include "kernels.h"
+#include <cstddef>
+#include <cstdint>
+
 #include "quant/ggml_split.h"
 
 namespace nibble {
@@ -47,8 +49,8 @@ inline void store_codes(const BlockQ2_K& b, std::byte* words) { store_fields(b.q
 /// Two units of 16 columns take three words here: the low bits of each, and the upper ones of both.
 inline void store_codes(const BlockQ3_K& b, std::byte* words) {
   store_fields(b.qs, 3, words);
-  // Bit i of hmask[j] belongs to column 32i + j. Lanes: columns 0..15 and 16..31 of i, then of i
-  // + 4.
+  // Bit i of hmask[j] belongs to column 32i + j. Lanes: its first and second 16 columns, then
+  // those of i + 4.
   const auto bits_of = [&](size_t p) {
     const auto first = load_as<uint32_t>(b.hmask + 4 * p);
     const auto second = load_as<uint32_t>(b.hmask + 16 + 4 * p);
