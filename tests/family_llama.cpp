@@ -158,11 +158,13 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
 // The families whose GGUF files rotate pairs: their q and k rows are permuted.
 bool permutes(const std::string& type) {
   return type == "llama" || type == "mistral" || type == "smollm3" || type == "granite" ||
-         type == "minicpm" || type == "internlm3" || type == "granitemoehybrid";
+         type == "minicpm" || type == "internlm3" || type == "granitemoehybrid" ||
+         type == "ministral3";
 }
 
 std::string gguf_architecture(const std::string& type) {
   if (type == "granitemoehybrid") return "granite";
+  if (type == "ministral3") return "mistral3";
   return type == "mistral" || type == "internlm3" ? "llama" : type;
 }
 
@@ -172,6 +174,12 @@ void write_multipliers(GgufWriter& gguf, const FamilyConfig& c) {
     gguf.f32("embedding_scale", c.number("embedding_multiplier"));
     gguf.f32("residual_scale", c.number("residual_multiplier"));
     gguf.f32("logit_scale", c.number("logits_scaling"));
+  } else if (c.string("model_type") == "ministral3") {
+    const FamilyConfig rope = c.object("rope_scaling");
+    gguf.f32("attention.temperature_scale", rope.number("llama_4_scaling_beta"));
+    gguf.f32("rope.scaling.yarn_beta_fast", rope.number("beta_fast"));
+    gguf.f32("rope.scaling.yarn_beta_slow", rope.number("beta_slow"));
+    gguf.f32("rope.scaling.yarn_log_multiplier", rope.number("mscale_all_dim"));
   } else if (c.string("model_type") == "minicpm") {
     const Shapes s(c);
     gguf.f32("embedding_scale", c.number("scale_emb"));
@@ -254,6 +262,10 @@ constexpr const char* kMinistral3 = R"({"architectures":["Ministral3ForCausalLM"
   "llama_4_scaling_beta":0.4,"mscale":1.0,"mscale_all_dim":1.0,
   "original_max_position_embeddings":8,"rope_type":"yarn","type":"yarn"},"rope_theta":1000000.0,
   "tie_word_embeddings":true})";
+
+constexpr const char* kMagnitudes = R"({"rope_scaling":{"beta_fast":16.0,"beta_slow":2.0,
+  "factor":4.0,"llama_4_scaling_beta":0.1,"mscale":1.0,"mscale_all_dim":0.5,
+  "original_max_position_embeddings":8,"rope_type":"yarn"}})";
 
 const FamilyConfig kSeedOss(R"({"architectures":["SeedOssForCausalLM"],"attention_bias":true,
   "attention_dropout":0.1,"attention_out_bias":false,"bos_token_id":0,"eos_token_id":2,
@@ -374,7 +386,9 @@ std::vector<FamilyCase> llama_cases() {
        reference},
       {"ministral", with(kMistral, kMinistral), make, reference},
       {"ministral, all layers", with(kMistral, kMinistral).without("layer_types"), make, reference},
-      {"ministral3", with(kMistral, kMinistral3), make, reference},
+      {"ministral3", with(kMistral, kMinistral3), make, reference, gguf},
+      {"ministral3, other magnitudes", with(kMistral, kMinistral3).with(kMagnitudes), make,
+       reference, gguf},
       {"seed_oss", kSeedOss, make, reference, gguf},
       {"seed_oss, other biases",
        with(kSeedOss, R"({"attention_bias":false,"attention_out_bias":true,"mlp_bias":true})"),

@@ -6,6 +6,7 @@
 #include "load/checkpoint.h"
 #include "model/config_fields.h"
 #include "model/families.h"
+#include "model/rope.h"
 #include "nibble/error.h"
 #include "quant/packed_matrix.h"
 
@@ -64,10 +65,12 @@ void read_rope_scaling(const Gguf& g, Config& out) {
         g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
     out.rope_beta_fast = g.number_or("rope.scaling.yarn_beta_fast", 32.0f);
     out.rope_beta_slow = g.number_or("rope.scaling.yarn_beta_slow", 1.0f);
-    const float usual = out.rope_factor > 1.0f ? 1.0f + 0.1f * std::log(out.rope_factor) : 1.0f;
-    out.rope_attention_factor = usual * g.number_or("rope.scaling.attn_factor", 1.0f);
-    if (g.number_or("rope.scaling.yarn_log_multiplier", 0.0f) != 0.0f)
+    const float log_multiplier = g.number_or("rope.scaling.yarn_log_multiplier", 0.0f);
+    if (log_multiplier != 0.0f && out.architecture != "ministral3")  // DeepSeek 2 means another
       throw Error(g.fields.where(g.key("rope.scaling.yarn_log_multiplier")), "is not implemented");
+    out.rope_attention_factor = g.number_or("rope.scaling.attn_factor", 1.0f) *
+                                yarn_magnitude(out.rope_factor, 1.0f) /
+                                yarn_magnitude(out.rope_factor, log_multiplier);
   } else if (type != "none" && type != "longrope") {
     refuse_rope(g.fields.where(g.key("rope.scaling.type")), type);
   } else if (g.fields.find(g.key("rope.scale_linear"))) {  // files of 2023
@@ -162,6 +165,12 @@ void read_family(const Gguf& g, Config& out) {
   if (out.rope_local_theta == 0.0f &&
       g.fields.number_or(local_theta, out.rope_theta) != out.rope_theta)
     throw Error(g.fields.where(local_theta), "is not implemented for the architecture " + name);
+  if (name == "ministral3") {
+    out.query_growth = g.number_or("attention.temperature_scale", 0.0f);
+    if (out.query_growth != 0.0f && out.rope_scaling == RopeScaling::none)
+      out.rope_original_context =
+          g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
+  }
   if (name == "smollm3")
     for (int32_t i = 0; i < out.n_layers; ++i) out.nope_layers.push_back((i + 1) % 4 == 0);
   if (name == "gptneox" && !g.bool_or("use_parallel_residual", true))

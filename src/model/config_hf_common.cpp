@@ -2,15 +2,11 @@
 
 #include <cmath>
 
+#include "model/rope.h"
 #include "nibble/error.h"
 
 namespace nibble {
 namespace {
-
-// Attention factor of YaRN (arXiv 2309.00071, section 3.4).
-float yarn_magnitude(float factor, float scale) {
-  return factor <= 1.0f ? 1.0f : 0.1f * scale * std::log(factor) + 1.0f;
-}
 
 void read_yarn(const Fields& f, Config& out) {
   out.rope_factor = f.number("factor");

@@ -340,7 +340,7 @@ constexpr Family kFamilies[] = {
     {"llama", "llama", "llama", {}, kPermuted, kPlain},
     {"llama", "llama", "mistral", {}, kPermuted, kPlain},
     {"llama", "llama", "ministral", {}, kPermuted, kPlain},
-    {"ministral3", "", "ministral3", {}, {}, kPlain},
+    {"ministral3", "mistral3", "ministral3", {}, kPermuted, kPlain},
     {"llama", "llama", "mixtral", {}, kPermuted, {.names = kMixtral}},
     {"llama", "llama", "internlm3", {}, kPermuted, kPlain},
     {"smollm3", "smollm3", "smollm3", {}, kPermuted, kPlain},

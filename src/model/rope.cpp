@@ -66,6 +66,10 @@ std::vector<double> rope_frequencies(const Config& config, int context, bool loc
   return out;
 }
 
+float yarn_magnitude(float factor, float scale) {
+  return factor <= 1.0f ? 1.0f : 0.1f * scale * std::log(factor) + 1.0f;
+}
+
 void rope_angles(const std::vector<double>& frequencies, int position, float magnitude, float* cos,
                  float* sin) {
   for (size_t i = 0; i < frequencies.size(); ++i) {

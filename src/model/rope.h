@@ -13,6 +13,10 @@ namespace nibble {
 /// of layers with a window that have a theta of their own, and no scaling.
 std::vector<double> rope_frequencies(const Config& config, int context, bool local);
 
+/// By what YaRN (arXiv 2309.00071, section 3.4) multiplies rotated values for a context `factor` as
+/// long, with its logarithm times `scale`.
+float yarn_magnitude(float factor, float scale);
+
 /// cos and sin of position * frequency, times `magnitude`, each [frequencies.size()].
 void rope_angles(const std::vector<double>& frequencies, int position, float magnitude, float* cos,
                  float* sin);
