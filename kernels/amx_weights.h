@@ -27,8 +27,8 @@ constexpr size_t kColumnBytes = kTileBytes / kTileCols;
 /// holds stay what they are; others change by a factor from 1 - 0.005 to 1 + 0.0028.
 constexpr float kWiden = 1 + 0.7213f / 256;
 
-/// The bit of a float to which the code of column c of a unit is shifted: with as few
-/// shifts as the mantissa allows for q4.
+/// The bit of a float to which the code of column c of a unit is shifted: with as few shifts as the
+/// mantissa allows for q4.
 template <Codes C>
 constexpr int code_bit(size_t c) {
   constexpr int kQ4Bit[8] = {12, 12, 16, 12, 16, 12, 16, 16};
@@ -113,7 +113,8 @@ template <Codes C, class Grid>
   const size_t scale_offset = k0 / group * scale_step;
   const uint8_t* scales = w.scales + panel * w.scale_stride + scale_offset +
                           fetch_distance(scale_offset, kWalk.fetch / 4, w.scale_stride, n_panels);
-  Grid grid = Grid::of(w, panel, k0 / group);
+  Grid grid;
+  grid.open(w, panel, k0 / group);
   for (size_t g = k0 / group; g * group < k0 + n; ++g, scales += scale_step) {
     __builtin_prefetch(scales);
     const WideScale scale = WideScale::of<Grid>(grid.at(g));

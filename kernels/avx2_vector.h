@@ -201,9 +201,9 @@ struct Avx2 {
     return _mm256_or_si256(x, _mm256_slli_epi32(x, 18));
   }
   /// Two parts of a unit of q3 are made at once, in the nibbles of their bytes.
-  template <Codes C, size_t part, size_t kHalf>
+  template <size_t part, size_t kHalf>
   [[gnu::always_inline]] static __m256i three_bits(const uint8_t* unit) {
-    __m256i low = load_256(unit + kHalf * kHalfLine), upper = upper_bits<C, kHalf>(unit);
+    __m256i low = load_256(unit + kHalf * kHalfLine), upper = upper_bits<Codes::q3, kHalf>(unit);
     if constexpr (part % 2 == 1) {
       low = _mm256_srli_epi16(low, 2);
       upper = _mm256_srli_epi16(upper, 1);
@@ -216,7 +216,7 @@ struct Avx2 {
   /// Of the same rows.
   template <Codes C, size_t part, int32_t kOffset, size_t kHalf>
   [[gnu::always_inline]] static __m256i half_codes_of(const uint8_t* unit) {
-    if constexpr (kHalfUpper<C>) return three_bits<C, part, kHalf>(unit);
+    if constexpr (C == Codes::q3) return three_bits<part, kHalf>(unit);
     constexpr size_t kLineParts = kLineCols<C> / 4;
     __m256i line = load_256(unit + kHalf * kHalfLine + part / kLineParts * kLineBytes);
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(kOffset));

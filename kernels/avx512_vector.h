@@ -130,9 +130,9 @@ struct Avx512 {
   }
   static constexpr int kAndOr = 0xea;  // (a and b) or c, for vpternlogd
   /// Two parts of a unit of q3 are made at once, in the nibbles of their bytes.
-  template <Codes C, size_t part>
+  template <size_t part>
   [[gnu::always_inline]] static I three_bits(const uint8_t* unit) {
-    I low = _mm512_loadu_si512(unit), upper = upper_bits<C>(unit);
+    I low = _mm512_loadu_si512(unit), upper = upper_bits<Codes::q3>(unit);
     if constexpr (part % 2 == 1) {
       low = _mm512_srli_epi16(low, 2);
       upper = _mm512_srli_epi16(upper, 1);
@@ -147,7 +147,7 @@ struct Avx512 {
   [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
     static_assert(kOffset == 0);
     if constexpr (C == Codes::q8) return _mm512_loadu_si512(unit);
-    if constexpr (kHalfUpper<C>) return three_bits<C, part>(unit);
+    if constexpr (C == Codes::q3) return three_bits<part>(unit);
     // Bits that cross to a neighbouring byte meet no mask.
     constexpr size_t kLineParts = kLineCols<C> / 4;
     constexpr auto kLowMask = static_cast<char>(ones(kLowBits<C>));

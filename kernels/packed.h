@@ -45,6 +45,9 @@ constexpr size_t code_bits(Codes codes) {
   return i < sizeof kBits / sizeof *kBits ? kBits[i] : 0;
 }
 
+/// Bytes of a column of a panel.
+constexpr size_t column_bytes(Codes codes) { return kPanelRows * code_bits(codes) / 8; }
+
 /// The columns that share a scale, where codes go with groups of one size only; else 0.
 constexpr size_t only_group(Codes codes) {
   switch (codes) {
@@ -87,10 +90,10 @@ constexpr size_t kUnitCols = C == Codes::q5   ? 32
                              : C == Codes::q6 ? 16
                                               : kLineCols<C>;
 template <Codes C>
-constexpr size_t kUnitBytes = kUnitCols<C>* kPanelRows* code_bits(C) / 8;
+constexpr size_t kUnitBytes = column_bytes(C) * kUnitCols<C>;
 /// Where the upper bits of a unit begin.
 template <Codes C>
-constexpr size_t kUpperOffset = kUnitCols<C>* kPanelRows* kLowBits<C> / 8;
+constexpr size_t kUpperOffset = size_t{kLineBytes} * kUnitCols<C> / kLineCols<C>;
 /// Whether a row has 16 upper bits in a unit, not 32. x | x << 18 brings those of columns 4p + t to
 /// bits 2, 3, 6, 7 of byte t for p = 0, 1, 2, 3: with the low bits they make codes in nibbles.
 template <Codes C>
@@ -120,8 +123,9 @@ constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   unsigned code = (line >> (in_line / 4 * kLowBits<C>)) & ones(kLowBits<C>);
   if constexpr (C == Codes::iq4) return kIq4Codes[code];
   if constexpr (kHalfUpper<C>) {
-    const unsigned two = unit[kUpperOffset<C> + 2 * r + c % 2];  // of the columns t and t + 2
-    code |= ((two >> (c / 4 % 2 + c / 8 * 4 + (c % 4 < 2 ? 2 : 0))) & 1) << kLowBits<C>;
+    const uint8_t* two = unit + kUpperOffset<C> + 2 * r;
+    const unsigned x = two[0] | unsigned{two[1]} << 8;
+    code |= (((x | x << 18) >> upper_shift<C>(c)) & 1) << kLowBits<C>;
   } else if constexpr (kUpperBits<C> != 0) {
     const unsigned upper = unit[kUpperOffset<C> + byte] >> (c / 4 * kUpperBits<C>);
     code |= (upper & ones(kUpperBits<C>)) << kLowBits<C>;

@@ -47,7 +47,8 @@ void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block)
         V::store_int(block.codes[p] + i * kUnitCols<C> * kPanelRows + part * kLineBytes,
                      V::template codes_of<C, part, kOffset>(units + i * kUnitBytes<C>));
       });
-    Grid grid = Grid::of(w, panel + p, block.first_group);
+    Grid grid;
+    grid.open(w, panel + p, block.first_group);
     for (size_t g = 0; g < block.n_groups; ++g) {
       const GroupScale<V> scale = grid.at(block.first_group + g);
       block.s[p][g] = scale.s;

@@ -18,93 +18,85 @@ struct GroupScale {
   typename V::I z;
 };
 
-/// A panel's scales in one scheme. kZero tells what z is; at(g) reads the scale of group g, for
-/// groups that follow each other from `first` on. Products of an fp16 and an integer of at most 8
-/// bits are exact in f32.
+/// A panel's scales in one scheme, after open(). kZero tells what z is; at(g) reads the scale of
+/// group g, for groups that follow each other from `first` on. Products of an fp16 and an integer
+/// of at most 8 bits are exact in f32.
 template <class V, Scheme kScheme>
 struct GridOf {};
 
-inline const uint8_t* scales_of(const PackedView& w, size_t panel) {
-  return w.scales + panel * w.scale_stride;
-}
+/// Structs of one group each.
+template <class Struct>
+struct GroupStructs {
+  const Struct* structs;
+  void open(const PackedView& w, size_t panel, size_t) {
+    structs = reinterpret_cast<const Struct*>(w.scales + panel * w.scale_stride);
+  }
+};
 
 template <class V>
-struct GridOf<V, Scheme::f16> {
+struct GridOf<V, Scheme::f16> : GroupStructs<ScaleF16> {
   static constexpr Zero kZero = Zero::constant;
-  const uint8_t* scales;
   int32_t zero;
-  static GridOf of(const PackedView& w, size_t panel, size_t) {
-    return {scales_of(w, panel), w.shape.zero};
+  void open(const PackedView& w, size_t panel, size_t first) {
+    GroupStructs::open(w, panel, first);
+    zero = w.shape.zero;
   }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const auto& scale = reinterpret_cast<const ScaleF16*>(scales)[g];
-    return {V::load_f16(scale.s), V::zero(), V::set1_int(zero)};
+    return {V::load_f16(structs[g].s), V::zero(), V::set1_int(zero)};
   }
 };
 
 template <class V>
-struct GridOf<V, Scheme::f16_zero> {
+struct GridOf<V, Scheme::f16_zero> : GroupStructs<ScaleF16Zero> {
   static constexpr Zero kZero = Zero::per_row;
-  const uint8_t* scales;
-  static GridOf of(const PackedView& w, size_t panel, size_t) { return {scales_of(w, panel)}; }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const auto& scale = reinterpret_cast<const ScaleF16Zero*>(scales)[g];
-    return {V::load_f16(scale.s), V::zero(), V::load_u8(scale.z)};
+    return {V::load_f16(structs[g].s), V::zero(), V::load_u8(structs[g].z)};
   }
 };
 
 template <class V>
-struct GridOf<V, Scheme::f32_zero> {
+struct GridOf<V, Scheme::f32_zero> : GroupStructs<ScaleF32Zero> {
   static constexpr Zero kZero = Zero::per_row;
-  const uint8_t* scales;
-  static GridOf of(const PackedView& w, size_t panel, size_t) { return {scales_of(w, panel)}; }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const auto& scale = reinterpret_cast<const ScaleF32Zero*>(scales)[g];
-    return {V::load(scale.s), V::zero(), V::load_u8(scale.z)};
+    return {V::load(structs[g].s), V::zero(), V::load_u8(structs[g].z)};
   }
 };
 
 template <class V>
-struct GridOf<V, Scheme::f16_min> {
+struct GridOf<V, Scheme::f16_min> : GroupStructs<ScaleF16Min> {
   static constexpr Zero kZero = Zero::none;
-  const uint8_t* scales;
-  static GridOf of(const PackedView& w, size_t panel, size_t) { return {scales_of(w, panel)}; }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const auto& scale = reinterpret_cast<const ScaleF16Min*>(scales)[g];
-    return {V::load_f16(scale.s), V::load_f16(scale.m), V::zero_int()};
+    return {V::load_f16(structs[g].s), V::load_f16(structs[g].m), V::zero_int()};
   }
 };
 
 /// The structs of the k schemes with a minimum, of 2^kLog groups each. What is common to their 256
 /// columns is read with the first group.
 template <class V, class Struct, unsigned kLog>
-struct Supers {
-  const uint8_t* structs;
+struct SuperStructs {
+  static constexpr Zero kZero = Zero::none;
+  const Struct* structs;
   typename V::F d, minus_dmin;
-  static Supers of(const PackedView& w, size_t panel, size_t first) {
-    Supers x = {scales_of(w, panel), V::zero(), V::zero()};
-    x.read(first >> kLog);
-    return x;
+  void open(const PackedView& w, size_t panel, size_t first) {
+    structs = reinterpret_cast<const Struct*>(w.scales + panel * w.scale_stride);
+    read(structs[first >> kLog]);
   }
-  [[gnu::always_inline]] const Struct& read(size_t i) {
-    const auto& super = reinterpret_cast<const Struct*>(structs)[i];
+  [[gnu::always_inline]] void read(const Struct& super) {
     d = V::load_f16(super.d);
     minus_dmin = V::sub(V::zero(), V::load_f16(super.dmin));
-    return super;
   }
   [[gnu::always_inline]] const Struct& of_group(size_t g) {
-    if (g % (1u << kLog) == 0) return read(g >> kLog);
-    return reinterpret_cast<const Struct*>(structs)[g >> kLog];
+    const Struct& super = structs[g >> kLog];
+    if (g % (1u << kLog) == 0) read(super);
+    return super;
+  }
+  [[gnu::always_inline]] GroupScale<V> scale(typename V::F sc, typename V::F mn) const {
+    return {V::mul(d, sc), V::mul(minus_dmin, mn), V::zero_int()};
   }
 };
 
 template <class V>
-struct GridOf<V, Scheme::k6> {
-  static constexpr Zero kZero = Zero::none;
-  Supers<V, ScaleK6, 3> supers;
-  static GridOf of(const PackedView& w, size_t panel, size_t first) {
-    return {Supers<V, ScaleK6, 3>::of(w, panel, first)};
-  }
+struct GridOf<V, Scheme::k6> : SuperStructs<V, ScaleK6, 3> {
   /// low four bits from `low`, the next two from bit 2 * odd (+ 4 for the minimum) of `high`.
   [[gnu::always_inline]] static typename V::F six_bits(typename V::I low, typename V::I high,
                                                        unsigned odd, unsigned high_shift) {
@@ -112,13 +104,12 @@ struct GridOf<V, Scheme::k6> {
                                                                 high, high_shift + 2 * odd, 3))));
   }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const ScaleK6& super = supers.of_group(g);
+    const ScaleK6& super = this->of_group(g);
     const size_t pair = g % 8 / 2;
     const unsigned odd = g % 2;
     const auto hi = V::load_u8(super.hi[pair]);
-    const auto sc = six_bits(V::load_u8(super.sc[pair]), hi, odd, 0);
-    const auto mn = six_bits(V::load_u8(super.mn[pair]), hi, odd, 4);
-    return {V::mul(supers.d, sc), V::mul(supers.minus_dmin, mn), V::zero_int()};
+    return this->scale(six_bits(V::load_u8(super.sc[pair]), hi, odd, 0),
+                       six_bits(V::load_u8(super.mn[pair]), hi, odd, 4));
   }
 };
 
@@ -131,12 +122,13 @@ struct GridOf<V, Scheme::k8> {
   unsigned log;  // of the groups in a struct
   int32_t zero;
   typename V::F d;
-  static GridOf of(const PackedView& w, size_t panel, size_t first) {
+  void open(const PackedView& w, size_t panel, size_t first) {
     const bool narrow = w.shape.group == 16;
-    GridOf x = {scales_of(w, panel), narrow ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32),
-                narrow ? 4u : 3u, w.shape.zero, V::zero()};
-    x.d = V::load_f16(x.super(first).d);
-    return x;
+    scales = w.scales + panel * w.scale_stride;
+    bytes = narrow ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32);
+    log = narrow ? 4 : 3;
+    zero = w.shape.zero;
+    d = V::load_f16(super(first).d);
   }
   [[gnu::always_inline]] const ScaleK8x16& super(size_t g) const {
     return *reinterpret_cast<const ScaleK8x16*>(scales + (g >> log) * bytes);
@@ -150,30 +142,19 @@ struct GridOf<V, Scheme::k8> {
 };
 
 template <class V>
-struct GridOf<V, Scheme::k8_min> {
-  static constexpr Zero kZero = Zero::none;
-  Supers<V, ScaleK8Min, 4> supers;
-  static GridOf of(const PackedView& w, size_t panel, size_t first) {
-    return {Supers<V, ScaleK8Min, 4>::of(w, panel, first)};
-  }
+struct GridOf<V, Scheme::k8_min> : SuperStructs<V, ScaleK8Min, 4> {
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const ScaleK8Min& super = supers.of_group(g);
-    return {V::mul(supers.d, V::to_float(V::load_u8(super.sc[g % 16]))),
-            V::mul(supers.minus_dmin, V::to_float(V::load_u8(super.mn[g % 16]))), V::zero_int()};
+    const ScaleK8Min& super = this->of_group(g);
+    return this->scale(V::to_float(V::load_u8(super.sc[g % 16])),
+                       V::to_float(V::load_u8(super.mn[g % 16])));
   }
 };
 
 template <class V>
-struct GridOf<V, Scheme::k4_min> {
-  static constexpr Zero kZero = Zero::none;
-  Supers<V, ScaleK4Min, 4> supers;
-  static GridOf of(const PackedView& w, size_t panel, size_t first) {
-    return {Supers<V, ScaleK4Min, 4>::of(w, panel, first)};
-  }
+struct GridOf<V, Scheme::k4_min> : SuperStructs<V, ScaleK4Min, 4> {
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
-    const auto both = V::load_u8(supers.of_group(g).sc_mn[g % 16]);
-    return {V::mul(supers.d, V::to_float(V::bits(both, 0, 15))),
-            V::mul(supers.minus_dmin, V::to_float(V::bits(both, 4, 15))), V::zero_int()};
+    const auto both = V::load_u8(this->of_group(g).sc_mn[g % 16]);
+    return this->scale(V::to_float(V::bits(both, 0, 15)), V::to_float(V::bits(both, 4, 15)));
   }
 };
 

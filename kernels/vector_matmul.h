@@ -69,7 +69,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   Grid grid[P];
   typename V::F acc[P][T];
   for (size_t p = 0; p < P; ++p) {
-    grid[p] = Grid::of(w, panel + p, 0);
+    grid[p].open(w, panel + p, 0);
     for (size_t t = 0; t < T; ++t) acc[p][t] = V::zero();
   }
   for (size_t g = 0; g < n_groups; ++g) {
@@ -152,7 +152,8 @@ constexpr size_t kUnpackedCols = 128;  // a whole number of groups, 8 KB of f32
 template <class V, Codes C, class Grid>
 void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float* weights) {
   const size_t group = w.shape.group;
-  Grid grid = Grid::of(w, panel, k0 / group);
+  Grid grid;
+  grid.open(w, panel, k0 / group);
   const uint8_t* unit = w.codes + panel * w.code_stride + k0 / kUnitCols<C> * kUnitBytes<C>;
   for (size_t g = k0 / group; g * group < k0 + n; ++g) {
     GroupScale<V> scale = grid.at(g);

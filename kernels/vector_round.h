@@ -106,7 +106,6 @@ void round_lines(const PackedShape& shape, const void* w, size_t n, const ScaleF
 template <class V, Codes From, Codes To>
 void round_groups(const PackedShape& shape, const void* w, size_t n, uint8_t* codes,
                   uint8_t* scales) {
-  constexpr size_t kColumnBytes = kLineBytes / kLineCols<To>;
   const size_t scale_bytes = shape.scheme == Scheme::f16 ? sizeof(ScaleF16) : sizeof(ScaleF16Zero);
   const size_t group_bytes = shape.group * kPanelRows * (From == Codes::f32 ? 4 : 2);
   const auto group = [&](size_t g) { return static_cast<const uint8_t*>(w) + g * group_bytes; };
@@ -118,7 +117,7 @@ void round_groups(const PackedShape& shape, const void* w, size_t n, uint8_t* co
     round_scales<V, From>(shape, group(g), shape.group, scale(g));
   for (size_t g = 0; g < n_groups; ++g)
     round_lines<V, From, To>(shape, group(g), shape.group, scale(g),
-                             codes + g * shape.group * kColumnBytes);
+                             codes + g * shape.group * column_bytes(To));
 }
 
 template <class V>

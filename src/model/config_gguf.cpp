@@ -54,6 +54,10 @@ std::vector<float> rope_divisors(const Checkpoint& checkpoint, const char* name,
   return out;
 }
 
+int32_t original_context(const Gguf& g, const Config& config) {
+  return g.size_or("rope.scaling.original_context_length", config.context_length, kMaxContext);
+}
+
 void read_rope_scaling(const Gguf& g, Config& out) {
   const std::string type = g.fields.string_or(g.key("rope.scaling.type"), "none");
   out.rope_factor = g.number_or("rope.scaling.factor", 1.0f);
@@ -61,8 +65,7 @@ void read_rope_scaling(const Gguf& g, Config& out) {
     out.rope_scaling = RopeScaling::linear;
   } else if (type == "yarn") {
     out.rope_scaling = RopeScaling::yarn;
-    out.rope_original_context =
-        g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
+    out.rope_original_context = original_context(g, out);
     out.rope_beta_fast = g.number_or("rope.scaling.yarn_beta_fast", 32.0f);
     out.rope_beta_slow = g.number_or("rope.scaling.yarn_beta_slow", 1.0f);
     const float log_multiplier = g.number_or("rope.scaling.yarn_log_multiplier", 0.0f);
@@ -81,8 +84,7 @@ void read_rope_scaling(const Gguf& g, Config& out) {
   out.rope_long_factors = rope_divisors(g.checkpoint, "rope_factors_long.weight", out);
   if (out.rope_short_factors.empty() && out.rope_long_factors.empty()) return;
   out.rope_scaling = RopeScaling::longrope;
-  out.rope_original_context =
-      g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
+  out.rope_original_context = original_context(g, out);
   out.rope_attention_factor = g.number_or("rope.scaling.attn_factor", 1.0f);
 }
 
@@ -168,8 +170,7 @@ void read_family(const Gguf& g, Config& out) {
   if (name == "ministral3") {
     out.query_growth = g.number_or("attention.temperature_scale", 0.0f);
     if (out.query_growth != 0.0f && out.rope_scaling == RopeScaling::none)
-      out.rope_original_context =
-          g.size_or("rope.scaling.original_context_length", out.context_length, kMaxContext);
+      out.rope_original_context = original_context(g, out);
   }
   if (name == "smollm3")
     for (int32_t i = 0; i < out.n_layers; ++i) out.nope_layers.push_back((i + 1) % 4 == 0);

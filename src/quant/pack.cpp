@@ -49,9 +49,6 @@ struct Panel {
   }
 };
 
-/// Bytes of a column of 16 codes, of q4 or q8.
-constexpr size_t column_bytes(Codes codes) { return kPanelRows * code_bits(codes) / 8; }
-
 /// Columns that the codes of a row are split into at once; its part of their lines is as many words
 /// as a code has bits.
 constexpr size_t kSplitCols = 32;

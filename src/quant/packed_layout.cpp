@@ -192,7 +192,7 @@ PackedLayout packed_layout(const PackedShape& shape, const std::string& where) {
   const ScaleStruct scale = scale_struct(shape);
   const uint64_t unit = scale.cols == 0 ? 1 : scale.cols;
   const uint64_t cols = round_up(shape.cols, unit);  // cols < 2^33: nothing below wraps but totals
-  const uint64_t codes = round_up(cols * kPanelRows * code_bits(shape.codes) / 8, kLineBytes);
+  const uint64_t codes = round_up(cols * column_bytes(shape.codes), kLineBytes);
   const uint64_t scales = round_up(cols / unit * scale.bytes, kLineBytes);
 
   PackedLayout out;
