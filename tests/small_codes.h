@@ -12,7 +12,7 @@ inline unsigned small_code(bool q3, const uint8_t* panel, size_t r, size_t c) {
   const uint8_t* unit = panel + c / 16 * (q3 ? 96 : 64);
   const unsigned low = (unit[4 * r + c % 4] >> (c % 16 / 4 * 2)) & 3u;
   if (!q3) return low;
-  const int upper = unit[64 + 2 * r + c % 2] >> kBit[c % 4 / 2][c % 16 / 4];
+  const unsigned upper = unsigned{unit[64 + 2 * r + c % 2]} >> kBit[c % 4 / 2][c % 16 / 4];
   return low | (upper & 1u) << 2;
 }
 
