@@ -222,8 +222,8 @@ class RegexSearch {
         pos = run(at.other, pos);
         if (pos == kNone) return false;
         break;
-      case Op::place:
-        if (!is_at(at.place, pos)) return false;
+      case Op::anchor:
+        if (!is_at(at.anchor, pos)) return false;
         break;
       case Op::jump:
       case Op::accept:
@@ -241,28 +241,28 @@ class RegexSearch {
     return program_.starts(at.other, class_at(pos)) && run(at.other, pos) != kNone;
   }
 
-  bool is_at(Place place, uint32_t pos) const {
+  bool is_at(Anchor anchor, uint32_t pos) const {
     const auto in = [&](uint32_t set, uint32_t at) {
       return at < n_chars_ && program_.classify.row(set)[class_at(at)];
     };
     const bool begins = pos == 0, ends = pos == n_chars_;
-    switch (place) {
-      case Place::text_begin:
+    switch (anchor) {
+      case Anchor::text_begin:
         return begins;
-      case Place::text_end:
+      case Anchor::text_end:
         return ends;
-      case Place::text_end_or_break:
+      case Anchor::text_end_or_break:
         return ends || (pos + 1 == n_chars_ && in(program_.breaks, pos));
-      case Place::line_begin:
+      case Anchor::line_begin:
         return begins || (!ends && in(program_.breaks, pos - 1));
-      case Place::line_end:
+      case Anchor::line_end:
         return ends || in(program_.breaks, pos);
-      case Place::word_border:
-      case Place::no_word_border:
+      case Anchor::word_border:
+      case Anchor::no_word_border:
         break;
     }
     const bool differs = (!begins && in(program_.words, pos - 1)) != in(program_.words, pos);
-    return differs == (place == Place::word_border);
+    return differs == (anchor == Anchor::word_border);
   }
 
   bool enter_loop(const Instruction& at, uint32_t& pc, uint32_t& pos) {

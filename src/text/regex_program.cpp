@@ -32,7 +32,7 @@ bool can_be_empty(const Node& node) {
       return can_be_empty(node.children[0]);
     case Node::Type::empty:
     case Node::Type::look:
-    case Node::Type::place:
+    case Node::Type::anchor:
       break;
   }
   return true;
@@ -111,18 +111,18 @@ class Compiler {
         else
           emit_group(node, {.op = Op::look, .negative = node.negative});
         break;
-      case Node::Type::place:
-        emit_place(node.place);
+      case Node::Type::anchor:
+        emit_anchor(node.anchor);
         break;
     }
   }
 
-  void emit_place(Place place) {
-    if (place == Place::word_border || place == Place::no_word_border)
+  void emit_anchor(Anchor anchor) {
+    if (anchor == Anchor::word_border || anchor == Anchor::no_word_border)
       program_.words = set_number(bare_word_set());
     else
       program_.breaks = set_number(CharSet::one('\n'));
-    add({.op = Op::place, .place = place});
+    add({.op = Op::anchor, .anchor = anchor});
   }
 
   // The body stands behind the instruction, which goes on behind the body.
@@ -238,7 +238,7 @@ class Compiler {
         [[fallthrough]];
       case Op::jump:
       case Op::look:
-      case Op::place:
+      case Op::anchor:
         add_of(instruction.next);
         break;
       case Op::atomic:

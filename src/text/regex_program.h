@@ -38,14 +38,14 @@ struct RegexInstruction {
     jump,    // `next`
     look,    // the program at `other` matches here (or does not); for `behind`, `set` does
     atomic,  // the program at `other`, whose first match counts
-    place,
+    anchor,
     accept  // the end of the program, or of that of a look or atomic group
   };
   Op op = Op::accept;
   Greed greed = Greed::greedy;              // loop
   bool negative = false, behind = false;    // look
   bool in_look = false, in_atomic = false;  // what it is part of, at the innermost
-  Place place = Place::text_begin;
+  Anchor anchor = Anchor::text_begin;
   uint32_t next = 0, other = 0, set = 0;
   uint32_t min = 0, max = 0;
   int32_t point = -1;  // number among those whose failures are remembered

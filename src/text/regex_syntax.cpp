@@ -22,10 +22,10 @@ Node set_node(CharSet set) {
   node.set = std::move(set);
   return node;
 }
-Node place_node(Place place) {
+Node anchor_node(Anchor anchor) {
   Node node;
-  node.type = Node::Type::place;
-  node.place = place;
+  node.type = Node::Type::anchor;
+  node.anchor = anchor;
   return node;
 }
 Node joined(Node::Type type, std::vector<Node> children) {
@@ -120,7 +120,7 @@ class Parser {
       return false;
     }
     if (++depth > kMaxDepth) fail("nests too deeply");
-    if (item.type == Node::Type::place || item.type == Node::Type::look ||
+    if (item.type == Node::Type::anchor || item.type == Node::Type::look ||
         item.type == Node::Type::empty)
       fail("repeats what matches no character");
     if (max == 0) {
@@ -174,8 +174,8 @@ class Parser {
       set.negate();
       return set_node(std::move(set));
     }
-    if (take("^")) return place_node(Place::line_begin);
-    if (take("$")) return place_node(Place::line_end);
+    if (take("^")) return anchor_node(Anchor::line_begin);
+    if (take("$")) return anchor_node(Anchor::line_end);
     if (take("\\")) return escape();
     if (next_is("*") || next_is("+") || next_is("?")) fail("repeats nothing");
     return set_node(literal(next_char()));
@@ -235,15 +235,15 @@ class Parser {
     const uint32_t c = next_char();
     switch (c) {
       case 'A':
-        return place_node(Place::text_begin);
+        return anchor_node(Anchor::text_begin);
       case 'z':
-        return place_node(Place::text_end);
+        return anchor_node(Anchor::text_end);
       case 'Z':
-        return place_node(Place::text_end_or_break);
+        return anchor_node(Anchor::text_end_or_break);
       case 'b':
-        return place_node(Place::word_border);
+        return anchor_node(Anchor::word_border);
       case 'B':
-        return place_node(Place::no_word_border);
+        return anchor_node(Anchor::no_word_border);
       case 'R':
         return line_break();
       default:

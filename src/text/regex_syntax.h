@@ -12,8 +12,8 @@ namespace nibble {
 
 enum class Greed : uint8_t { greedy, lazy, possessive };
 
-/// What matches no character but a place.
-enum class Place : uint8_t {
+/// What matches a place and no character.
+enum class Anchor : uint8_t {
   text_begin,
   text_end,
   text_end_or_break,  // before a line break that ends the text, too
@@ -24,7 +24,7 @@ enum class Place : uint8_t {
 };
 
 struct RegexNode {
-  enum class Type : uint8_t { empty, set, sequence, choice, repeat, atomic, look, place };
+  enum class Type : uint8_t { empty, set, sequence, choice, repeat, atomic, look, anchor };
   static constexpr uint32_t kEndless = UINT32_MAX;
 
   Type type = Type::empty;
@@ -33,7 +33,7 @@ struct RegexNode {
   uint32_t min = 0, max = 0;              // repeat
   Greed greed = Greed::greedy;            // repeat
   bool negative = false, behind = false;  // look; behind: its child is a set
-  Place place = Place::text_begin;
+  Anchor anchor = Anchor::text_begin;
 };
 
 /// Parses a pattern in the syntax of Oniguruma (Ruby's), which tokenizer.json patterns are written
