@@ -126,10 +126,10 @@ struct Avx2 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.lo);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), x.hi);
   }
-  static I load_u8(const uint8_t* p) {
-    const __m128i bytes = load_128(p);
+  static I widen_u8(__m128i bytes) {
     return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
   }
+  static I load_u8(const uint8_t* p) { return widen_u8(load_128(p)); }
   static I load_s8(const int8_t* p) {
     const __m128i bytes = load_128(p);
     return {_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))};
@@ -143,7 +143,6 @@ struct Avx2 {
   static I add_int(I a, I b) {
     return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
   }
-  static I or_int(I a, I b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
   static I bits(I a, unsigned shift, unsigned mask) {
     const __m128i count = _mm_cvtsi32_si128(static_cast<int>(shift));
     const __m256i wanted = _mm256_set1_epi32(static_cast<int>(mask));

@@ -80,17 +80,14 @@ struct Avx512 {
   static I set1_int(int32_t x) { return _mm512_set1_epi32(x); }
   static I load_int(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static void store_int(uint8_t* p, I x) { _mm512_storeu_si512(p, x); }
-  static I load_u8(const uint8_t* p) {
-    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  static I load_s8(const int8_t* p) {
-    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
+  static __m128i load_128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+  static I widen_u8(__m128i bytes) { return _mm512_cvtepu8_epi32(bytes); }
+  static I load_u8(const uint8_t* p) { return widen_u8(load_128(p)); }
+  static I load_s8(const int8_t* p) { return _mm512_cvtepi8_epi32(load_128(p)); }
   static void store_s8(int8_t* p, I x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x));
   }
   static I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
-  static I or_int(I a, I b) { return _mm512_or_si512(a, b); }
   static I bits(I a, unsigned shift, unsigned mask) {
     return _mm512_and_si512(_mm512_srl_epi32(a, _mm_cvtsi32_si128(static_cast<int>(shift))),
                             _mm512_set1_epi32(static_cast<int>(mask)));

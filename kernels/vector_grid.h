@@ -1,6 +1,8 @@
 // How the codes of a panel become weights (packed.h, Scheme), for every instruction set V.
 #pragma once
 
+#include <immintrin.h>
+
 #include "vector_math.h"
 
 namespace nibble {
@@ -97,19 +99,20 @@ struct SuperStructs {
 
 template <class V>
 struct GridOf<V, Scheme::k6> : SuperStructs<V, ScaleK6, 3> {
-  /// low four bits from `low`, the next two from bit 2 * odd (+ 4 for the minimum) of `high`.
-  [[gnu::always_inline]] static typename V::F six_bits(typename V::I low, typename V::I high,
-                                                       unsigned odd, unsigned high_shift) {
-    return V::to_float(V::or_int(V::bits(low, 4 * odd, 15), V::template shift_left<4>(V::bits(
-                                                                high, high_shift + 2 * odd, 3))));
+  /// The bytes of all rows, shifted as words: what crosses to another byte meets no mask.
+  [[gnu::always_inline]] static __m128i shifted(const uint8_t* bytes, size_t n) {
+    return _mm_srl_epi16(V::load_128(bytes), _mm_cvtsi64_si128(static_cast<int64_t>(n)));
+  }
+  [[gnu::always_inline]] static typename V::F six_bits(__m128i low, __m128i high) {
+    const __m128i four = _mm_and_si128(low, _mm_set1_epi8(0x0f));
+    return V::to_float(V::widen_u8(_mm_or_si128(four, _mm_and_si128(high, _mm_set1_epi8(0x30)))));
   }
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
     const ScaleK6& super = this->of_group(g);
-    const size_t pair = g % 8 / 2;
-    const unsigned odd = g % 2;
-    const auto hi = V::load_u8(super.hi[pair]);
-    return this->scale(six_bits(V::load_u8(super.sc[pair]), hi, odd, 0),
-                       six_bits(V::load_u8(super.mn[pair]), hi, odd, 4));
+    const size_t pair = g % 8 / 2, odd = g % 2;
+    const __m128i hi = shifted(super.hi[pair], 2 * odd);
+    return this->scale(six_bits(shifted(super.sc[pair], 4 * odd), _mm_slli_epi16(hi, 4)),
+                       six_bits(shifted(super.mn[pair], 4 * odd), hi));
   }
 };
 
