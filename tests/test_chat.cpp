@@ -134,6 +134,36 @@ void test_cache_is_kept() {
   check_eq(chat.say("hi").n_prompt, kPromptTokens);
 }
 
+void test_messages_replaced() {
+  const ChainModel files(kReply);
+  const Model model = load(files);
+  Chat first(model, chatml());
+  first.say("hi");
+  const std::vector<Message> saved = first.messages();
+  const Reply expected = first.say("hi");
+
+  Chat chat(model, chatml());
+  chat.say("another");
+  chat.set_messages(saved);
+  const Reply reply = chat.say("hi");
+  check_eq(reply.text, expected.text);
+  check_eq(chat.position(), first.position());
+  chat.set_messages({{Role::user, "hi"}});
+  check_eq(chat.regenerate().text, std::string(kReply), "of a message without a reply");
+  check_error([&] { chat.set_messages({{Role::user, "hi"}, {Role::system, "x"}}); }, "system");
+  check_eq(chat.messages().size(), size_t{2}, "as before");
+  chat.set_messages({});
+  check_eq(chat.say("hi").text, std::string(kReply));
+
+  ChatOptions strict = chatml();
+  strict.chat_template =
+      "{% for m in messages %}{% if m.role == 'assistant' and loop.first %}{{ raise_exception("
+      "'no question') }}{% endif %}{{ m.content }}{% endfor %}";
+  Chat refusing(model, strict);
+  check_error([&] { refusing.set_messages({{Role::assistant, "x"}}); }, "no question");
+  check(refusing.messages().empty());
+}
+
 // A template that shortens earlier replies, as those of thinking models do.
 void test_rewritten_history() {
   const ChainModel files(kReply);
@@ -361,6 +391,7 @@ int main(int argc, char** argv) {
               {"stop filter random", test_stop_filter_random},
               {"reply", test_reply},
               {"cache is kept", test_cache_is_kept},
+              {"messages replaced", test_messages_replaced},
               {"rewritten history", test_rewritten_history},
               {"cached replies are exact", test_cached_replies_are_exact},
               {"stop text", test_stop_text},

@@ -199,6 +199,65 @@ void test_terminal() {
   check_eq(terminal.finish(), 0, "Ctrl-D");
 }
 
+void test_terminal_save() {
+  const ChainModel model(kReply);
+  const std::string path = model.file("my chat.jsonl");
+  ChatTerminal terminal(model, {"--no-color", "-sys", "be \"brief\""});
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("/save " + path + "\r");
+  terminal.expect("3 messages saved to ");
+  terminal.expect("> ");
+  terminal.send("/save\r");
+  terminal.expect("FILE: is missing");
+  terminal.expect("> ");
+  write_file(model.file("other"), "mine");
+  write_file(model.file("two"), "{\"messages\":[]}\n{\"messages\":[]}\n");
+  for (const char* name : {"other", "two", "."}) {
+    terminal.send("/save " + model.file(name) + "\r");
+    terminal.expect("is there already and is not one conversation");
+    terminal.expect("> ");
+  }
+  terminal.send("/save " + model.file("none/x") + "\r");
+  terminal.expect("cannot be written: No such file");
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("/save " + path + "\r");
+  terminal.expect("5 messages saved to ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+  check_eq(read_file(model.file("other")), std::string("mine"));
+  check_eq(read_file(path), R"({"messages":[{"role":"system","content":"be \"brief\""},)"
+                            R"({"role":"user","content":"hi"},{"role":"assistant","content":")" +
+                                kReply +
+                                R"("},{"role":"user","content":"hi"},)"
+                                R"({"role":"assistant","content":")" +
+                                kReply + "\"}]}\n");
+  check(!std::filesystem::exists(path + ".part"));
+
+  ChatTerminal later(model, {"--no-color"});
+  later.expect("> ");
+  later.send("/load " + model.file("other") + "\r");
+  later.expect("other: ");
+  later.expect("> ");
+  later.send("/load " + path + "\r");
+  later.expect("5 messages loaded");
+  later.expect("> ");
+  later.send("hi\r");
+  later.expect(kReply);
+  later.expect("> ");
+  later.send("/stats\r");
+  later.expect("7 messages");
+  later.send("\x04");
+  check_eq(later.finish(), 0);
+  // What other commands read.
+  answer({"perplexity", model.path(), path, "--weights", "f32", "--chat-template", "chatml"});
+}
+
 void test_terminal_editing() {
   const ChainModel model(kReply);
   ChatTerminal terminal(model);
@@ -314,6 +373,7 @@ int main(int argc, char** argv) {
               {"chat lines", test_chat_lines},
               {"chat template", test_chat_template},
               {"terminal", test_terminal},
+              {"terminal save", test_terminal_save},
               {"terminal editing", test_terminal_editing},
               {"terminal interrupt", test_terminal_interrupt},
               {"terminal signals", test_terminal_signals},

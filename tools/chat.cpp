@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "args.h"
+#include "chat_file.h"
 #include "console.h"
 #include "line_editor.h"
 #include "signals.h"
@@ -26,6 +27,8 @@ constexpr const char* kHelp =
     "/clear        forget the conversation, keep the system prompt\n"
     "/regen        another reply to the last message\n"
     "/system TEXT  set the system prompt; without TEXT: show it; \"\": remove it\n"
+    "/save FILE    keep the conversation in a file\n"
+    "/load FILE    go on with the conversation of a file\n"
     "/stats        tokens and speed\n"
     "/exit         leave; Ctrl-D does so, too\n"
     "Ctrl-C stops a reply. \"\"\" begins and ends a message of many lines; Alt-Enter breaks a "
@@ -45,6 +48,7 @@ class Conversation {
   std::optional<int> respond(const std::string& input);
   std::optional<int> obey(const std::string& command, const std::string& argument);
   void set_system(const std::string& argument);
+  std::string n_messages() const { return std::to_string(chat_.messages().size()) + " messages"; }
   std::string stats() const;
   /// Prints a reply as it comes; the signal that interrupted it, or 0.
   template <class Turn>
@@ -121,7 +125,7 @@ int Conversation::interact() {
   const int terminal = ::isatty(STDERR_FILENO) ? STDERR_FILENO : ::open("/dev/tty", O_RDWR);
   LineEditor editor(STDIN_FILENO, terminal < 0 ? STDERR_FILENO : terminal,
                     History(History::default_path()),
-                    {"/help", "/clear", "/regen", "/system", "/stats", "/exit"});
+                    {"/help", "/clear", "/regen", "/system", "/save", "/load", "/stats", "/exit"});
   while (true) {
     Input input;
     {
@@ -169,6 +173,12 @@ std::optional<int> Conversation::obey(const std::string& command, const std::str
     if (signal != 0 && signal != SIGINT) return interrupted_status(signal);
   } else if (command == "/system") {
     set_system(argument);
+  } else if (command == "/save") {
+    save_chat(argument, chat_.messages());
+    print_note(n_messages() + " saved to " + argument, flags_);
+  } else if (command == "/load") {
+    chat_.set_messages(load_chat(argument));
+    print_note(n_messages() + " loaded; the next reply reads them", flags_);
   } else if (command == "/stats") {
     print_note(stats(), flags_);
   } else {
@@ -185,9 +195,9 @@ void Conversation::set_system(const std::string& argument) {
 }
 
 std::string Conversation::stats() const {
-  std::string text = std::to_string(chat_.messages().size()) + " messages, " +
-                     std::to_string(chat_.position()) + " of " + std::to_string(chat_.context()) +
-                     " tokens of context in use, " + std::to_string(n_new_) + " generated";
+  std::string text = n_messages() + ", " + std::to_string(chat_.position()) + " of " +
+                     std::to_string(chat_.context()) + " tokens of context in use, " +
+                     std::to_string(n_new_) + " generated";
   if (last_.n_new > 0) text += "\nlast reply: " + timings(last_);
   return text;
 }

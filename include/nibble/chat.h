@@ -75,6 +75,9 @@ class NIBBLE_API Chat {
 
   void reset();                       // forgets all messages but the system prompt
   void set_system(std::string text);  // from the next turn on; the conversation is kept
+  /// Replaces the conversation, a system prompt first if there is one; the next turn reads it.
+  /// Throws Error, with the conversation as before, if the template cannot render it.
+  void set_messages(std::vector<Message> messages);
   const std::vector<Message>& messages() const;
   int position() const;  // tokens in the context
   int context() const;

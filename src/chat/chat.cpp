@@ -114,6 +114,14 @@ void Chat::set_system(std::string text) {
   if (!text.empty()) messages.insert(messages.begin(), {Role::system, std::move(text)});
 }
 
+void Chat::set_messages(std::vector<Message> messages) {
+  for (size_t i = 1; i < messages.size(); ++i)
+    if (messages[i].role == Role::system)
+      throw Error("chat", "a system prompt follows other messages");
+  if (!messages.empty()) static_cast<void>(impl_->style.encode(messages));
+  impl_->messages = std::move(messages);
+}
+
 const std::vector<Message>& Chat::messages() const { return impl_->messages; }
 int Chat::position() const { return impl_->generator.position(); }
 int Chat::context() const { return impl_->generator.context(); }

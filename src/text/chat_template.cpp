@@ -4,23 +4,12 @@
 #include <optional>
 
 #include "nibble/error.h"
+#include "text/messages.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
 namespace nibble {
 namespace {
-
-const char* role_name(Role role) {
-  switch (role) {
-    case Role::system:
-      return "system";
-    case Role::user:
-      return "user";
-    case Role::assistant:
-      break;
-  }
-  return "assistant";
-}
 
 std::string known_names() {
   std::string list;

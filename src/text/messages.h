@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,8 +28,16 @@ void for_each_line(std::string_view text, Fn&& fn) {
   }
 }
 
+/// "system", "user" or "assistant".
+const char* role_name(Role role);
+
 /// The value of "messages": an array of {"role": "system" | "user" | "assistant", "content": TEXT}.
 /// Throws Error naming `where`.
 std::vector<Message> read_messages(const Json& list, const std::string& where);
+
+/// {"messages": [...]} and a line break: a file of one conversation, and what it says. Throws Error
+/// naming `where`.
+std::string write_conversation(std::span<const Message> messages);
+std::vector<Message> read_conversation(std::string_view text, const std::string& where);
 
 }  // namespace nibble

@@ -1,0 +1,58 @@
+#include "chat_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "args.h"
+#include "text/messages.h"
+
+namespace nibble::tools {
+namespace {
+
+void require_path(const std::string& path) {
+  if (path.empty() || path == "-") throw Error("FILE", "is missing", "as in /save chat.jsonl");
+}
+
+/// Whether a file may be replaced: what else a user has under that name, many conversations among
+/// it, is not lost to a slip.
+bool is_conversation(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  std::ifstream in(path, std::ios::binary);
+  std::string line;
+  std::getline(in, line);
+  return line.starts_with("{\"messages\":") && in.peek() == std::ifstream::traits_type::eof();
+}
+
+}  // namespace
+
+void save_chat(const std::string& path, std::span<const Message> messages) {
+  require_path(path);
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !is_conversation(path))
+    throw Error(path, "is there already and is not one conversation", "take another name");
+  const std::string part = path + ".part";
+  // What is said in a chat is for its user alone.
+  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) throw Error(path, std::string("cannot be written: ") + std::strerror(errno));
+  ::close(fd);
+  std::ofstream out(part, std::ios::binary);
+  out << write_conversation(messages);
+  out.close();
+  if (out && std::rename(part.c_str(), path.c_str()) == 0) return;
+  std::remove(part.c_str());
+  throw Error(path, "cannot be written (is the disk full?)");
+}
+
+std::vector<Message> load_chat(const std::string& path) {
+  require_path(path);
+  return read_conversation(read_text_file(path), path);
+}
+
+}  // namespace nibble::tools

@@ -1,0 +1,18 @@
+// Conversations in files, as /save writes and /load reads them: a line of JSON of the form that
+// `nibble perplexity` and `nibble quantize --calibration` read.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nibble/chat.h"
+
+namespace nibble::tools {
+
+/// Writes a file that only the user may read, and which takes its name when it is complete.
+/// Replaces none but an earlier conversation. Throws Error.
+void save_chat(const std::string& path, std::span<const Message> messages);
+std::vector<Message> load_chat(const std::string& path);
+
+}  // namespace nibble::tools
