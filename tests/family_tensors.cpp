@@ -1,6 +1,7 @@
 #include "family_tensors.h"
 
 #include <cmath>
+#include <filesystem>
 
 #include "check.h"
 #include "stored_tensors.h"

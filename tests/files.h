@@ -2,9 +2,6 @@
 #pragma once
 
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -19,15 +16,7 @@ std::string raw(T value) {
 }
 
 /// Writes a new file: one that is truncated and written again is flushed to disk by some systems.
-inline void write_file(const std::string& path, std::string_view bytes) {
-  std::error_code ignored;
-  std::filesystem::remove(path, ignored);
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<long>(bytes.size()));
-}
-
-inline std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+void write_file(const std::string& path, std::string_view bytes);
+std::string read_file(const std::string& path);
 
 }  // namespace nibble::test

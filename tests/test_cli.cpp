@@ -1,4 +1,5 @@
 // The command as people and scripts use it: chat and complete, statuses, signals, the terminal.
+#include <filesystem>
 #include <string>
 #include <vector>
 

@@ -3,6 +3,7 @@
 // equal, not near.)
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <vector>
 

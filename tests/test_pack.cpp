@@ -1,6 +1,7 @@
 // The packed layout: sizes, where every code and scale lands, row order, and that the packed form
 // of each type holds the same weights. Positions are computed here from the words of packed.h.
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <vector>
 

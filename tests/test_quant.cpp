@@ -2,6 +2,7 @@
 // GGUF files against the source and the f32 original.
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <random>
 #include <vector>

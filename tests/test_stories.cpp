@@ -1,4 +1,6 @@
 // A real trained model: published text and perplexities, from every form of the same weights.
+#include <cmath>
+
 #include "check.h"
 #include "files.h"
 #include "nibble/nibble.h"

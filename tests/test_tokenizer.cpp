@@ -1,6 +1,7 @@
 #include "nibble/tokenizer.h"
 
 #include <array>
+#include <iterator>
 #include <random>
 #include <sstream>
 

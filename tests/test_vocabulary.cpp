@@ -1,5 +1,6 @@
 #include "text/vocabulary.h"
 
+#include <filesystem>
 #include <limits>
 
 #include "files.h"
