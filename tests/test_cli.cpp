@@ -229,6 +229,7 @@ void test_terminal_save() {
   terminal.expect("> ");
   terminal.send("/save " + path + "\r");
   terminal.expect("5 messages saved to ");
+  terminal.expect("> ");
   terminal.send("\x04");
   check_eq(terminal.finish(), 0);
   check_eq(read_file(model.file("other")), std::string("mine"));
@@ -253,6 +254,7 @@ void test_terminal_save() {
   later.expect("> ");
   later.send("/stats\r");
   later.expect("7 messages");
+  later.expect("> ");
   later.send("\x04");
   check_eq(later.finish(), 0);
   // What other commands read.
