@@ -1,8 +1,15 @@
 #include "text/messages.h"
 
+#include <iterator>
+
 #include "nibble/error.h"
 
 namespace nibble {
+namespace {
+
+constexpr const char* kRoleNames[] = {"system", "user", "assistant"};  // in the order of Role
+
+}  // namespace
 
 std::string_view stripped(std::string_view text) {
   constexpr std::string_view kSpace = " \t\r\n\v\f";
@@ -11,17 +18,7 @@ std::string_view stripped(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
 }
 
-const char* role_name(Role role) {
-  switch (role) {
-    case Role::system:
-      return "system";
-    case Role::user:
-      return "user";
-    case Role::assistant:
-      break;
-  }
-  return "assistant";
-}
+const char* role_name(Role role) { return kRoleNames[static_cast<size_t>(role)]; }
 
 std::vector<Message> read_messages(const Json& list, const std::string& where) {
   std::vector<Message> messages;
@@ -29,16 +26,12 @@ std::vector<Message> read_messages(const Json& list, const std::string& where) {
     const Json* role = entry.find("role");
     const Json* content = entry.find("content");
     if (!role || !content) throw Error(where, "a message lacks \"role\" or \"content\"");
-    Message message;
     const std::string& name = role->as_string(where);
-    if (name == "system")
-      message.role = Role::system;
-    else if (name == "assistant")
-      message.role = Role::assistant;
-    else if (name != "user")
+    const auto known = std::find(std::begin(kRoleNames), std::end(kRoleNames), name);
+    if (known == std::end(kRoleNames))
       throw Error(where, "the role is \"" + name + "\", expected system, user or assistant");
-    message.content = content->as_string(where);
-    messages.push_back(std::move(message));
+    messages.push_back(
+        {static_cast<Role>(known - std::begin(kRoleNames)), content->as_string(where)});
   }
   return messages;
 }
