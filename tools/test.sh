@@ -44,7 +44,8 @@ case $kind in
     ;;
   clang)
     folder=$root/build-clang
-    build "$folder" all
+    # Every file alone, so that it includes what it uses.
+    build "$folder" all -DNIBBLE_UNITY=OFF -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
     ;;
   sanitize)
     folder=$root/build-sanitize

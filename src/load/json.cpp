@@ -6,6 +6,7 @@
 #include <optional>
 #include <sstream>
 
+#include "base/ascii.h"
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
@@ -36,8 +37,6 @@ const char* type_name(Json::Type type) {
 [[noreturn]] void wrong_type(const std::string& where, const char* expected, const Json& found) {
   throw Error(where, std::string("expected ") + expected + ", found " + type_name(found.type()));
 }
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // The value of a number's text, whatever the locale; nothing if a double cannot hold it.
 std::optional<double> parse_double(std::string_view text) {

@@ -55,19 +55,19 @@ void dequantize_blocks(const std::byte* data, size_t n, float* out) {
 }
 
 /// Compilers make vectors of loops whose length they know, over what nothing else points to.
-constexpr size_t kRun = 32;
+constexpr size_t kVector = 32;
 
 template <class T, class Fn>
 void convert(const std::byte* data, size_t n, float* out, Fn&& to_float) {
   const auto run = [&](size_t i, auto count) {
-    T in[kRun] = {};
-    float wide[kRun];
+    T in[kVector] = {};
+    float wide[kVector];
     std::memcpy(in, data + i * sizeof(T), count * sizeof(T));
-    for (size_t k = 0; k < kRun; ++k) wide[k] = to_float(in[k]);
+    for (size_t k = 0; k < kVector; ++k) wide[k] = to_float(in[k]);
     std::memcpy(out + i, wide, count * sizeof(float));
   };
   size_t i = 0;
-  for (; i + kRun <= n; i += kRun) run(i, std::integral_constant<size_t, kRun>());
+  for (; i + kVector <= n; i += kVector) run(i, std::integral_constant<size_t, kVector>());
   if (i < n) run(i, n - i);
 }
 template <class T>

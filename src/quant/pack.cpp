@@ -24,7 +24,7 @@ namespace {
 constexpr size_t kLaneBytes = kLineBytes / kPanelRows;
 /// While a row is packed, the row after the next is fetched: hardware looks ahead neither past the
 /// end of a page nor past that of a row.
-constexpr size_t kAhead = 2;
+constexpr size_t kRowsAhead = 2;
 
 /// The rows of one panel in the source, and where the panel goes.
 struct Panel {
@@ -32,7 +32,7 @@ struct Panel {
   const std::byte* rows[kPanelRows] = {};
   size_t row_bytes = 0;
   size_t n_rows = 0;                   // 1..16
-  const std::byte* next[kAhead] = {};  // the first rows of the next panel
+  const std::byte* next[kRowsAhead] = {};  // the first rows of the next panel
   uint8_t* codes = nullptr;
   uint8_t* scales = nullptr;
 
@@ -183,10 +183,10 @@ void pack_blocks(const Panel& panel, size_t cols, const LoadKernels& kernels) {
   for (size_t begin = 0; begin < cols; begin += kStep) {
     const size_t end = std::min(begin + kStep, cols), n = (end - begin) / kSplitCols * kWords;
     for (size_t r = 0; r < panel.n_rows; ++r) {
-      const size_t next = r + kAhead;
+      const size_t next = r + kRowsAhead;
       const std::byte* ahead = next < panel.n_rows ? panel.at(next, begin)
                                : end < cols        ? panel.at(next % panel.n_rows, end)
-                                                   : panel.next[next % kAhead];
+                                                   : panel.next[next % kRowsAhead];
       split_row<Block>(panel, r, begin, end, ahead, reinterpret_cast<std::byte*>(words[r]));
     }
     transpose_run(kernels.transpose_words, rows, panel.n_rows, n, 0, lines);
@@ -385,7 +385,7 @@ void pack_panels(const MatrixSource& source, const PackedShape& shape, const Row
         panel.rows[r] = gathered.data() + r * row_bytes;
         gather_column(source, source_row(p, r), gathered.data() + r * row_bytes);
       }
-      for (size_t r = 0; r < kAhead; ++r)
+      for (size_t r = 0; r < kRowsAhead; ++r)
         panel.next[r] = source.data.data() +
                         std::min<size_t>(source_row(p + 1, r), source.rows - 1) * row_bytes;
       pack_panel(panel, shape, kernels.load);

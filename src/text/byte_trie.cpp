@@ -6,7 +6,7 @@ namespace nibble {
 namespace {
 
 // The entries that begin as the path to a node does.
-struct Range {
+struct Entries {
   uint32_t begin = 0, end = 0, depth = 0;
 };
 
@@ -14,7 +14,7 @@ struct Range {
 
 ByteTrie::ByteTrie(std::vector<Entry> entries) {
   std::ranges::sort(entries);
-  std::vector<Range> ranges = {{0, static_cast<uint32_t>(entries.size()), 0}};
+  std::vector<Entries> ranges = {{0, static_cast<uint32_t>(entries.size()), 0}};
   bytes_ = {0};
   for (size_t node = 0; node < ranges.size(); ++node) {
     uint32_t begin = ranges[node].begin;

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "text/jinja_builtins.h"
 #include "text/unicode.h"
 #include "text/unicode_case.h"
@@ -162,8 +163,7 @@ Value filter_urlencode(Interpreter& in, const Value& value, const Arguments& arg
   std::string encoded;
   for (const char c : text.view()) {
     const auto byte = static_cast<unsigned char>(c);
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-        kPlain.find(c) != kPlain.npos)
+    if (is_digit(c) || is_letter(c) || kPlain.find(c) != kPlain.npos)
       encoded += c;
     else
       (((encoded += '%') += kHex[byte >> 4])) += kHex[byte & 15];

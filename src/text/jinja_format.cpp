@@ -3,12 +3,11 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "text/jinja_builtins.h"
 
 namespace nibble::jinja {
 namespace {
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// How a value is to be written: [[fill]align][sign][#][0][width][,][.precision][type].
 struct Style {

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "base/ascii.h"
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
@@ -21,10 +22,8 @@ constexpr std::array<std::string_view, 25> kOperators = {
 // Names are compared and copied at no charge.
 constexpr size_t kMaxNameBytes = 256;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool begins_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-         static_cast<unsigned char>(c) >= 0x80;
+  return is_letter(c) || c == '_' || static_cast<unsigned char>(c) >= 0x80;
 }
 
 // Line breaks as "\n", and without the one at the end.
@@ -299,16 +298,12 @@ class Lexer {
     }
   }
 
-  void append_code(size_t begin, size_t end, uint32_t base, size_t& pos, std::string& value) const {
+  void append_code(size_t begin, size_t end, int base, size_t& pos, std::string& value) const {
     uint32_t code = 0;
     for (pos = begin; pos < end; ++pos) {
-      const char c = source_[pos];
-      const uint32_t digit = is_digit(c)            ? static_cast<uint32_t>(c - '0')
-                             : c >= 'a' && c <= 'f' ? static_cast<uint32_t>(c - 'a' + 10)
-                             : c >= 'A' && c <= 'F' ? static_cast<uint32_t>(c - 'A' + 10)
-                                                    : 99;
-      if (digit >= base) break;
-      code = code * base + digit;
+      const int digit = hex_value(source_[pos]);
+      if (digit < 0 || digit >= base) break;
+      code = code * static_cast<uint32_t>(base) + static_cast<uint32_t>(digit);
     }
     const bool valid = code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
     append_utf8(value, valid ? code : kReplacementChar);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/ascii.h"
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
@@ -34,13 +35,6 @@ Node joined(Node::Type type, std::vector<Node> children) {
   node.type = children.empty() ? Node::Type::empty : type;
   node.children = std::move(children);
   return node;
-}
-
-int hex_value(uint32_t c) {
-  if (c >= '0' && c <= '9') return static_cast<int>(c - '0');
-  if (c >= 'a' && c <= 'f') return static_cast<int>(c - 'a' + 10);
-  if (c >= 'A' && c <= 'F') return static_cast<int>(c - 'A' + 10);
-  return -1;
 }
 
 class Parser {
@@ -349,7 +343,7 @@ class Parser {
       case 'u':
         return hexadecimal(4, 4, false);
       default:
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+        if (is_letter(c) || is_digit(c))
           fail("has the escape \"\\" + std::string(1, static_cast<char>(c)) +
                "\", which is not supported");
         return c;
@@ -360,7 +354,7 @@ class Parser {
     uint32_t value = 0;
     int digits = 0;
     for (; digits < max_digits && !at_end(); ++digits, ++pos_) {
-      const int digit = hex_value(static_cast<uint8_t>(text_[pos_]));
+      const int digit = hex_value(text_[pos_]);
       if (digit < 0) break;
       value = value * 16 + static_cast<uint32_t>(digit);
     }

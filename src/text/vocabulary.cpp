@@ -5,6 +5,7 @@
 #include <cmath>
 #include <span>
 
+#include "base/ascii.h"
 #include "load/names.h"
 #include "nibble/error.h"
 #include "text/vocabulary_readers.h"
@@ -20,14 +21,6 @@ constexpr std::array<std::string_view, 14> kEndTexts = {
     "<|eot_id|>",    "<|eom_id|>",      "<end_of_turn>",      "<eos>",      "<EOT>",
     "<|endofturn|>", "<|end_of_turn|>", "<end_of_utterance>", "<|return|>",
 };
-
-bool is_hexadecimal(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
-}
-
-unsigned hexadecimal_value(char c) {
-  return static_cast<unsigned>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-}
 
 void check_id(Token token, const Vocabulary& vocabulary, const std::string& where,
               const char* what) {
@@ -72,8 +65,9 @@ TokenKind token_kind(uint64_t number) {
 
 std::optional<uint8_t> parse_byte_token(std::string_view text) {
   if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return std::nullopt;
-  if (!is_hexadecimal(text[3]) || !is_hexadecimal(text[4])) return std::nullopt;
-  return static_cast<uint8_t>(hexadecimal_value(text[3]) * 16 + hexadecimal_value(text[4]));
+  const int high = hex_value(text[3]), low = hex_value(text[4]);
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<uint8_t>(high * 16 + low);
 }
 
 std::string byte_token_text(uint8_t byte) {
