@@ -17,8 +17,8 @@ Value by_path(Interpreter& in, const Value& value, const Value& path) {
   while (true) {
     const size_t dot = rest.find('.');
     const std::string_view part = rest.substr(0, dot);
-    const bool index = !part.empty() && part.size() < 10 &&
-                       std::ranges::all_of(part, is_digit<char>);
+    const bool index =
+        !part.empty() && part.size() < 10 && std::ranges::all_of(part, is_digit<char>);
     out = in.subscript(
         out, index ? Value(static_cast<int64_t>(std::stoi(std::string(part)))) : Value(part));
     if (dot == std::string_view::npos) return out;
