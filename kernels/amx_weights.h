@@ -66,13 +66,19 @@ template <int kFrom, int kTo, int n>
 
 /// Column c of a unit, times the scale.
 template <Codes C, size_t c>
-[[gnu::always_inline]] inline __m512i widened_column(const uint8_t* unit, const WideScale& scale) {
+[[gnu::always_inline]] inline __m512i widened_column(const uint8_t* unit, const CodeTable& table,
+                                                     const WideScale& scale) {
   constexpr size_t kLine = c / kLineCols<C>;
   constexpr int kTo = code_bit<C>(c);
   constexpr int kFrom = static_cast<int>(column_shift<C>(c % kLineCols<C>));
-  if constexpr (C == Codes::iq4) {
-    const __m512i index = _mm512_srli_epi32(_mm512_loadu_si512(unit), kFrom);  // four bits count
-    const auto all = Avx512::to_float(Avx512::load_u8(kIq4Codes));
+  if constexpr (kTableCodes<C>) {
+    __m512i index = _mm512_srli_epi32(_mm512_loadu_si512(unit), kFrom);  // four bits count
+    if constexpr (kUpperBits<C> != 0) {
+      index = _mm512_and_si512(index, _mm512_set1_epi32(ones(kLowBits<C>)));
+      index = with_bits<static_cast<int>(upper_shift<C>(c)), kLowBits<C>, kUpperBits<C>>(
+          Avx512::upper_bits<C>(unit), index);
+    }
+    const auto all = Avx512::to_float(Avx512::load_u8(table.codes));
     const __m512 code = _mm512_permutexvar_ps(index, all);
     return _mm512_castps_si512(_mm512_fmadd_ps(scale.s, code, scale.low_0));
   }
@@ -88,13 +94,13 @@ template <Codes C, size_t c>
 
 /// The columns of a unit: pairs of the upper halves of their floats.
 template <Codes C>
-[[gnu::always_inline]] inline void widen_unit(const uint8_t* unit, const WideScale& scale,
-                                              uint8_t* out) {
+[[gnu::always_inline]] inline void widen_unit(const uint8_t* unit, const CodeTable& table,
+                                              const WideScale& scale, uint8_t* out) {
   unrolled<kUnitCols<C> / 2>([&]<size_t i>() __attribute__((always_inline)) {
     const __m512i upper_half = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
     constexpr __mmask64 kLowerHalves = 0x3333333333333333;
-    const __m512i even = widened_column<C, 2 * i>(unit, scale);
-    const __m512i odd = widened_column<C, 2 * i + 1>(unit, scale);
+    const __m512i even = widened_column<C, 2 * i>(unit, table, scale);
+    const __m512i odd = widened_column<C, 2 * i + 1>(unit, table, scale);
     _mm512_store_si512(out + i * kLineBytes,
                        _mm512_mask_shuffle_epi8(odd, kLowerHalves, even, upper_half));
   });
@@ -113,6 +119,7 @@ template <Codes C, class Grid>
   const size_t scale_offset = k0 / group * scale_step;
   const uint8_t* scales = w.scales + panel * w.scale_stride + scale_offset +
                           fetch_distance(scale_offset, kWalk.fetch / 4, w.scale_stride, n_panels);
+  const CodeTable& table = code_table(w.shape.codes);
   Grid grid;
   grid.open(w, panel, k0 / group);
   for (size_t g = k0 / group; g * group < k0 + n; ++g, scales += scale_step) {
@@ -120,7 +127,7 @@ template <Codes C, class Grid>
     const WideScale scale = WideScale::of<Grid>(grid.at(g));
     for (size_t k = 0; k < group; k += kUnitCols<C>, unit += kUnitBytes<C>) {
       fetch_lines<kUnitBytes<C>>(unit + fetch);
-      widen_unit<C>(unit, scale, out);
+      widen_unit<C>(unit, table, scale, out);
       out += kUnitCols<C> * kColumnBytes;
     }
   }

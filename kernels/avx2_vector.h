@@ -185,10 +185,15 @@ struct Avx2 {
   }
 
   /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each, less kOffset: 0, or 128
-  /// with codes of eight bits.
+  /// with codes of eight bits. `table`: of codes that are indices.
   template <Codes C, size_t part, int32_t kOffset = 0>
-  [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
-    return {half_codes_of<C, part, kOffset, 0>(unit), half_codes_of<C, part, kOffset, 1>(unit)};
+  [[gnu::always_inline]] static I codes_of(const uint8_t* unit, const CodeTable& table) {
+    const I index = {half_codes_of<C, part, kOffset, 0>(unit),
+                     half_codes_of<C, part, kOffset, 1>(unit)};
+    if constexpr (!kTableCodes<C>) return index;
+    const __m256i all = _mm256_xor_si256(_mm256_broadcastsi128_si256(load_128(table.codes)),
+                                         _mm256_set1_epi8(static_cast<char>(kOffset)));
+    return {_mm256_shuffle_epi8(all, index.lo), _mm256_shuffle_epi8(all, index.hi)};
   }
   static constexpr size_t kHalfLine = kLineBytes / 2;
   /// The upper bits of a unit, where upper_shift() says, of rows 8 * kHalf..8 * kHalf + 7.
@@ -199,7 +204,7 @@ struct Avx2 {
     const __m256i x = _mm256_cvtepu16_epi32(load_128(at + kHalf * kHalfLine / 2));
     return _mm256_or_si256(x, _mm256_slli_epi32(x, 18));
   }
-  /// Two parts of a unit of q3 are made at once, in the nibbles of their bytes.
+  /// Two parts of a unit of three bits are made at once, in the nibbles of their bytes.
   template <size_t part, size_t kHalf>
   [[gnu::always_inline]] static __m256i three_bits(const uint8_t* unit) {
     __m256i low = load_256(unit + kHalf * kHalfLine), upper = upper_bits<Codes::q3, kHalf>(unit);
@@ -215,20 +220,16 @@ struct Avx2 {
   /// Of the same rows.
   template <Codes C, size_t part, int32_t kOffset, size_t kHalf>
   [[gnu::always_inline]] static __m256i half_codes_of(const uint8_t* unit) {
-    if constexpr (C == Codes::q3) return three_bits<part, kHalf>(unit);
+    if constexpr (kHalfUpper<C>) return three_bits<part, kHalf>(unit);
     constexpr size_t kLineParts = kLineCols<C> / 4;
     __m256i line = load_256(unit + kHalf * kHalfLine + part / kLineParts * kLineBytes);
-    const __m256i flip = _mm256_set1_epi8(static_cast<char>(kOffset));
-    if constexpr (C == Codes::q8) return _mm256_xor_si256(line, flip);
+    if constexpr (C == Codes::q8)
+      return _mm256_xor_si256(line, _mm256_set1_epi8(static_cast<char>(kOffset)));
     // Bits that cross to a neighbouring byte meet no mask.
     constexpr auto kLowMask = static_cast<char>(ones(kLowBits<C>));
     constexpr int kLowFrom = part % kLineParts * kLowBits<C>;
     if constexpr (kLowFrom != 0) line = _mm256_srli_epi16(line, kLowFrom);
     const __m256i low = _mm256_and_si256(line, _mm256_set1_epi8(kLowMask));
-    if constexpr (C == Codes::iq4) {
-      const __m256i all = _mm256_broadcastsi128_si256(load_128(kIq4Codes));
-      return _mm256_shuffle_epi8(_mm256_xor_si256(all, flip), low);
-    }
     if constexpr (kUpperBits<C> == 0) return low;
     constexpr int kFrom = part * kUpperBits<C>, kTo = kLowBits<C>;
     __m256i upper = upper_bits<C, kHalf>(unit);
@@ -242,8 +243,8 @@ struct Avx2 {
   /// bytes after each is fetched.
   template <Codes C, size_t P, size_t T>
   [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
-                                               const int8_t* x, size_t x_stride, size_t fetch,
-                                               I (&dot)[P][T]) {
+                                               const CodeTable& table, const int8_t* x,
+                                               size_t x_stride, size_t fetch, I (&dot)[P][T]) {
     const int8_t* row[T];
     for (size_t t = 0; t < T; ++t) row[t] = x + t * x_stride;
     for (size_t p = 0; p < P; ++p) {
@@ -252,16 +253,16 @@ struct Avx2 {
         for (size_t i = 0; i < n; ++i, at += kUnitBytes<C>) {
           __builtin_prefetch(at + fetch);
           unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
-            add_byte_codes(codes_of<C, part, kByteOffset>(at), row, i * kUnitCols<C> + 4 * part,
-                           dot[p]);
+            add_byte_codes(codes_of<C, part, kByteOffset>(at, table), row,
+                           i * kUnitCols<C> + 4 * part, dot[p]);
           });
         }
       } else if (C == Codes::q4 && n < 4) {  // a group of 16
-        add_units<C, 2>(at, fetch, row, 0, dot[p]);
+        add_units<C, 2>(at, table, fetch, row, 0, dot[p]);
       } else {
         constexpr size_t kUnits = C == Codes::q4 ? 4 : 1;
         for (size_t i = 0; i < n; i += kUnits)
-          add_units<C, kUnits>(at + i * kUnitBytes<C>, fetch, row, i * kUnitCols<C>, dot[p]);
+          add_units<C, kUnits>(at + i * kUnitBytes<C>, table, fetch, row, i * kUnitCols<C>, dot[p]);
       }
     }
   }
@@ -275,15 +276,17 @@ struct Avx2 {
 
   /// Units of less than eight bits.
   template <Codes C, size_t kUnits, size_t T>
-  [[gnu::always_inline]] static void add_units(const uint8_t* units, size_t fetch,
-                                               const int8_t* const (&x)[T], size_t k, I (&dot)[T]) {
+  [[gnu::always_inline]] static void add_units(const uint8_t* units, const CodeTable& table,
+                                               size_t fetch, const int8_t* const (&x)[T], size_t k,
+                                               I (&dot)[T]) {
     constexpr size_t kParts = kUnitCols<C> / 4, kAll = kUnits * kParts;
     I sum[T];
     fetch_lines<kUnits * kUnitBytes<C>>(units + fetch);
     unrolled<kAll>([&]<size_t i>() __attribute__((always_inline)) {
       if (i % kWordSums<C> == 0)
         for (size_t t = 0; t < T; ++t) sum[t] = zero_int();
-      add_codes(codes_of<C, i % kParts>(units + i / kParts * kUnitBytes<C>), x, k + 4 * i, sum);
+      add_codes(codes_of<C, i % kParts>(units + i / kParts * kUnitBytes<C>, table), x, k + 4 * i,
+                sum);
       if (i % kWordSums<C> == kWordSums<C> - 1 || i == kAll - 1)
         for (size_t t = 0; t < T; ++t) dot[t] = add_pairs(dot[t], sum[t]);
     });

@@ -126,7 +126,7 @@ struct Avx512 {
     return _mm512_or_si512(x, _mm512_slli_epi32(x, 18));
   }
   static constexpr int kAndOr = 0xea;  // (a and b) or c, for vpternlogd
-  /// Two parts of a unit of q3 are made at once, in the nibbles of their bytes.
+  /// Two parts of a unit of three bits are made at once, in the nibbles of their bytes.
   template <size_t part>
   [[gnu::always_inline]] static I three_bits(const uint8_t* unit) {
     I low = _mm512_loadu_si512(unit), upper = upper_bits<Codes::q3>(unit);
@@ -139,12 +139,20 @@ struct Avx512 {
     if constexpr (part / 2 == 1) both = _mm512_srli_epi16(both, 4);
     return _mm512_and_si512(both, _mm512_set1_epi8(15));
   }
-  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each.
+  /// The codes of columns 4 * part..4 * part + 3 of a unit, a byte each. `table`: of codes that are
+  /// indices.
   template <Codes C, size_t part, int32_t kOffset = 0>
-  [[gnu::always_inline]] static I codes_of(const uint8_t* unit) {
+  [[gnu::always_inline]] static I codes_of(const uint8_t* unit, const CodeTable& table) {
     static_assert(kOffset == 0);
+    const I index = indices_of<C, part>(unit);
+    if constexpr (!kTableCodes<C>) return index;
+    const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table.codes));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(all), index);
+  }
+  template <Codes C, size_t part>
+  [[gnu::always_inline]] static I indices_of(const uint8_t* unit) {
     if constexpr (C == Codes::q8) return _mm512_loadu_si512(unit);
-    if constexpr (C == Codes::q3) return three_bits<part>(unit);
+    if constexpr (kHalfUpper<C>) return three_bits<part>(unit);
     // Bits that cross to a neighbouring byte meet no mask.
     constexpr size_t kLineParts = kLineCols<C> / 4;
     constexpr auto kLowMask = static_cast<char>(ones(kLowBits<C>));
@@ -152,10 +160,6 @@ struct Avx512 {
     I line = _mm512_loadu_si512(unit + part / kLineParts * kLineBytes);
     if constexpr (kLowFrom != 0) line = _mm512_srli_epi16(line, kLowFrom);
     const I low = _mm512_and_si512(line, _mm512_set1_epi8(kLowMask));
-    if constexpr (C == Codes::iq4)
-      return _mm512_shuffle_epi8(
-          _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Codes))),
-          low);
     if constexpr (kUpperBits<C> == 0) return low;
     constexpr unsigned kFrom = part * kUpperBits<C>, kTo = kLowBits<C>;
     I upper = upper_bits<C>(unit);
@@ -172,9 +176,9 @@ struct Avx512 {
   /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x.
   template <Codes C, size_t P, size_t T>
   [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
-                                               const int8_t* x, size_t x_stride, size_t fetch,
-                                               I (&dot)[P][T]) {
-    dot_units_by_fours<Avx512, C>(units, panel_stride, n, x, x_stride, fetch, dot);
+                                               const CodeTable& table, const int8_t* x,
+                                               size_t x_stride, size_t fetch, I (&dot)[P][T]) {
+    dot_units_by_fours<Avx512, C>(units, panel_stride, n, table, x, x_stride, fetch, dot);
   }
 
   /// dot[p][t] += the codes of an unpacked line of P panels times row t of x; then done(t).

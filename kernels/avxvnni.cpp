@@ -25,9 +25,9 @@ struct AvxVnni : Avx2 {
   /// dot[p][t] += sum over `n` units of the codes of P panels times row t of x.
   template <Codes C, size_t P, size_t T>
   [[gnu::always_inline]] static void dot_units(const uint8_t* units, size_t panel_stride, size_t n,
-                                               const int8_t* x, size_t x_stride, size_t fetch,
-                                               I (&dot)[P][T]) {
-    dot_units_by_fours<AvxVnni, C>(units, panel_stride, n, x, x_stride, fetch, dot);
+                                               const CodeTable& table, const int8_t* x,
+                                               size_t x_stride, size_t fetch, I (&dot)[P][T]) {
+    dot_units_by_fours<AvxVnni, C>(units, panel_stride, n, table, x, x_stride, fetch, dot);
   }
 
   /// dot[p][t] += the same over `n` unpacked lines, a multiple of 4 (16 columns, the least group);

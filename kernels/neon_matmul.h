@@ -2,6 +2,8 @@
 // bytes of 4 rows in 4 quads of columns meet the 16 int8 activations of a row of x.
 #pragma once
 
+#include <type_traits>
+
 #include "neon_common.h"
 
 namespace nibble {
@@ -108,9 +110,9 @@ struct Scales<Scheme::k8> {
     static_assert(offsetof(ScaleK8x16, sc) == offsetof(ScaleK8x32, sc));
     const uint8_t* block = scales + g / n_groups * bytes;
     const uint8_t* sc = block + offsetof(ScaleK8x16, sc) + g % n_groups * kPanelRows;
-    return {.s = multiply(load_halves(block + offsetof(ScaleK8x16, d)), ElementI8::load(sc)),
-            .m = {},
-            .z = splat_int(shape.zero)};
+    const Block d =
+        multiply(load_halves(block + offsetof(ScaleK8x16, d)), splat(code_table(shape.codes).unit));
+    return {.s = multiply(d, ElementI8::load(sc)), .m = {}, .z = splat_int(shape.zero)};
   }
 };
 
@@ -146,7 +148,7 @@ uint8x16_t upper_bits(const uint8_t* unit, size_t i) {
   return vreinterpretq_u8_u32(vorrq_u32(x, vshlq_n_u32(x, 18)));
 }
 
-/// Codes of q3, two parts of a unit at once in the nibbles of their bytes.
+/// Codes of three bits, two parts of a unit at once in the nibbles of their bytes.
 inline void load_three_bits(uint8x16_t low, uint8x16_t upper, int8x16_t (&q)[4]) {
   const uint8x16_t low_mask = vdupq_n_u8(0x33), upper_mask = vdupq_n_u8(0x44);
   const uint8x16_t even = vorrq_u8(vandq_u8(low, low_mask), vandq_u8(upper, upper_mask));
@@ -160,12 +162,12 @@ inline void load_three_bits(uint8x16_t low, uint8x16_t upper, int8x16_t (&q)[4])
 
 /// How codes are read. kMost is the greatest magnitude that load() gives.
 template <Codes C>
-struct CodeFormat {
+struct PlainCodes {
   static constexpr int32_t kBias = 0;
   static constexpr int32_t kMost = ones(code_bits(C));
   /// Rows 4i..4i+3 of the 16 columns from column k on of a panel's codes: q[c] has columns
-  /// 4c..4c+3 of each, as signed bytes, less kBias.
-  static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
+  /// 4c..4c+3 of each, as signed bytes, less kBias. `table`: of codes that are indices.
+  static void load(const uint8_t* codes, const CodeTable&, size_t k, size_t i, int8x16_t (&q)[4]) {
     const uint8_t* unit = codes + k / kUnitCols<C> * kUnitBytes<C>;
     k %= kUnitCols<C>;
     const uint8_t* line = unit + k / kLineCols<C> * kLineBytes + 16 * i;
@@ -195,28 +197,33 @@ struct CodeFormat {
   }
 };
 
-template <>
-struct CodeFormat<Codes::iq4> {
+template <Codes C>
+struct TableCodes {
   static constexpr int32_t kBias = 128;
   static constexpr int32_t kMost = 128;
-  static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
-    CodeFormat<Codes::q4>::load(codes, k, i, q);
-    const int8x16_t all = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(kIq4Codes), vdupq_n_u8(128)));
+  static void load(const uint8_t* codes, const CodeTable& table, size_t k, size_t i,
+                   int8x16_t (&q)[4]) {
+    PlainCodes<C>::load(codes, table, k, i, q);
+    const int8x16_t all = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(table.codes), vdupq_n_u8(128)));
     for (size_t c = 0; c < 4; ++c) q[c] = vqtbl1q_s8(all, vreinterpretq_u8_s8(q[c]));
   }
 };
 
-template <>
-struct CodeFormat<Codes::q8> {
+struct ByteCodes {
   static constexpr int32_t kBias = 128;  // codes are unsigned, the products signed
   static constexpr int32_t kMost = 128;
-  static void load(const uint8_t* codes, size_t k, size_t i, int8x16_t (&q)[4]) {
+  static void load(const uint8_t* codes, const CodeTable&, size_t k, size_t i, int8x16_t (&q)[4]) {
     for (size_t c = 0; c < 4; ++c) {
       const uint8x16_t code = vld1q_u8(codes + (k / 4 + c) * kLineBytes + 16 * i);
       q[c] = vreinterpretq_s8_u8(veorq_u8(code, vdupq_n_u8(128)));
     }
   }
 };
+
+template <Codes C>
+using CodeFormat =
+    std::conditional_t<C == Codes::q8, ByteCodes,
+                       std::conditional_t<kTableCodes<C>, TableCodes<C>, PlainCodes<C>>>;
 
 /// y += w x of one group, from dot = sum of (q - kBias) * x over the group. Exact as integers and
 /// as floats: |dot| <= 128 * 127 * 128 columns and |z * xsum| <= 255 * 127 * 128 < 2^23.
@@ -242,15 +249,15 @@ Block add_group(const Block& y, const Quads& dot, const Affine& w, float x_scale
 /// Dot::add<kMost>(acc, q, x) adds to the lanes of acc the products of 16 columns, q as
 /// CodeFormat::load gives it.
 template <class Dot, class Format, size_t T>
-void dot_rows(const uint8_t* codes, size_t group, const int8_t* x, size_t x_stride,
-              Quads (&dot)[T]) {
+void dot_rows(const uint8_t* codes, const CodeTable& table, size_t group, const int8_t* x,
+              size_t x_stride, Quads (&dot)[T]) {
   for (size_t t = 0; t < T; ++t) dot[t] = splat_int(0);
   for (size_t k = 0; k < group; k += 16) {
     int8x16_t xq[T];
     for (size_t t = 0; t < T; ++t) xq[t] = vld1q_s8(x + t * x_stride + k);
     for (size_t i = 0; i < 4; ++i) {
       int8x16_t q[4];
-      Format::load(codes, k, i, q);
+      Format::load(codes, table, k, i, q);
       for (size_t t = 0; t < T; ++t)
         dot[t].v[i] = Dot::template add<Format::kMost>(dot[t].v[i], q, xq[t]);
     }
@@ -276,8 +283,8 @@ inline Zipped zip_halves(int8x16_t a, int8x16_t b) {
 /// The same, rows of x in pairs: Dot::add_pairs(acc, w, x) adds to the lanes [w0x0 w0x1 w1x0 w1x1]
 /// the products of 8 columns of two rows of weights (a row in each half of w) and of two rows of x.
 template <class Dot, class Format, size_t T>
-void dot_pairs(const uint8_t* codes, size_t group, const int8_t* x, size_t x_stride,
-               Quads (&dot)[T]) {
+void dot_pairs(const uint8_t* codes, const CodeTable& table, size_t group, const int8_t* x,
+               size_t x_stride, Quads (&dot)[T]) {
   static_assert(T % 2 == 0);
   Quads low[T / 2];   // [i]: rows 4i and 4i + 1 of the panel
   Quads high[T / 2];  // [i]: rows 4i + 2 and 4i + 3
@@ -290,7 +297,7 @@ void dot_pairs(const uint8_t* codes, size_t group, const int8_t* x, size_t x_str
     }
     for (size_t i = 0; i < 4; ++i) {
       int8x16_t q[4];
-      Format::load(codes, k, i, q);
+      Format::load(codes, table, k, i, q);
       const Zipped a = zip_lanes(q[0], q[1]);
       const Zipped b = zip_lanes(q[2], q[3]);
       for (size_t t = 0; t < T / 2; ++t) {
@@ -313,6 +320,7 @@ template <class Dot, Codes kCodes, Scheme kScheme, size_t T>
 void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, size_t row, float* y,
                     size_t y_stride) {
   using Format = CodeFormat<kCodes>;
+  const CodeTable& table = code_table(w.shape.codes);
   const size_t group = w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const uint8_t* panel_codes = w.codes + panel * w.code_stride;
@@ -323,9 +331,9 @@ void quantized_tile(const PackedView& w, size_t panel, const QuantizedRows& x, s
   for (size_t g = 0; g < n_groups; ++g) {
     Quads dot[T];
     if constexpr (Dot::kPairs && T % 2 == 0)
-      dot_pairs<Dot, Format>(panel_codes, group, codes + g * group, x.stride, dot);
+      dot_pairs<Dot, Format>(panel_codes, table, group, codes + g * group, x.stride, dot);
     else
-      dot_rows<Dot, Format>(panel_codes, group, codes + g * group, x.stride, dot);
+      dot_rows<Dot, Format>(panel_codes, table, group, codes + g * group, x.stride, dot);
     panel_codes += group / kUnitCols<kCodes> * kUnitBytes<kCodes>;
     const Affine affine = Scales<kScheme>::load(w.shape, scales, g);
     for (size_t t = 0; t < T; ++t) {
@@ -359,7 +367,7 @@ void matmul_q_as(const PackedView& w, size_t panel_begin, size_t panel_end, cons
 
 /// A column of a quantized panel as 16 weights.
 template <Codes kCodes, Scheme kScheme>
-Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
+Block column_of(const uint8_t* codes, const CodeTable& table, const Affine& affine, size_t k) {
   const uint8_t* unit = codes + k / kUnitCols<kCodes> * kUnitBytes<kCodes>;
   k %= kUnitCols<kCodes>;
   const uint8_t* line = unit + k / kLineCols<kCodes> * kLineBytes;
@@ -376,8 +384,8 @@ Block column_of(const uint8_t* codes, const Affine& affine, size_t k) {
           bits(upper_bits<kCodes>(unit, i), upper_shift<kCodes>(k), kUpperBits<kCodes>);
       code = vorrq_u32(code, vshlq_n_u32(upper, kLowBits<kCodes>));
     }
-    if constexpr (kCodes == Codes::iq4) {
-      const uint8x16_t found = vqtbl1q_u8(vld1q_u8(kIq4Codes), vreinterpretq_u8_u32(code));
+    if constexpr (kTableCodes<kCodes>) {
+      const uint8x16_t found = vqtbl1q_u8(vld1q_u8(table.codes), vreinterpretq_u8_u32(code));
       code = vandq_u32(vreinterpretq_u32_u8(found), vdupq_n_u32(255));
     }
     const int32x4_t q = vreinterpretq_s32_u32(code);
@@ -416,12 +424,15 @@ void matmul_f32_as(const PackedView& w, size_t panel_begin, size_t panel_end,
                    const FloatRows& rows) {
   const size_t group = w.shape.group;
   const size_t cols = w.shape.cols;
+  const CodeTable& table = code_table(w.shape.codes);
   matmul_rows(panel_begin, panel_end, rows, [&](size_t panel, const float* x, auto& acc) {
     const uint8_t* codes = w.codes + panel * w.code_stride;
     const uint8_t* scales = w.scales + panel * w.scale_stride;
     for (size_t k = 0; k < cols; k += group) {
       const Affine affine = Scales<kScheme>::load(w.shape, scales, k / group);
-      const auto column = [&](size_t i) { return column_of<kCodes, kScheme>(codes, affine, i); };
+      const auto column = [&](size_t i) {
+        return column_of<kCodes, kScheme>(codes, table, affine, i);
+      };
       add_products(acc, column, k, min_of(k + group, cols), x, rows.x_stride);
     }
   });
@@ -457,13 +468,7 @@ inline void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end
       return matmul_f32_of<ElementF16>(w, panel_begin, panel_end, rows);
     case Codes::bf16:
       return matmul_f32_of<ElementBf16>(w, panel_begin, panel_end, rows);
-    case Codes::q2:
-    case Codes::q3:
-    case Codes::q4:
-    case Codes::iq4:
-    case Codes::q5:
-    case Codes::q6:
-    case Codes::q8:
+    default:
       return with_format(w.shape, [&]<Codes kCodes, Scheme kScheme>() {
         matmul_f32_as<kCodes, kScheme>(w, panel_begin, panel_end, rows);
       });

@@ -9,7 +9,7 @@
 //         t = j % 4 its low nibble is column k0 + t, its high nibble column k0 + 4 + t.
 //   q8    one 64-byte line holds 4 columns k0..k0+3 of 16 rows. Byte j is row j / 4, column
 //         k0 + j % 4. Codes are unsigned.
-//   iq4   as q4, but what lies in the nibbles are indices of kIq4Codes.
+//   iq4, iq3_xxs, iq3_s, fp4    as q4, but what lies in the nibbles are indices of code_table().
 //   q5    32 columns k0..k0+31 are four lines of q4 with the low four bits of the codes, and a line
 //         of their upper bits: bit p of byte j is that of row j / 4, column k0 + 4p + j % 4.
 //   q6    16 columns are two lines of q4, and a line of the upper two bits: bits 2p and 2p + 1 of
@@ -18,6 +18,7 @@
 //   q3    16 columns are a line of q2 with the low two bits, and half a line of upper ones: for
 //         p = 0, 1, 2, 3 and a = 0, 1, 4, 5, bit a + 2 of byte j is that of row j / 2, column
 //         k0 + 4p + j % 2, and bit a that of column k0 + 4p + j % 2 + 2.
+//   iq1, iq2    as q3, but codes are indices of code_table().
 //   f16, bf16, f32    column after column, 16 values each: [cols][16].
 //
 // A quantized weight is w = s * (q - z) or w = s * q + m with s, z, m per row and group of `group`
@@ -35,12 +36,28 @@ inline constexpr size_t kLineBytes = 64;
 inline constexpr size_t kSuperCols = 256;  // columns that share one pair of fp16 in the k schemes
 
 /// What one weight is stored as.
-enum class Codes : uint8_t { f32, f16, bf16, q2, q3, q4, iq4, q5, q6, q8 };
+enum class Codes : uint8_t {
+  f32,
+  f16,
+  bf16,
+  q2,
+  q3,
+  iq1,
+  iq2,
+  q4,
+  iq3_xxs,
+  iq3_s,
+  fp4,
+  iq4,
+  q5,
+  q6,
+  q8
+};
 
 constexpr bool is_quantized(Codes codes) { return codes >= Codes::q2; }
 /// Bits of a code, or of a float; 0 for what is no Codes (a file may hold any byte).
 constexpr size_t code_bits(Codes codes) {
-  constexpr size_t kBits[] = {32, 16, 16, 2, 3, 4, 4, 5, 6, 8};
+  constexpr size_t kBits[] = {32, 16, 16, 2, 3, 3, 3, 4, 4, 4, 4, 4, 5, 6, 8};
   const auto i = static_cast<size_t>(codes);
   return i < sizeof kBits / sizeof *kBits ? kBits[i] : 0;
 }
@@ -53,8 +70,13 @@ constexpr size_t only_group(Codes codes) {
   switch (codes) {
     case Codes::q2:
     case Codes::q3:
+    case Codes::iq1:
+    case Codes::iq2:
     case Codes::q6:
       return 16;
+    case Codes::iq3_xxs:
+    case Codes::iq3_s:
+    case Codes::fp4:
     case Codes::iq4:
     case Codes::q5:
       return 32;
@@ -63,19 +85,75 @@ constexpr size_t only_group(Codes codes) {
   }
 }
 
-/// The codes of iq4, which are not evenly spaced: with a zero of 128 what the 16 codes of IQ4_NL
-/// and IQ4_XS stand for.
-inline constexpr uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
-                                          129, 141, 153, 166, 181, 197, 217, 241};
+/// Codes that are not evenly spaced: the index that a panel holds stands for codes[index], with a
+/// zero of 128, in units of `unit` (a power of two).
+struct CodeTable {
+  uint8_t codes[16];
+  float unit;
+};
+/// IQ4_NL and IQ4_XS.
+inline constexpr CodeTable kIq4Table = {
+    {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241}, 1};
+// The others are magnitudes and the same with the sign changed.
+inline constexpr CodeTable kIq3SmallTable = {
+    {132, 140, 148, 156, 164, 172, 180, 190, 124, 116, 108, 100, 92, 84, 76, 66}, 0.25f};
+inline constexpr CodeTable kIq3Table = {
+    {129, 131, 133, 135, 137, 139, 141, 143, 127, 125, 123, 121, 119, 117, 115, 113}, 1};
+inline constexpr CodeTable kFp4Table = {  // MXFP4, twice the values of E2M1
+    {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116},
+    1};
+inline constexpr CodeTable kIq2Table = {  // 8, 25, 43
+    {136, 153, 171, 128, 120, 103, 85, 128},
+    0.125f};
+inline constexpr CodeTable kIq1Table = {  // eighths: -1, 0, 1 with 1/8 added, or taken off
+    {121, 129, 137, 128, 119, 127, 135, 128},
+    0.125f};
 
+/// The table of `codes`; of those that have none only the unit counts, which is 1.
+constexpr const CodeTable& code_table(Codes codes) {
+  switch (codes) {
+    case Codes::iq1:
+      return kIq1Table;
+    case Codes::iq2:
+      return kIq2Table;
+    case Codes::iq3_xxs:
+      return kIq3SmallTable;
+    case Codes::iq3_s:
+      return kIq3Table;
+    case Codes::fp4:
+      return kFp4Table;
+    default:
+      return kIq4Table;
+  }
+}
+
+/// The codes whose kernels serve `codes`, too: they differ in their table alone.
+constexpr Codes kernel_codes(Codes codes) {
+  switch (codes) {
+    case Codes::iq1:
+      return Codes::iq2;
+    case Codes::iq3_xxs:
+    case Codes::iq3_s:
+    case Codes::fp4:
+      return Codes::iq4;
+    default:
+      return codes;
+  }
+}
+
+// Templates below take kernel_codes() only.
+
+/// Codes that are indices of a table.
+template <Codes C>
+constexpr bool kTableCodes = C == Codes::iq2 || C == Codes::iq4;
 /// Codes that take a whole byte once they are unpacked.
 template <Codes C>
-constexpr bool kByteCodes = C == Codes::q8 || C == Codes::iq4;
+constexpr bool kByteCodes = C == Codes::q8 || kTableCodes<C>;
 /// Bits of a code that lie in lines of their own, the lowest, and bits behind those lines.
 template <Codes C>
-constexpr unsigned kLowBits = C == Codes::q8                     ? 8
-                              : C == Codes::q2 || C == Codes::q3 ? 2
-                                                                 : 4;
+constexpr unsigned kLowBits = C == Codes::q8      ? 8
+                              : code_bits(C) <= 3 ? 2
+                                                  : 4;
 template <Codes C>
 constexpr unsigned kUpperBits = static_cast<unsigned>(code_bits(C)) - kLowBits<C>;
 /// So many ones.
@@ -97,7 +175,7 @@ constexpr size_t kUpperOffset = size_t{kLineBytes} * kUnitCols<C> / kLineCols<C>
 /// Whether a row has 16 upper bits in a unit, not 32. x | x << 18 brings those of columns 4p + t to
 /// bits 2, 3, 6, 7 of byte t for p = 0, 1, 2, 3: with the low bits they make codes in nibbles.
 template <Codes C>
-constexpr bool kHalfUpper = C == Codes::q3;
+constexpr bool kHalfUpper = C == Codes::q3 || C == Codes::iq2;
 
 /// The bit at which column c of a line lies in the 32-bit word of its row.
 template <Codes C>
@@ -113,7 +191,7 @@ constexpr unsigned upper_shift(size_t c) {
                                (kHalfUpper<C> ? p % 2 + p / 2 * 4 + 2 : p * kUpperBits<C>));
 }
 
-/// The code of row r, column c of a quantized panel.
+/// The code of row r, column c of a quantized panel, or its index in the table.
 template <Codes C>
 constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   const uint8_t* unit = panel + c / kUnitCols<C> * kUnitBytes<C>;
@@ -121,7 +199,6 @@ constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   const size_t byte = 4 * r + c % 4, in_line = c % kLineCols<C>;
   const unsigned line = unit[c / kLineCols<C> * kLineBytes + byte];
   unsigned code = (line >> (in_line / 4 * kLowBits<C>)) & ones(kLowBits<C>);
-  if constexpr (C == Codes::iq4) return kIq4Codes[code];
   if constexpr (kHalfUpper<C>) {
     const uint8_t* two = unit + kUpperOffset<C> + 2 * r;
     const unsigned x = two[0] | unsigned{two[1]} << 8;
@@ -133,15 +210,17 @@ constexpr uint8_t code_at(const uint8_t* panel, size_t c, size_t r) {
   return static_cast<uint8_t>(code);
 }
 constexpr uint8_t code_at(Codes codes, const uint8_t* panel, size_t c, size_t r) {
-  switch (codes) {
+  switch (kernel_codes(codes)) {
     case Codes::q2:
       return code_at<Codes::q2>(panel, c, r);
     case Codes::q3:
       return code_at<Codes::q3>(panel, c, r);
     case Codes::q4:
       return code_at<Codes::q4>(panel, c, r);
+    case Codes::iq2:
+      return code_table(codes).codes[code_at<Codes::iq2>(panel, c, r)];
     case Codes::iq4:
-      return code_at<Codes::iq4>(panel, c, r);
+      return code_table(codes).codes[code_at<Codes::iq4>(panel, c, r)];
     case Codes::q5:
       return code_at<Codes::q5>(panel, c, r);
     case Codes::q6:
@@ -159,7 +238,7 @@ enum class Scheme : uint8_t {
   f32_zero,  // the same with s an f32, for scales that fp16 does not hold      per group
   f16_min,   // w = s * q + m,         m fp16                                   per group
   k6,        // w = d*sc * q - dmin*mn, sc and mn 6 bits per 32 columns         per 256
-  k8,        // w = d*sc * (q - zero), sc signed 8 bits per group (16 or 32)    per 256
+  k8,        // w = d*unit*sc * (q - zero), sc signed 8 bits per 16 or 32       per 256
   k8_min,    // w = d*sc * q - dmin*mn, sc and mn unsigned 8 bits per 16        per 256
   k4_min,    // the same with sc and mn of 4 bits                               per 256
 };
@@ -174,7 +253,13 @@ constexpr bool codes_fit(Codes codes, Scheme scheme) {
     case Codes::q2:
       return scheme == Scheme::k4_min;
     case Codes::q3:
+    case Codes::iq1:
+    case Codes::iq2:
+    case Codes::iq3_xxs:
+    case Codes::iq3_s:
       return scheme == Scheme::k8;
+    case Codes::fp4:
+      return scheme == Scheme::f16;
     case Codes::q4:
       return scheme != Scheme::none && scheme != Scheme::k4_min;
     case Codes::q8:
@@ -216,7 +301,8 @@ struct ScaleK6 {
   uint8_t mn[4][kPanelRows];
   uint8_t hi[4][kPanelRows];
 };
-/// Q6_K and Q3_K (groups of 16), IQ4_XS (groups of 32: only the first 8 rows of sc are stored).
+/// Q6_K, Q3_K, IQ1 and IQ2 (groups of 16), IQ3 and IQ4_XS (groups of 32: only the first 8 rows of
+/// sc are stored).
 struct ScaleK8x16 {
   uint16_t d[kPanelRows];
   int8_t sc[16][kPanelRows];
@@ -253,12 +339,12 @@ struct PackedShape {
   uint8_t zero = 0;    // the constant of Scheme::f16 and k8: 8 for Q4_0, 128 for Q8_0, ...
 };
 
-/// Calls fn.operator()<codes, scheme>() for the format of a quantized shape.
+/// Calls fn.operator()<kernel_codes(codes), scheme>() for the format of a quantized shape.
 template <class Fn>
 constexpr void with_format(const PackedShape& shape, const Fn& fn) {
   const auto try_format = [&]<Codes kCodes, Scheme kScheme>() {
     if constexpr (codes_fit(kCodes, kScheme))
-      if (shape.codes == kCodes && shape.scheme == kScheme)
+      if (kernel_codes(shape.codes) == kCodes && shape.scheme == kScheme)
         fn.template operator()<kCodes, kScheme>();
   };
   const auto try_codes = [&]<Codes kCodes>() {
@@ -273,6 +359,7 @@ constexpr void with_format(const PackedShape& shape, const Fn& fn) {
   };
   try_codes.template operator()<Codes::q2>();
   try_codes.template operator()<Codes::q3>();
+  try_codes.template operator()<Codes::iq2>();
   try_codes.template operator()<Codes::q4>();
   try_codes.template operator()<Codes::iq4>();
   try_codes.template operator()<Codes::q5>();

@@ -31,12 +31,12 @@ Affine affine_k6(const ScaleK6& super, size_t pair, size_t odd, size_t r) {
 }
 
 /// k8 has 16 or 8 rows of sc per 256 columns: the same struct, cut short.
-Affine affine_k8(const uint8_t* scales, size_t group, size_t g, uint8_t zero, size_t r) {
-  const size_t per_super = kSuperCols / group;
-  const size_t bytes = group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32);
+Affine affine_k8(const PackedShape& shape, const uint8_t* scales, size_t g, size_t r) {
+  const size_t per_super = kSuperCols / shape.group;
+  const size_t bytes = shape.group == 16 ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32);
   const auto& super = *reinterpret_cast<const ScaleK8x16*>(scales + g / per_super * bytes);
-  return {.s = half_to_float(super.d[r]) * static_cast<float>(super.sc[g % per_super][r]),
-          .z = zero};
+  const float d = half_to_float(super.d[r]) * code_table(shape.codes).unit;
+  return {.s = d * static_cast<float>(super.sc[g % per_super][r]), .z = shape.zero};
 }
 
 /// The scheme of row r of a panel in group g; `scales` is the panel's. The products of an fp16 and
@@ -62,7 +62,7 @@ Affine affine_at(const PackedShape& shape, const uint8_t* scales, size_t g, size
     case Scheme::k6:
       return affine_k6(reinterpret_cast<const ScaleK6*>(scales)[g / 8], g % 8 / 2, g % 2, r);
     case Scheme::k8:
-      return affine_k8(scales, shape.group, g, shape.zero, r);
+      return affine_k8(shape, scales, g, r);
     case Scheme::k8_min: {
       const auto& super = reinterpret_cast<const ScaleK8Min*>(scales)[g / 16];
       return {.s = half_to_float(super.d[r]) * static_cast<float>(super.sc[g % 16][r]),

@@ -40,12 +40,13 @@ void unpack_block(const PackedView& w, size_t panel, UnpackedBlock<V, P>& block)
   constexpr int32_t kOffset = kByteCodes<C> ? V::kByteOffset : 0;
   const size_t first_unit = block.first_group * block.group / kUnitCols<C>;
   const size_t n_units = block.n_groups * block.group / kUnitCols<C>;
+  const CodeTable& table = code_table(w.shape.codes);
   for (size_t p = 0; p < P; ++p) {
     const uint8_t* units = w.codes + (panel + p) * w.code_stride + first_unit * kUnitBytes<C>;
     for (size_t i = 0; i < n_units; ++i)
       unrolled<kUnitCols<C> / 4>([&]<size_t part>() __attribute__((always_inline)) {
         V::store_int(block.codes[p] + i * kUnitCols<C> * kPanelRows + part * kLineBytes,
-                     V::template codes_of<C, part, kOffset>(units + i * kUnitBytes<C>));
+                     V::template codes_of<C, part, kOffset>(units + i * kUnitBytes<C>, table));
       });
     Grid grid;
     grid.open(w, panel + p, block.first_group);

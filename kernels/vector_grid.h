@@ -124,6 +124,7 @@ struct GridOf<V, Scheme::k8> {
   size_t bytes;
   unsigned log;  // of the groups in a struct
   int32_t zero;
+  float unit;
   typename V::F d;
   void open(const PackedView& w, size_t panel, size_t first) {
     const bool narrow = w.shape.group == 16;
@@ -131,7 +132,11 @@ struct GridOf<V, Scheme::k8> {
     bytes = narrow ? sizeof(ScaleK8x16) : sizeof(ScaleK8x32);
     log = narrow ? 4 : 3;
     zero = w.shape.zero;
-    d = V::load_f16(super(first).d);
+    unit = code_table(w.shape.codes).unit;
+    read(super(first));
+  }
+  [[gnu::always_inline]] void read(const ScaleK8x16& here) {
+    d = V::mul(V::load_f16(here.d), V::set1(unit));
   }
   [[gnu::always_inline]] const ScaleK8x16& super(size_t g) const {
     return *reinterpret_cast<const ScaleK8x16*>(scales + (g >> log) * bytes);
@@ -139,7 +144,7 @@ struct GridOf<V, Scheme::k8> {
   [[gnu::always_inline]] GroupScale<V> at(size_t g) {
     const ScaleK8x16& here = super(g);
     const size_t i = g % (size_t{1} << log);
-    if (i == 0) d = V::load_f16(here.d);
+    if (i == 0) read(here);
     return {V::mul(d, V::to_float(V::load_s8(here.sc[i]))), V::zero(), V::set1_int(zero)};
   }
 };

@@ -26,7 +26,8 @@ template <size_t kBytes>
 /// The line `fetch` bytes after each is fetched.
 template <class V, Codes C, size_t P, size_t T>
 [[gnu::always_inline]] inline void dot_units_by_fours(const uint8_t* units, size_t panel_stride,
-                                                      size_t n, const int8_t* x, size_t x_stride,
+                                                      size_t n, const CodeTable& table,
+                                                      const int8_t* x, size_t x_stride,
                                                       size_t fetch, typename V::I (&dot)[P][T]) {
   // A group is an even number of units of less than 16 columns.
   constexpr size_t kTogether = kUnitCols<C> < 16 ? 2 : 1, kParts = kUnitCols<C> / 4;
@@ -37,8 +38,8 @@ template <class V, Codes C, size_t P, size_t T>
     unrolled<kTogether * kParts>([&]<size_t i>() __attribute__((always_inline)) {
       typename V::I codes[P];
       for (size_t p = 0; p < P; ++p)
-        codes[p] = V::template codes_of<C, i % kParts>(units + p * panel_stride +
-                                                       i / kParts * kUnitBytes<C>);
+        codes[p] = V::template codes_of<C, i % kParts>(
+            units + p * panel_stride + i / kParts * kUnitBytes<C>, table);
       for (size_t t = 0; t < T; ++t) {
         const auto four = V::load_x(x + t * x_stride + 4 * i);
         for (size_t p = 0; p < P; ++p) dot[p][t] = V::add_products(dot[p][t], codes[p], four);
@@ -60,6 +61,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
   const size_t group = only_group(C) ? only_group(C) : w.shape.group;
   const size_t n_groups = w.cols_padded / group;
   const size_t units = group / kUnitCols<C>;
+  const CodeTable& table = code_table(w.shape.codes);
   const size_t scale_step = w.scale_stride / n_groups;
   const uint8_t* codes = w.codes + panel * w.code_stride;
   const uint8_t* scales = w.scales + panel * w.scale_stride;
@@ -88,7 +90,7 @@ template <class V, Codes C, class Grid, size_t T, size_t P>
                           ? V::zero_int()
                           : V::plus_product(V::zero_int(), term, xsum[t * x.n_groups + g]);
       }
-      V::template dot_units<C>(codes + first * w.code_stride + offset, w.code_stride, units,
+      V::template dot_units<C>(codes + first * w.code_stride + offset, w.code_stride, units, table,
                                xq + g * group, x.stride, fetch, dot);
       for (size_t i = 0; i < kTogether; ++i) {
         const size_t p = first + i;
@@ -155,6 +157,7 @@ void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float
   Grid grid;
   grid.open(w, panel, k0 / group);
   const uint8_t* unit = w.codes + panel * w.code_stride + k0 / kUnitCols<C> * kUnitBytes<C>;
+  const CodeTable& table = code_table(w.shape.codes);
   for (size_t g = k0 / group; g * group < k0 + n; ++g) {
     GroupScale<V> scale = grid.at(g);
     if constexpr (Grid::kZero !=
@@ -162,7 +165,7 @@ void unpack_groups(const PackedView& w, size_t panel, size_t k0, size_t n, float
       scale.m = V::sub(V::zero(), V::mul(scale.s, V::to_float(scale.z)));
     for (size_t k = 0; k < group; k += kUnitCols<C>, unit += kUnitBytes<C>)
       unrolled<kUnitCols<C> / 4>([&]<size_t part>() {
-        const auto codes = V::template codes_of<C, part>(unit);
+        const auto codes = V::template codes_of<C, part>(unit, table);
         for (unsigned c = 0; c < 4; ++c, weights += kPanelRows)
           V::store(weights, V::fma(scale.s, V::to_float(V::bits(codes, 8 * c, 255)), scale.m));
       });
@@ -186,13 +189,7 @@ const float* unpack_columns(const PackedView& w, size_t panel, size_t k0, size_t
       for (size_t i = 0; i < n * kPanelRows; i += kLanes)
         V::store(buffer + i, V::load_bf16(halves + i));
       break;
-    case Codes::q2:
-    case Codes::q3:
-    case Codes::q4:
-    case Codes::iq4:
-    case Codes::q5:
-    case Codes::q6:
-    case Codes::q8:
+    default:
       with_grid<V>(w.shape, [&]<Codes C, class Grid>() {
         unpack_groups<V, C, Grid>(w, panel, k0, n, buffer);
       });

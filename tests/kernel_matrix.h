@@ -12,8 +12,9 @@ struct Format {
   uint16_t group;
   uint8_t zero;
   std::string name() const {
-    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q2", "q3",
-                                             "q4",  "iq4", "q5",   "q6", "q8"};
+    static constexpr const char* kCodes[] = {"f32", "f16", "bf16", "q2",      "q3",
+                                             "iq1", "iq2", "q4",   "iq3_xxs", "iq3_s",
+                                             "fp4", "iq4", "q5",   "q6",      "q8"};
     static constexpr const char* kSchemes[] = {"none", "f16", "f16_zero", "f32_zero", "f16_min",
                                                "k6",   "k8",  "k8_min",   "k4_min"};
     return std::string(kCodes[static_cast<int>(codes)]) + " " + kSchemes[static_cast<int>(scheme)] +
@@ -40,6 +41,11 @@ inline std::vector<Format> quantized_formats() {
   }
   all.push_back({Codes::q2, Scheme::k4_min, 16, 0});
   all.push_back({Codes::q3, Scheme::k8, 16, 4});
+  all.push_back({Codes::iq1, Scheme::k8, 16, 128});
+  all.push_back({Codes::iq2, Scheme::k8, 16, 128});
+  all.push_back({Codes::iq3_xxs, Scheme::k8, 32, 128});
+  all.push_back({Codes::iq3_s, Scheme::k8, 32, 128});
+  all.push_back({Codes::fp4, Scheme::f16, 32, 128});
   all.push_back({Codes::iq4, Scheme::f16, 32, 128});
   all.push_back({Codes::iq4, Scheme::k8, 32, 128});
   all.push_back({Codes::q5, Scheme::f16, 32, 16});
@@ -151,15 +157,8 @@ inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint
   Matrix m{.format = f, .view = {}};
   m.view.shape = {rows, cols, f.codes, f.scheme, f.group, f.zero};
   m.view.cols_padded = (cols + unit - 1) / unit * unit;
-  const size_t bits = f.codes == Codes::q2    ? 2
-                      : f.codes == Codes::q3  ? 3
-                      : f.codes == Codes::q4  ? 4
-                      : f.codes == Codes::iq4 ? 4
-                      : f.codes == Codes::q5  ? 5
-                      : f.codes == Codes::q6  ? 6
-                      : f.codes == Codes::q8  ? 8
-                      : f.codes == Codes::f32 ? 32
-                                              : 16;
+  static constexpr size_t kBits[] = {32, 16, 16, 2, 3, 3, 3, 4, 4, 4, 4, 4, 5, 6, 8};
+  const size_t bits = kBits[static_cast<int>(f.codes)];
   const size_t code_bytes = m.view.cols_padded * 2 * bits;
   m.view.code_stride = code_bytes / 64 * 64 + 128;
   m.view.scale_stride = scale_bytes(f, m.view.cols_padded) / 64 * 64 + 128;
@@ -171,6 +170,30 @@ inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint
     fill_panel(random, f, std::min<size_t>(16, rows - 16 * p), m.view.cols_padded, code_bytes,
                m.codes.at(p * m.view.code_stride), m.scales.at(p * m.view.scale_stride));
   return m;
+}
+
+/// What the codes of GGUF's uneven types stand for, by its documents; eighths or quarters of units
+/// in the IQ types of less than four bits.
+inline int table_value(Codes codes, unsigned index) {
+  static constexpr int kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                   1,    13,   25,  38,  53,  69,  89,  113};
+  static constexpr int kTwo[4] = {8, 25, 43, 0}, kFp4[8] = {0, 1, 2, 3, 4, 6, 8, 12};
+  const unsigned low3 = index % 8, low2 = index % 4;
+  const int sign3 = index >= 8 ? -1 : 1, sign2 = index >= 4 ? -1 : 1;
+  switch (codes) {
+    case Codes::iq1:
+      return low2 == 3 ? 0 : 8 * (static_cast<int>(low2) - 1) + sign2;
+    case Codes::iq2:
+      return sign2 * kTwo[low2];
+    case Codes::iq3_xxs:
+      return sign3 * (low3 == 7 ? 62 : 4 + 8 * static_cast<int>(low3));
+    case Codes::iq3_s:
+      return sign3 * (1 + 2 * static_cast<int>(low3));
+    case Codes::fp4:
+      return sign3 * kFp4[low3];
+    default:
+      return kIq4[index];
+  }
 }
 
 /// w = s * q + m (m = -s * z where the scheme has zeros), read from the bytes by packed.h's words.
@@ -222,6 +245,8 @@ inline void read_scheme(const PackedShape& shape, const uint8_t* panel, size_t k
     case Scheme::k8: {
       const uint8_t* super = panel + k / 256 * (shape.group == 16 ? 288 : 160);
       w.s = half_at(super + 2 * r) * static_cast<int8_t>(super[32 + 16 * j + r]);
+      if (shape.codes == Codes::iq1 || shape.codes == Codes::iq2) w.s /= 8;
+      if (shape.codes == Codes::iq3_xxs) w.s /= 4;
       w.z = shape.zero;
       break;
     }
@@ -254,12 +279,16 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
     case Codes::q2:
       w.q = codes[64 * (k / 16) + 4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
       break;
-    case Codes::q3: {  // 96 bytes hold 16 columns
+    case Codes::q3:
+    case Codes::iq1:
+    case Codes::iq2: {  // 96 bytes hold 16 columns
       static constexpr unsigned kBit[4] = {0, 1, 4, 5};
       const uint8_t* unit = codes + k / 16 * 96;
       const unsigned low = unit[4 * r + k % 4] >> (2 * (k % 16 / 4)) & 3;
       const unsigned upper = unit[64 + 2 * r + k % 2] >> (k % 4 < 2 ? 2 : 0);
-      w.q = low + 4 * (upper >> kBit[k % 16 / 4] & 1);
+      const unsigned code = low + 4 * (upper >> kBit[k % 16 / 4] & 1);
+      w.q = view.shape.codes == Codes::q3 ? static_cast<int>(code)
+                                          : table_value(view.shape.codes, code) + 128;
       break;
     }
     case Codes::q4: {
@@ -267,11 +296,12 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
       w.q = k / 4 % 2 == 0 ? byte % 16 : byte / 16;
       break;
     }
+    case Codes::iq3_xxs:
+    case Codes::iq3_s:
+    case Codes::fp4:
     case Codes::iq4: {
-      static constexpr int kValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                          1,    13,   25,  38,  53,  69,  89,  113};
       const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
-      w.q = kValues[k / 4 % 2 == 0 ? byte % 16 : byte / 16] + 128;
+      w.q = table_value(view.shape.codes, k / 4 % 2 == 0 ? byte % 16u : byte / 16u) + 128;
       break;
     }
     case Codes::q5: {  // 320 bytes hold 32 columns

@@ -96,7 +96,7 @@ void every_tensor_type() {
     uint64_t row_bytes;
   };
   constexpr uint64_t kBlocks = 256 / 32;
-  const std::array<Type, 20> types = {{
+  const std::array<Type, 28> types = {{
       {0, DType::f32, 256 * 4},
       {1, DType::f16, 256 * 2},
       {2, DType::q4_0, kBlocks * (2 + 16)},
@@ -109,6 +109,14 @@ void every_tensor_type() {
       {12, DType::q4_k, 2 + 2 + 12 + 128},
       {13, DType::q5_k, 2 + 2 + 12 + 32 + 128},
       {14, DType::q6_k, 128 + 64 + 16 + 2},
+      {16, DType::iq2_xxs, 2 + 64},
+      {17, DType::iq2_xs, 2 + 64 + 8},
+      {18, DType::iq3_xxs, 2 + 64 + 32},
+      {19, DType::iq1_s, 2 + 32 + 16},
+      {21, DType::iq3_s, 2 + 64 + 8 + 32 + 4},
+      {22, DType::iq2_s, 2 + 64 + 8 + 8},
+      {29, DType::iq1_m, 32 + 16 + 8},
+      {39, DType::mxfp4, kBlocks * (1 + 16)},
       {20, DType::iq4_nl, kBlocks * (2 + 16)},
       {23, DType::iq4_xs, 2 + 2 + 4 + 128},
       {24, DType::i8, 256},
@@ -132,10 +140,10 @@ void every_tensor_type() {
 }
 
 void refused_types() {
-  check_refused(GgufBuilder().tensor("t", 18, {256}, std::string(98, 'x')),
-                "tensor \"t\": its type IQ3_XXS is not supported");
+  check_refused(GgufBuilder().tensor("t", 34, {256}, std::string(54, 'x')),
+                "tensor \"t\": its type TQ1_0 is not supported");
   check_refused(GgufBuilder().tensor("t", 31, {256}, std::string(144, 'x')), "type Q4_0_4_4");
-  check_refused(GgufBuilder().tensor("t", 39, {32}, std::string(17, 'x')), "type MXFP4");
+  check_refused(GgufBuilder().tensor("t", 35, {256}, std::string(66, 'x')), "type TQ2_0");
   check_refused(GgufBuilder().tensor("t", 77, {32}, "x"), "unknown number 77");
   check_refused(GgufBuilder().tensor("t", kQ40, {48, 2}, std::string(54, 'x')),
                 "a row has 48 elements, expected a multiple of 32 for type Q4_0");

@@ -63,6 +63,8 @@ struct BlockType {
   std::vector<size_t> halves;  // where the fp16 fields are
   const char* format;
   double bits;
+  size_t exponent = 0;  // the byte with the upper bits of a scale that is no fp16, and which bit
+  uint8_t top = 0;      // makes it huge
 };
 
 const std::vector<BlockType>& block_types() {
@@ -79,6 +81,14 @@ const std::vector<BlockType>& block_types() {
       {"Q6_K", DType::q6_k, 256, 210, {208}, "q6 g16 k", 6.5625},
       {"IQ4_NL", DType::iq4_nl, 32, 18, {0}, "iq4 g32", 4.5},
       {"IQ4_XS", DType::iq4_xs, 256, 136, {0}, "iq4 g32 k", 4.3125},
+      {"IQ1_S", DType::iq1_s, 256, 50, {0}, "iq1 g16 k", 3.5625},
+      {"IQ1_M", DType::iq1_m, 256, 56, {}, "iq1 g16 k", 3.5625, 55, 0x40},
+      {"IQ2_XXS", DType::iq2_xxs, 256, 66, {0}, "iq2 g16 k", 3.5625},
+      {"IQ2_XS", DType::iq2_xs, 256, 74, {0}, "iq2 g16 k", 3.5625},
+      {"IQ2_S", DType::iq2_s, 256, 82, {0}, "iq2 g16 k", 3.5625},
+      {"IQ3_XXS", DType::iq3_xxs, 256, 98, {0}, "iq3_xxs g32 k", 4.3125},
+      {"IQ3_S", DType::iq3_s, 256, 110, {0}, "iq3_s g32 k", 4.3125},
+      {"MXFP4", DType::mxfp4, 32, 17, {}, "fp4 g32", 4.5, 0, 0x80},
   };
   return all;
 }
@@ -87,10 +97,12 @@ Matrix random_blocks(const BlockType& t, uint64_t rows, uint64_t cols, uint32_t 
   std::mt19937 random(seed);
   Bytes bytes(rows * (cols / t.cols) * t.bytes);
   for (std::byte& b : bytes) b = static_cast<std::byte>(random());
-  for (size_t block = 0; block < bytes.size(); block += t.bytes)
+  for (size_t block = 0; block < bytes.size(); block += t.bytes) {
+    bytes[block + t.exponent] &= ~std::byte{t.top};
     for (const size_t at : t.halves)  // finite
       if ((bytes[block + at + 1] & std::byte{0x7c}) == std::byte{0x7c})
         bytes[block + at + 1] ^= std::byte{0x40};
+  }
   return matrix(t.type, rows, cols, std::move(bytes));
 }
 
@@ -160,6 +172,11 @@ void test_layout_refuses() {
   refuse({32, 256, Codes::q8, Scheme::k8, 64}, "q8 g64 k");
   refuse({32, 256, Codes::iq4, Scheme::f16, 64}, "iq4 g64");
   refuse({32, 256, Codes::iq4, Scheme::f16_min, 32}, "iq4 g32 min");
+  refuse({32, 256, Codes::iq1, Scheme::k8, 32}, "iq1 g32 k");
+  refuse({32, 256, Codes::iq2, Scheme::f16, 16}, "iq2 g16");
+  refuse({32, 256, Codes::iq3_s, Scheme::k8, 16}, "iq3_s g16 k");
+  refuse({32, 256, Codes::iq3_xxs, Scheme::f16, 32}, "iq3_xxs g32");
+  refuse({32, 256, Codes::fp4, Scheme::k8, 32}, "fp4 g32 k");
   refuse({32, 256, Codes::q5, Scheme::f16, 64}, "q5 g64");
   refuse({32, 256, Codes::q5, Scheme::k8, 32}, "q5 g32 k");
   refuse({32, 256, Codes::q6, Scheme::k8, 32}, "q6 g32 k");
@@ -169,7 +186,7 @@ void test_layout_refuses() {
   refuse({32, 256, Codes::q3, Scheme::k8, 32}, "q3 g32 k");
   refuse({32, 256, Codes::q4, Scheme::k4_min, 16}, "q4 g16 k min");
   refuse({32, 256, Codes::q8, Scheme::k8_min, 16}, "q8 g16 k min");
-  refuse({32, 256, static_cast<Codes>(10), Scheme::f16, 32}, "code");
+  refuse({32, 256, static_cast<Codes>(15), Scheme::f16, 32}, "code");
   refuse({32, 256, Codes::q4, static_cast<Scheme>(200), 32}, "q4 g32");
   refuse({0xffffffffu, 0xffffffffu, Codes::f32}, "overflows");
   refuse({1, 0xffffffffu, Codes::q8, Scheme::f16, 128}, "out of range");  // cols_padded = 2^32

@@ -38,8 +38,16 @@ enum class DType : uint8_t {
   q4_k,
   q5_k,
   q6_k,
+  iq1_s,
+  iq1_m,
+  iq2_xxs,
+  iq2_xs,
+  iq2_s,
+  iq3_xxs,
+  iq3_s,
   iq4_nl,
   iq4_xs,
+  mxfp4,
 };
 
 struct DTypeInfo {

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "base/half.h"
-#include "quant/ggml_split.h"
+#include "quant/block_types.h"
 #include "quant/packed_matrix.h"
 
 namespace nibble {
@@ -16,10 +16,11 @@ template <class Block>
 void widen_group(const BlockScales& scales, size_t g, const uint8_t* codes, float* out) {
   constexpr PackedForm form = Block::kForm;
   constexpr bool super = Block::kCols == kSuperBlock;
+  constexpr const CodeTable& table = code_table(form.codes);
   const auto code = [&](size_t i) {
-    return int{form.codes == Codes::iq4 ? kIq4Codes[codes[i]] : codes[i]};
+    return int{kTableCodes<kernel_codes(form.codes)> ? table.codes[codes[i]] : codes[i]};
   };
-  float s = half_to_float(scales.d);
+  float s = half_to_float(scales.d) * table.unit;
   if (super) s *= static_cast<float>(scales.sc[g]);
   if constexpr (form.scheme == Scheme::f16 || form.scheme == Scheme::k8) {
     for (size_t i = 0; i < form.group; ++i)

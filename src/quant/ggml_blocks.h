@@ -67,10 +67,17 @@ struct BlockQ8_0 {  // w = d * q, q signed: code = q + 128
   uint8_t qs[32];  // [32] x int8
 };
 
-struct BlockIQ4_NL {  // w = d * (kIq4Codes[q] - 128)
+struct BlockIQ4_NL {  // w = d * (table[q] - 128), see code_table()
   static constexpr size_t kCols = kSmallBlock;
   static constexpr PackedForm kForm{Codes::iq4, Scheme::f16, 32, 128};
   uint8_t d[2];    // fp16
+  uint8_t qs[16];  // [32] x 4 bits
+};
+
+struct BlockMXFP4 {  // w = 2^(e - 128) * (table[q] - 128)
+  static constexpr size_t kCols = kSmallBlock;
+  static constexpr PackedForm kForm{Codes::fp4, Scheme::f16, 32, 128};
+  uint8_t e;
   uint8_t qs[16];  // [32] x 4 bits
 };
 
@@ -123,7 +130,7 @@ struct BlockQ6_K {  // w = d * sc * (q - 32), per 16 columns
   uint8_t d[2];        // fp16
 };
 
-struct BlockIQ4_XS {  // w = d * (sc - 32) * (kIq4Codes[q] - 128), per 32 columns
+struct BlockIQ4_XS {  // w = d * (sc - 32) * (table[q] - 128), per 32 columns
   static constexpr size_t kCols = kSuperBlock;
   static constexpr PackedForm kForm{Codes::iq4, Scheme::k8, 32, 128};
   uint8_t d[2];         // fp16
@@ -132,10 +139,76 @@ struct BlockIQ4_XS {  // w = d * (sc - 32) * (kIq4Codes[q] - 128), per 32 column
   uint8_t qs[128];      // [8][16]: columns 32i + b in the low, 32i + 16 + b in the high nibble
 };
 
+// The IQ types: w = d * unit * sc * (table[code] - 128), see code_table(). Points of iq_grids.h
+// give the magnitudes of 8 or 4 columns, other bits their signs, bit i that of column i. Seven
+// signs are followed by an eighth that makes their number even. Integers are little-endian.
+
+struct BlockIQ1_S {  // sc per 32 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq1, Scheme::k8, 16, 128};
+  uint8_t d[2];    // fp16
+  uint8_t qs[32];  // [32] points, bits 7:0
+  uint8_t qh[16];  // [8] x 16 bits: bits 10:8 of four points, (sc - 1) / 2, and one sign for all
+};
+
+struct BlockIQ1_M {  // sc per 16 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq1, Scheme::k8, 16, 128};
+  uint8_t qs[32];     // [32] points, bits 7:0
+  uint8_t qh[16];     // [32] x 4 bits: bits 10:8 of a point, and its sign
+  uint8_t scales[8];  // [4] x 16 bits: four (sc - 1) / 2, and four bits of d (fp16)
+};
+
+struct BlockIQ2_XXS {  // sc per 32 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq2, Scheme::k8, 16, 128};
+  uint8_t d[2];    // fp16
+  uint8_t qs[64];  // [8] x four points, and 32 bits: four times seven signs, (sc - 1) / 2
+};
+
+struct BlockIQ2_XS {  // sc per 16 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq2, Scheme::k8, 16, 128};
+  uint8_t d[2];       // fp16
+  uint8_t qs[64];     // [32] x 16 bits: a point (9), seven signs
+  uint8_t scales[8];  // [16] x 4 bits: (sc - 1) / 2
+};
+
+struct BlockIQ2_S {  // sc per 16 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq2, Scheme::k8, 16, 128};
+  uint8_t d[2];       // fp16
+  uint8_t qs[32];     // [32] points, bits 7:0
+  uint8_t signs[32];  // [32] x 8 bits
+  uint8_t qh[8];      // [32] x 2 bits: bits 9:8 of the points
+  uint8_t scales[8];  // [16] x 4 bits: (sc - 1) / 2
+};
+
+struct BlockIQ3_XXS {  // sc per 32 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq3_xxs, Scheme::k8, 32, 128};
+  uint8_t d[2];       // fp16
+  uint8_t qs[64];     // [64] points
+  uint8_t signs[32];  // [8] x 32 bits: four times seven signs, (sc - 1) / 2
+};
+
+struct BlockIQ3_S {  // sc per 32 columns
+  static constexpr size_t kCols = kSuperBlock;
+  static constexpr PackedForm kForm{Codes::iq3_s, Scheme::k8, 32, 128};
+  uint8_t d[2];       // fp16
+  uint8_t qs[64];     // [64] points, bits 7:0
+  uint8_t qh[8];      // [64] x 1 bit: bit 8 of the points
+  uint8_t signs[32];  // [32] x 8 bits
+  uint8_t scales[4];  // [8] x 4 bits: (sc - 1) / 2
+};
+
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockIQ4_NL) == 18);
 static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144);
 static_assert(sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210 && sizeof(BlockIQ4_XS) == 136);
+static_assert(sizeof(BlockIQ1_S) == 50 && sizeof(BlockIQ1_M) == 56 && sizeof(BlockIQ2_XXS) == 66);
+static_assert(sizeof(BlockIQ2_XS) == 74 && sizeof(BlockIQ2_S) == 82 && sizeof(BlockIQ3_XXS) == 98);
+static_assert(sizeof(BlockIQ3_S) == 110 && sizeof(BlockMXFP4) == 17);
 static_assert(alignof(BlockQ4_0) == 1 && alignof(BlockQ4_K) == 1);
 
 }  // namespace nibble

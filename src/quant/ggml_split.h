@@ -9,9 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
-#include "load/checkpoint.h"
 #include "quant/ggml_blocks.h"
 
 namespace nibble {
@@ -69,13 +67,14 @@ void split_16_nibbles(const uint8_t* qs, size_t c, Emit&& emit) {
   emit(c, fields(qs, 0, 15), fields(qs, 4, 15));
 }
 
-/// Bit i of `bits` as bit 4 of byte i.
-constexpr uint64_t fifth_bits(uint8_t bits) {
+/// Bit i of `bits` as bit kTo of byte i.
+template <int kTo>
+constexpr uint64_t spread_bits(uint8_t bits) {
   const uint64_t one_each = bytes_of(bits) & 0x8040201008040201u;
-  return ((one_each + bytes_of(0x7f)) >> 3) & bytes_of(0x10);  // bit 7: the byte is not zero
+  return ((one_each + bytes_of(0x7f)) >> (7 - kTo)) & bytes_of(1 << kTo);  // 7: a byte is not zero
 }
 inline Codes16 fifth_bits(uint8_t first, uint8_t second) {
-  return Codes16{fifth_bits(first), fifth_bits(second)};
+  return Codes16{spread_bits<4>(first), spread_bits<4>(second)};
 }
 
 /// The codes of Q5_0 and Q5_1.
@@ -146,6 +145,20 @@ BlockScales split(const BlockQ8_0& b, Emit&& emit) {
   const uint64_t signs = detail::bytes_of(0x80);  // adding 128 to an int8 is flipping its sign bit
   emit(0, load_as<Codes16>(b.qs) ^ signs, load_as<Codes16>(b.qs + 16) ^ signs);
   return {.d = load_as<uint16_t>(b.d)};
+}
+
+/// 2^(e - 128) as fp16, which holds 2^-24 to 2^15: 0 below, infinity above.
+constexpr uint16_t half_power(uint8_t e) {
+  constexpr int kSmallest = 104, kNormal = 114, kInfinity = 144;
+  if (e < kSmallest) return 0;
+  if (e < kNormal) return static_cast<uint16_t>(1 << (e - kSmallest));
+  return static_cast<uint16_t>((e < kInfinity ? e - kNormal + 1 : 31) << 10);
+}
+
+template <class Emit>
+BlockScales split(const BlockMXFP4& b, Emit&& emit) {
+  detail::split_16_nibbles(b.qs, 0, emit);
+  return {.d = half_power(b.e)};
 }
 
 template <class Emit>
@@ -245,40 +258,6 @@ BlockScales split(const BlockIQ4_XS& b, Emit&& emit) {
     out.sc[g] = static_cast<int8_t>((low | static_cast<int>((high >> (2 * g)) & 3) << 4) - 32);
   }
   return out;
-}
-
-/// Calls fn(std::type_identity<BlockX>{}) for the block struct of a quantized type; false if `type`
-/// is not one.
-template <class Fn>
-bool with_block(DType type, Fn&& fn) {
-  switch (type) {
-    case DType::q4_0:
-      return fn(std::type_identity<BlockQ4_0>{}), true;
-    case DType::q4_1:
-      return fn(std::type_identity<BlockQ4_1>{}), true;
-    case DType::q5_0:
-      return fn(std::type_identity<BlockQ5_0>{}), true;
-    case DType::q5_1:
-      return fn(std::type_identity<BlockQ5_1>{}), true;
-    case DType::q8_0:
-      return fn(std::type_identity<BlockQ8_0>{}), true;
-    case DType::q2_k:
-      return fn(std::type_identity<BlockQ2_K>{}), true;
-    case DType::q3_k:
-      return fn(std::type_identity<BlockQ3_K>{}), true;
-    case DType::q4_k:
-      return fn(std::type_identity<BlockQ4_K>{}), true;
-    case DType::q5_k:
-      return fn(std::type_identity<BlockQ5_K>{}), true;
-    case DType::q6_k:
-      return fn(std::type_identity<BlockQ6_K>{}), true;
-    case DType::iq4_nl:
-      return fn(std::type_identity<BlockIQ4_NL>{}), true;
-    case DType::iq4_xs:
-      return fn(std::type_identity<BlockIQ4_XS>{}), true;
-    default:
-      return false;
-  }
 }
 
 }  // namespace nibble

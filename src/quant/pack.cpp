@@ -11,7 +11,7 @@
 
 #include "base/checked.h"
 #include "base/half.h"
-#include "quant/ggml_split.h"
+#include "quant/block_types.h"
 #include "quant/pack_grid.h"
 #include "quant/packed_matrix.h"
 #include "quant/transpose.h"
@@ -31,7 +31,7 @@ struct Panel {
   DType type = DType::f32;
   const std::byte* rows[kPanelRows] = {};
   size_t row_bytes = 0;
-  size_t n_rows = 0;                   // 1..16
+  size_t n_rows = 0;                       // 1..16
   const std::byte* next[kRowsAhead] = {};  // the first rows of the next panel
   uint8_t* codes = nullptr;
   uint8_t* scales = nullptr;
@@ -68,7 +68,7 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
   const auto x = reinterpret_cast<Words4>(a), y = reinterpret_cast<Words4>(b);
   const Words4 even = {x[0], x[2], y[0], y[2]}, odd = {x[1], x[3], y[1], y[3]};
   const Words4 low = (even & 0x0f0f0f0f) | (odd & 0x0f0f0f0f) << 4;
-  if constexpr (kUpperBits<kCodes> == 0) {
+  if constexpr (kUpperBits<kernel_codes(kCodes)> == 0) {
     store_as(words, low);
   } else if constexpr (kCodes == Codes::q5) {  // bit 4 of columns 4p..4p + 3 to the bits p
     const Words4 upper = ((even >> 4) & 0x01010101) | ((odd >> 3) & 0x02020202);
@@ -76,6 +76,20 @@ void store_codes(Codes16 a, Codes16 b, size_t c, std::byte* words) {
     const Codes16 joined = pairs | pairs >> 30;
     store_as(words, low);
     store_as(words + 16, static_cast<uint32_t>(joined[0] | joined[1] << 4));
+  } else if constexpr (kHalfUpper<kernel_codes(kCodes)>) {  // as two_bits.h has it
+    const auto fields =
+        [](Words4 pairs) {  // bits 1:0 of four words in the fields of one, then bit 2
+          uint32_t two = 0, upper = 0;
+          for (int p = 0; p < 4; ++p) {
+            two |= (pairs[p] & 0x03030303u) << (2 * p);
+            upper |= (pairs[p] >> 2 & 0x01010101u) << (p % 2 + p / 2 * 4 + 2);
+          }
+          return std::array{two, (upper | upper >> 18) & 0xffffu};
+        };
+    const auto first = fields(x), second = fields(y);
+    store_as(words, first[0]);
+    store_as(words + 4, second[0]);
+    store_as(words + 8, first[1] | second[1] << 16);
   } else {  // two units; bits 5:4 of columns 4p..4p + 3 to the bits 2p and 2p + 1
     const Words4 upper = ((even >> 4) & 0x03030303) | ((odd >> 2) & 0x0c0c0c0c);
     const auto pairs = reinterpret_cast<Codes16>(upper), lines = reinterpret_cast<Codes16>(low);
@@ -144,7 +158,7 @@ void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std
   for (size_t c = begin; c < end; c += Block::kCols, ++block, offset += sizeof(Block)) {
     for (size_t i = 0; i < sizeof(Block); i += kLineBytes) fetch(ahead, offset + i);
     BlockScales scales;
-    if constexpr (kLowBits<Block::kForm.codes> == 2) {
+    if constexpr (Block::kForm.codes == Codes::q2 || Block::kForm.codes == Codes::q3) {
       store_codes(*block, words + (c - begin) / kSplitCols * kWords * kLaneBytes);
       scales = scales_of(*block);
     } else {
@@ -156,7 +170,7 @@ void split_row(const Panel& panel, size_t r, size_t begin, size_t end, const std
   }
 }
 
-/// Of three lines each, two of low bits and one of upper ones, makes two units of q3.
+/// Of three lines each, two of low bits and one of upper ones, makes two units of three bits.
 void divide_upper(const uint32_t* lines, size_t n, uint8_t* out) {
   constexpr size_t kUnit = kUnitBytes<Codes::q3>;
   for (size_t i = 0; i < n; i += 3, lines += 3 * kPanelRows, out += 2 * kUnit) {
@@ -191,7 +205,7 @@ void pack_blocks(const Panel& panel, size_t cols, const LoadKernels& kernels) {
     }
     transpose_run(kernels.transpose_words, rows, panel.n_rows, n, 0, lines);
     uint8_t* out = panel.codes + begin / kSplitCols * kWords * kLineBytes;
-    if constexpr (kHalfUpper<Block::kForm.codes>)
+    if constexpr (kHalfUpper<kernel_codes(Block::kForm.codes)>)
       divide_upper(lines, n, out);
     else
       std::memcpy(out, lines, n * kLineBytes);

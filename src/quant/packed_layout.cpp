@@ -93,8 +93,8 @@ void check_shape(const PackedShape& shape, const std::string& where) {
   throw Error::mismatch(
       where, "the weight format",
       "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 or 128 columns (k6, "
-      "k8: 32; k8, q4 k8_min: 16), or q2 g16 (k4_min), q3 g16 (k8), iq4 g32 (f16, k8), "
-      "q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
+      "k8: 32; k8, q4 k8_min: 16), or q2 g16 (k4_min), q3, iq1, iq2 g16 (k8), iq3_xxs, iq3_s g32 "
+      "(k8), fp4 g32 (f16), iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
       format_name(shape) + " (scheme " +
           (scheme < kSchemeNames.size() ? kSchemeNames[scheme] : std::to_string(scheme)) + ")");
 }
@@ -149,7 +149,8 @@ GroupScale group_scale(const PackedShape& shape, const uint8_t* scales, size_t g
                               : struct_at<ScaleK8x16>(scales, super).d[r];
       const int8_t sc = wide ? struct_at<ScaleK8x32>(scales, super).sc[i][r]
                              : struct_at<ScaleK8x16>(scales, super).sc[i][r];
-      return {half_to_float(d) * static_cast<float>(sc), 0, shape.zero};
+      return {half_to_float(d) * code_table(shape.codes).unit * static_cast<float>(sc), 0,
+              shape.zero};
     }
     case Scheme::k8_min: {
       const auto& x = struct_at<ScaleK8Min>(scales, super);
@@ -259,13 +260,7 @@ void unpack_row(const PackedView& w, size_t row, float* out) {
     case Codes::bf16:
       for (size_t c = 0; c < w.shape.cols; ++c) out[c] = bf16_to_float(half(c));
       break;
-    case Codes::q2:
-    case Codes::q3:
-    case Codes::q4:
-    case Codes::iq4:
-    case Codes::q5:
-    case Codes::q6:
-    case Codes::q8:
+    default:
       unpack_quantized(w, codes, w.scales + panel * w.scale_stride, r, out);
       break;
   }

@@ -17,8 +17,9 @@
 namespace nibble {
 
 // Names of the enumerators in a .nib file, in their order.
-inline constexpr std::array<const char*, 10> kCodesNames = {"f32", "f16", "bf16", "q2", "q3",
-                                                            "q4",  "iq4", "q5",   "q6", "q8"};
+inline constexpr std::array<const char*, 15> kCodesNames = {
+    "f32",     "f16",   "bf16", "q2",  "q3", "iq1", "iq2", "q4",
+    "iq3_xxs", "iq3_s", "fp4",  "iq4", "q5", "q6",  "q8"};
 inline constexpr std::array<const char*, 9> kSchemeNames = {
     "none", "f16", "f16_zero", "f32_zero", "f16_min", "k6", "k8", "k8_min", "k4_min"};
 
@@ -93,9 +94,10 @@ struct PackTarget {
 
 /// The shape that `source` packs into. A matrix with a grid of its own keeps it (Codes and Scheme:
 /// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q2 k4_min, Q3_K -> q3 k8, Q5_0 ->
-/// q5 f16, Q5_1 -> q5 f16_min, Q5_K -> q5 k6, Q6_K -> q6 k8, Q8_0 -> q8 f16, IQ4_NL -> iq4 f16,
-/// IQ4_XS -> iq4 k8), unless `target` asks for f16 or f32, which widens it. Throws Error for groups
-/// and sizes that panels cannot hold.
+/// q5 f16, Q5_1 -> q5 f16_min, Q5_K -> q5 k6, Q6_K -> q6 k8, Q8_0 -> q8 f16, IQ1_S, IQ1_M -> iq1
+/// k8, IQ2_XXS, IQ2_XS, IQ2_S -> iq2 k8, IQ3_XXS -> iq3_xxs k8, IQ3_S -> iq3_s k8, MXFP4 -> fp4
+/// f16, IQ4_NL -> iq4 f16, IQ4_XS -> iq4 k8), unless `target` asks for f16 or f32, which widens it.
+/// Throws Error for groups and sizes that panels cannot hold.
 PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target);
 
 /// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
