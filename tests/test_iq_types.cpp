@@ -123,10 +123,11 @@ void small_scales() {
     const auto packed_row = [&](const std::vector<uint8_t>& bytes) {
       const MatrixSource from = source(bytes);
       const PackedShape shape = packed_shape_of(from, {});
-      AnonymousMemory memory(packed_layout(shape, t.name).total_bytes());
+      const size_t n_bytes = packed_layout(shape, t.name).total_bytes();
+      AnonymousMemory memory(n_bytes);
       pack_panels(from, shape, {}, 0, 1, memory.data(), *find_kernels("scalar"));
       std::vector<float> row(from.cols);
-      unpack_row(packed_view(shape, {memory.data(), memory.size()}, t.name), 5, row.data());
+      unpack_row(packed_view(shape, {memory.data(), n_bytes}, t.name), 5, row.data());
       return row;
     };
     const std::vector<float> one = packed_row(blocks), tiny = packed_row(small);
