@@ -39,7 +39,7 @@ foreach(file ${files})
     else()
       continue()  # of the system, or a neighbour
     endif()
-    if(file STREQUAL kernels/scalar.cpp AND header STREQUAL base/half.h)
+    if(file MATCHES "^kernels/(scalar.cpp|affine.h)$" AND header STREQUAL base/half.h)
       continue()  # the specification converts fp16 as the rest of the engine does
     endif()
     if(layer STREQUAL target OR target IN_LIST allowed_${layer})

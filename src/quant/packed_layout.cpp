@@ -1,6 +1,7 @@
 // The bytes of a packed matrix: sizes, views, names, and one row back as f32.
 #include <algorithm>
 
+#include "affine.h"
 #include "base/checked.h"
 #include "base/half.h"
 #include "quant/packed_matrix.h"
@@ -99,90 +100,13 @@ void check_shape(const PackedShape& shape, const std::string& where) {
           (scheme < kSchemeNames.size() ? kSchemeNames[scheme] : std::to_string(scheme)) + ")");
 }
 
-/// One group of one row: w = s * (q - zero), or s * q + m.
-struct GroupScale {
-  float s = 0;
-  float m = 0;
-  int zero = 0;
-};
-
-template <class T>
-const T& struct_at(const uint8_t* scales, size_t i) {
-  return reinterpret_cast<const T*>(scales)[i];
-}
-
-/// Bits 5:4 of field `field` (0..3) of a byte of ScaleK6::hi, in place.
-int high_bits(uint8_t hi, size_t field) { return ((hi >> (2 * field)) & 3) << 4; }
-
-/// Group g of lane r, from the scales of its panel.
-GroupScale group_scale(const PackedShape& shape, const uint8_t* scales, size_t g, size_t r) {
-  const size_t groups = kSuperCols / shape.group;  // of a super block
-  const size_t super = g / groups, i = g % groups;
-  switch (shape.scheme) {
-    case Scheme::none:
-      break;
-    case Scheme::f16:
-      return {half_to_float(struct_at<ScaleF16>(scales, g).s[r]), 0, shape.zero};
-    case Scheme::f16_zero: {
-      const auto& x = struct_at<ScaleF16Zero>(scales, g);
-      return {half_to_float(x.s[r]), 0, x.z[r]};
-    }
-    case Scheme::f32_zero: {
-      const auto& x = struct_at<ScaleF32Zero>(scales, g);
-      return {x.s[r], 0, x.z[r]};
-    }
-    case Scheme::f16_min: {
-      const auto& x = struct_at<ScaleF16Min>(scales, g);
-      return {half_to_float(x.s[r]), half_to_float(x.m[r]), 0};
-    }
-    case Scheme::k6: {
-      const auto& x = struct_at<ScaleK6>(scales, super);
-      const size_t pair = i / 2, odd = i % 2;
-      const int sc = ((x.sc[pair][r] >> (4 * odd)) & 15) | high_bits(x.hi[pair][r], odd);
-      const int mn = ((x.mn[pair][r] >> (4 * odd)) & 15) | high_bits(x.hi[pair][r], 2 + odd);
-      return {half_to_float(x.d[r]) * static_cast<float>(sc),
-              -(half_to_float(x.dmin[r]) * static_cast<float>(mn)), 0};
-    }
-    case Scheme::k8: {
-      const bool wide = shape.group == 32;
-      const uint16_t d = wide ? struct_at<ScaleK8x32>(scales, super).d[r]
-                              : struct_at<ScaleK8x16>(scales, super).d[r];
-      const int8_t sc = wide ? struct_at<ScaleK8x32>(scales, super).sc[i][r]
-                             : struct_at<ScaleK8x16>(scales, super).sc[i][r];
-      return {half_to_float(d) * code_table(shape.codes).unit * static_cast<float>(sc), 0,
-              shape.zero};
-    }
-    case Scheme::k8_min: {
-      const auto& x = struct_at<ScaleK8Min>(scales, super);
-      return {half_to_float(x.d[r]) * static_cast<float>(x.sc[i][r]),
-              -(half_to_float(x.dmin[r]) * static_cast<float>(x.mn[i][r])), 0};
-    }
-    case Scheme::k4_min: {
-      const auto& x = struct_at<ScaleK4Min>(scales, super);
-      const int sc = x.sc_mn[i][r] & 15, mn = x.sc_mn[i][r] >> 4;
-      return {half_to_float(x.d[r]) * static_cast<float>(sc),
-              -(half_to_float(x.dmin[r]) * static_cast<float>(mn)), 0};
-    }
-  }
-  return {};
-}
-
-bool has_minimum(Scheme scheme) {
-  return scheme == Scheme::f16_min || scheme == Scheme::k6 || scheme == Scheme::k8_min ||
-         scheme == Scheme::k4_min;
-}
-
 void unpack_quantized(const PackedView& w, const uint8_t* codes, const uint8_t* scales, size_t r,
                       float* out) {
-  const bool minimum = has_minimum(w.shape.scheme);
   for (size_t c0 = 0; c0 < w.shape.cols; c0 += w.shape.group) {
-    const GroupScale scale = group_scale(w.shape, scales, c0 / w.shape.group, r);
+    const auto [s, z, m] = affine_at(w.shape, scales, c0 / w.shape.group, r);
     const size_t end = std::min<size_t>(c0 + w.shape.group, w.shape.cols);
-    for (size_t c = c0; c < end; ++c) {
-      const int q = code_at(w.shape.codes, codes, c, r);
-      out[c] = minimum ? scale.s * static_cast<float>(q) + scale.m
-                       : scale.s * static_cast<float>(q - scale.zero);
-    }
+    for (size_t c = c0; c < end; ++c)
+      out[c] = s * static_cast<float>(code_at(w.shape.codes, codes, c, r) - z) + m;
   }
 }
 
