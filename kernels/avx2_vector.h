@@ -268,9 +268,11 @@ struct Avx2 {
   }
 
   /// How often two products of a code and x fit into an int16: 8 * 2 * 15 * 127 = 30,480, 4 * 2 *
-  /// 31 * 127 = 31,496, 2 * 2 * 63 * 127 = 32,004. Codes of q2 and q3 are far below.
+  /// 31 * 127 = 31,496, 2 * 2 * 63 * 127 = 32,004, of a table 2 * 126 * 127 = 32,004. Codes of q2 and
+  /// q3 are far below.
   template <Codes C>
-  static constexpr size_t kWordSums = C == Codes::q5   ? 4
+  static constexpr size_t kWordSums = kTableCodes<C>   ? 1
+                                      : C == Codes::q5 ? 4
                                       : C == Codes::q6 ? 2
                                                        : 8;
 

@@ -199,12 +199,12 @@ struct PlainCodes {
 
 template <Codes C>
 struct TableCodes {
-  static constexpr int32_t kBias = 128;
-  static constexpr int32_t kMost = 128;
+  static constexpr int32_t kBias = kByteCodes<C> ? 128 : 0;
+  static constexpr int32_t kMost = kByteCodes<C> ? 128 : 126;
   static void load(const uint8_t* codes, const CodeTable& table, size_t k, size_t i,
                    int8x16_t (&q)[4]) {
     PlainCodes<C>::load(codes, table, k, i, q);
-    const int8x16_t all = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(table.codes), vdupq_n_u8(128)));
+    const int8x16_t all = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(table.codes), vdupq_n_u8(kBias)));
     for (size_t c = 0; c < 4; ++c) q[c] = vqtbl1q_s8(all, vreinterpretq_u8_s8(q[c]));
   }
 };

@@ -85,29 +85,28 @@ constexpr size_t only_group(Codes codes) {
   }
 }
 
-/// Codes that are not evenly spaced: the index that a panel holds stands for codes[index], with a
-/// zero of 128, in units of `unit` (a power of two).
+/// Codes that are not evenly spaced: the index that a panel holds stands for codes[index]. The zero
+/// of iq4 is 128. The others take seven bits, their zero is 64: AVX2 then needs no signs. Scheme k8
+/// multiplies d by `unit`, a power of two, where d alone may be too small for fp16.
 struct CodeTable {
   uint8_t codes[16];
   float unit;
 };
+
 /// IQ4_NL and IQ4_XS.
 inline constexpr CodeTable kIq4Table = {
     {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241}, 1};
 // The others are magnitudes and the same with the sign changed.
 inline constexpr CodeTable kIq3SmallTable = {
-    {132, 140, 148, 156, 164, 172, 180, 190, 124, 116, 108, 100, 92, 84, 76, 66}, 0.25f};
+    {68, 76, 84, 92, 100, 108, 116, 126, 60, 52, 44, 36, 28, 20, 12, 2}, 0.25f};
 inline constexpr CodeTable kIq3Table = {
-    {129, 131, 133, 135, 137, 139, 141, 143, 127, 125, 123, 121, 119, 117, 115, 113}, 1};
+    {65, 67, 69, 71, 73, 75, 77, 79, 63, 61, 59, 57, 55, 53, 51, 49}, 1};
 inline constexpr CodeTable kFp4Table = {  // MXFP4, twice the values of E2M1
-    {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116},
-    1};
+    {64, 65, 66, 67, 68, 70, 72, 76, 64, 63, 62, 61, 60, 58, 56, 52}, 1};
 inline constexpr CodeTable kIq2Table = {  // 8, 25, 43
-    {136, 153, 171, 128, 120, 103, 85, 128},
-    0.125f};
+    {72, 89, 107, 64, 56, 39, 21, 64}, 0.125f};
 inline constexpr CodeTable kIq1Table = {  // eighths: -1, 0, 1 with 1/8 added, or taken off
-    {121, 129, 137, 128, 119, 127, 135, 128},
-    0.125f};
+    {57, 65, 73, 64, 55, 63, 71, 64}, 0.125f};
 
 /// The table of `codes`; of those that have none only the unit counts, which is 1.
 constexpr const CodeTable& code_table(Codes codes) {
@@ -133,9 +132,8 @@ constexpr Codes kernel_codes(Codes codes) {
     case Codes::iq1:
       return Codes::iq2;
     case Codes::iq3_xxs:
-    case Codes::iq3_s:
     case Codes::fp4:
-      return Codes::iq4;
+      return Codes::iq3_s;
     default:
       return codes;
   }
@@ -145,10 +143,10 @@ constexpr Codes kernel_codes(Codes codes) {
 
 /// Codes that are indices of a table.
 template <Codes C>
-constexpr bool kTableCodes = C == Codes::iq2 || C == Codes::iq4;
+constexpr bool kTableCodes = C == Codes::iq2 || C == Codes::iq3_s || C == Codes::iq4;
 /// Codes that take a whole byte once they are unpacked.
 template <Codes C>
-constexpr bool kByteCodes = C == Codes::q8 || kTableCodes<C>;
+constexpr bool kByteCodes = C == Codes::q8 || C == Codes::iq4;
 /// Bits of a code that lie in lines of their own, the lowest, and bits behind those lines.
 template <Codes C>
 constexpr unsigned kLowBits = C == Codes::q8      ? 8
@@ -219,6 +217,7 @@ constexpr uint8_t code_at(Codes codes, const uint8_t* panel, size_t c, size_t r)
       return code_at<Codes::q4>(panel, c, r);
     case Codes::iq2:
       return code_table(codes).codes[code_at<Codes::iq2>(panel, c, r)];
+    case Codes::iq3_s:
     case Codes::iq4:
       return code_table(codes).codes[code_at<Codes::iq4>(panel, c, r)];
     case Codes::q5:
@@ -255,15 +254,14 @@ constexpr bool codes_fit(Codes codes, Scheme scheme) {
     case Codes::q3:
     case Codes::iq1:
     case Codes::iq2:
-    case Codes::iq3_xxs:
-    case Codes::iq3_s:
       return scheme == Scheme::k8;
-    case Codes::fp4:
-      return scheme == Scheme::f16;
     case Codes::q4:
       return scheme != Scheme::none && scheme != Scheme::k4_min;
     case Codes::q8:
       return scheme != Scheme::none && scheme != Scheme::k8_min && scheme != Scheme::k4_min;
+    case Codes::iq3_xxs:
+    case Codes::iq3_s:
+    case Codes::fp4:
     case Codes::iq4:
       return scheme == Scheme::f16 || scheme == Scheme::k8;
     case Codes::q5:
@@ -361,6 +359,7 @@ constexpr void with_format(const PackedShape& shape, const Fn& fn) {
   try_codes.template operator()<Codes::q3>();
   try_codes.template operator()<Codes::iq2>();
   try_codes.template operator()<Codes::q4>();
+  try_codes.template operator()<Codes::iq3_s>();
   try_codes.template operator()<Codes::iq4>();
   try_codes.template operator()<Codes::q5>();
   try_codes.template operator()<Codes::q6>();

@@ -98,7 +98,8 @@ constexpr Format kFormats[] = {
     {"q2 k4min g16", Codes::q2, Scheme::k4_min, 16, 0},  // Q2_K
     {"q3 k8 g16", Codes::q3, Scheme::k8, 16, 4},         // Q3_K
     {"q8 g32", Codes::q8, Scheme::f16, 32, 128},         // Q8_0
-    {"iq2 k8 g16", Codes::iq2, Scheme::k8, 16, 128},     // IQ1, IQ2
+    {"iq2 k8 g16", Codes::iq2, Scheme::k8, 16, 64},      // IQ1, IQ2
+    {"iq3 k8 g32", Codes::iq3_s, Scheme::k8, 32, 64},    // IQ3
     {"iq4 g32", Codes::iq4, Scheme::f16, 32, 128},       // IQ4_NL
     {"iq4 k8 g32", Codes::iq4, Scheme::k8, 32, 128},     // IQ4_XS
     {"q5 g32", Codes::q5, Scheme::f16, 32, 16},          // Q5_0

@@ -41,11 +41,12 @@ inline std::vector<Format> quantized_formats() {
   }
   all.push_back({Codes::q2, Scheme::k4_min, 16, 0});
   all.push_back({Codes::q3, Scheme::k8, 16, 4});
-  all.push_back({Codes::iq1, Scheme::k8, 16, 128});
-  all.push_back({Codes::iq2, Scheme::k8, 16, 128});
-  all.push_back({Codes::iq3_xxs, Scheme::k8, 32, 128});
-  all.push_back({Codes::iq3_s, Scheme::k8, 32, 128});
-  all.push_back({Codes::fp4, Scheme::f16, 32, 128});
+  all.push_back({Codes::iq1, Scheme::k8, 16, 64});
+  all.push_back({Codes::iq2, Scheme::k8, 16, 64});
+  all.push_back({Codes::iq3_xxs, Scheme::k8, 32, 64});
+  all.push_back({Codes::iq3_s, Scheme::k8, 32, 64});
+  all.push_back({Codes::fp4, Scheme::k8, 32, 64});
+  all.push_back({Codes::fp4, Scheme::f16, 32, 64});
   all.push_back({Codes::iq4, Scheme::f16, 32, 128});
   all.push_back({Codes::iq4, Scheme::k8, 32, 128});
   all.push_back({Codes::q5, Scheme::f16, 32, 16});
@@ -288,7 +289,7 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
       const unsigned upper = unit[64 + 2 * r + k % 2] >> (k % 4 < 2 ? 2 : 0);
       const unsigned code = low + 4 * (upper >> kBit[k % 16 / 4] & 1);
       w.q = view.shape.codes == Codes::q3 ? static_cast<int>(code)
-                                          : table_value(view.shape.codes, code) + 128;
+                                          : table_value(view.shape.codes, code) + 64;
       break;
     }
     case Codes::q4: {
@@ -301,7 +302,8 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
     case Codes::fp4:
     case Codes::iq4: {
       const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
-      w.q = table_value(view.shape.codes, k / 4 % 2 == 0 ? byte % 16u : byte / 16u) + 128;
+      w.q = table_value(view.shape.codes, k / 4 % 2 == 0 ? byte % 16u : byte / 16u) +
+            (view.shape.codes == Codes::iq4 ? 128 : 64);
       break;
     }
     case Codes::q5: {  // 320 bytes hold 32 columns

@@ -175,8 +175,8 @@ void test_layout_refuses() {
   refuse({32, 256, Codes::iq1, Scheme::k8, 32}, "iq1 g32 k");
   refuse({32, 256, Codes::iq2, Scheme::f16, 16}, "iq2 g16");
   refuse({32, 256, Codes::iq3_s, Scheme::k8, 16}, "iq3_s g16 k");
-  refuse({32, 256, Codes::iq3_xxs, Scheme::f16, 32}, "iq3_xxs g32");
-  refuse({32, 256, Codes::fp4, Scheme::k8, 32}, "fp4 g32 k");
+  refuse({32, 256, Codes::iq3_xxs, Scheme::f16_min, 32}, "iq3_xxs g32 min");
+  refuse({32, 256, Codes::fp4, Scheme::f16, 16}, "fp4 g16");
   refuse({32, 256, Codes::q5, Scheme::f16, 64}, "q5 g64");
   refuse({32, 256, Codes::q5, Scheme::k8, 32}, "q5 g32 k");
   refuse({32, 256, Codes::q6, Scheme::k8, 32}, "q6 g32 k");

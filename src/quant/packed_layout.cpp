@@ -94,8 +94,8 @@ void check_shape(const PackedShape& shape, const std::string& where) {
   throw Error::mismatch(
       where, "the weight format",
       "f32, f16 or bf16 without groups, or q4 or q8 in groups of 16, 32, 64 or 128 columns (k6, "
-      "k8: 32; k8, q4 k8_min: 16), or q2 g16 (k4_min), q3, iq1, iq2 g16 (k8), iq3_xxs, iq3_s g32 "
-      "(k8), fp4 g32 (f16), iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
+      "k8: 32; k8, q4 k8_min: 16), or q2 g16 (k4_min), q3, iq1, iq2 g16 (k8), iq3_xxs, iq3_s, fp4, "
+      "iq4 g32 (f16, k8), q5 g32 (f16, f16_min, k6) or q6 g16 (k8)",
       format_name(shape) + " (scheme " +
           (scheme < kSchemeNames.size() ? kSchemeNames[scheme] : std::to_string(scheme)) + ")");
 }
