@@ -21,7 +21,7 @@ struct LoadKernels {
   /// Rounds columns of a panel to nearest: w [n, 16], n a multiple of the group, are f32, f16 or
   /// bf16 as `from` says; `codes` and `scales` are where those of the first column go in a panel of
   /// `shape`, of q4 or q8 with Scheme::f16 (symmetric) or, q4 alone, f16_zero. What a code is,
-  /// rtn4_group() and rtn8_group() of quant/packed_matrix.h say.
+  /// rtn4_group() and rtn8_group() of tests/rtn.h say.
   void (*round_columns)(const PackedShape& shape, Codes from, const void* w, size_t n,
                         uint8_t* codes, uint8_t* scales);
 

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "nibble/model.h"
 #include "quant/packed_matrix.h"
+#include "rtn.h"
 
 namespace {
 

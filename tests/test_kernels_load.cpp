@@ -4,6 +4,7 @@
 
 #include "kernel_check.h"
 #include "quant/packed_matrix.h"
+#include "rtn.h"
 
 namespace {
 

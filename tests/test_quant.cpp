@@ -11,6 +11,7 @@
 #include "base/mapped_file.h"
 #include "check.h"
 #include "quant/packed_matrix.h"
+#include "rtn.h"
 
 using namespace nibble;
 using namespace nibble::test;

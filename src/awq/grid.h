@@ -21,7 +21,7 @@ struct GridRule {
   bool symmetric = false;
 };
 
-/// Round to nearest as rtn4_group() does, w [n][16].
+/// Round to nearest as rtn4_group() of tests/rtn.h does, w [n][16].
 LaneGrid nearest_grid(const float* w, size_t n, GridRule rule);
 
 /// q = clamp(round(w / s) + z): codes [n][16], w [n][16].

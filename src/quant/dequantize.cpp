@@ -89,23 +89,6 @@ void dequantize(DType type, const std::byte* data, size_t n, float* out) {
       return convert<uint16_t>(data, n, out, [](uint16_t x) { return bf16_to_float(x); });
     case DType::f64:
       return convert<double>(data, n, out);
-    case DType::i8:
-      return convert<int8_t>(data, n, out);
-    case DType::boolean:
-    case DType::u8:
-      return convert<uint8_t>(data, n, out);
-    case DType::i16:
-      return convert<int16_t>(data, n, out);
-    case DType::u16:
-      return convert<uint16_t>(data, n, out);
-    case DType::i32:
-      return convert<int32_t>(data, n, out);
-    case DType::u32:
-      return convert<uint32_t>(data, n, out);
-    case DType::i64:
-      return convert<int64_t>(data, n, out);
-    case DType::u64:
-      return convert<uint64_t>(data, n, out);
     default:
       break;
   }

@@ -1,11 +1,11 @@
-// Round to nearest, one group at a time: the specification in plain code.
+#include "rtn.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include "base/half.h"
-#include "quant/packed_matrix.h"
 
-namespace nibble {
+namespace nibble::test {
 namespace {
 
 constexpr uint16_t kSmallestHalf = 0x0001;  // 2^-24
@@ -65,4 +65,4 @@ RtnGroup rtn8_group(const float* w, size_t n, uint8_t* q) {
   return symmetric_group(w, n, 127, 128, q);
 }
 
-}  // namespace nibble
+}  // namespace nibble::test
