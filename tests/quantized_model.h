@@ -38,10 +38,10 @@ inline StoredTensor floats(const std::string& name, std::vector<uint64_t> shape,
 }
 
 struct Linear {
-  const char* name;
+  std::string name;
   size_t rows, cols;
 };
-inline constexpr Linear kLinears[] = {
+inline const std::vector<Linear> kLinears = {
     {"self_attn.q_proj", kDim, kDim}, {"self_attn.k_proj", kKv, kDim},
     {"self_attn.v_proj", kKv, kDim},  {"self_attn.o_proj", kDim, kDim},
     {"mlp.gate_proj", kFfn, kDim},    {"mlp.up_proj", kFfn, kDim},
@@ -63,7 +63,8 @@ struct Pair {
 
 /// Writes a random model twice: with its layers as `store` has them, and with their weights in f32.
 inline Pair write_pair(const TempDir& dir, const std::string& quantization, unsigned bits,
-                       const Store& store, bool tied = false, const StoredTensors& extra = {}) {
+                       const Store& store, bool tied = false, const StoredTensors& extra = {},
+                       const std::vector<Linear>& linears = kLinears) {
   std::mt19937 random(bits + static_cast<unsigned>(quantization.size()));
   StoredTensors common = {
       floats("model.embed_tokens.weight", {kVocab, kDim}, random, 0, 1),
@@ -72,8 +73,8 @@ inline Pair write_pair(const TempDir& dir, const std::string& quantization, unsi
       floats("model.layers.0.post_attention_layernorm.weight", {kDim}, random, 1, 0.1f)};
   if (!tied) common.push_back(floats("lm_head.weight", {kVocab, kDim}, random, 0, 0.2f));
   StoredTensors quantized = common, plain = common;
-  for (const Linear& linear : kLinears) {
-    const std::string prefix = std::string("model.layers.0.") + linear.name;
+  for (const Linear& linear : linears) {
+    const std::string prefix = "model.layers.0." + linear.name;
     QuantizedLayer l = random_layer(random, linear.rows, linear.cols, 32, bits);
     for (float& s : l.scales) s = half_to_float(float_to_half(s * (bits == 8 ? 0.5f : 4.0f)));
     StoredTensors stored = store(l, prefix);

@@ -115,6 +115,37 @@ void test_activation_orders() {
       });
 }
 
+/// All experts are used, so that rounding changes none of the choices.
+void test_router_in_order() {
+  constexpr int kExperts = 8;
+  std::vector<Linear> linears(kLinears.begin(), kLinears.begin() + 4);
+  linears.push_back({"block_sparse_moe.gate", kExperts, kDim});
+  for (int e = 0; e < kExperts; ++e) {
+    const std::string expert = "block_sparse_moe.experts." + std::to_string(e) + ".";
+    linears.push_back({expert + "w1", kFfn, kDim});
+    linears.push_back({expert + "w3", kFfn, kDim});
+    linears.push_back({expert + "w2", kDim, kFfn});
+  }
+  std::mt19937 random(6);
+  const TempDir dir;
+  const Pair pair = write_pair(
+      dir, kGptqOrder, 4,
+      [&](test::QuantizedLayer& l, const std::string& p) {
+        if (!p.ends_with(".gate")) return StoredTensors{};
+        shuffle_groups(random, l);
+        return as_gptq(l, p, false);
+      },
+      false, {}, linears);
+  for (const auto& [path, quantization] :
+       {std::pair{pair.quantized, kGptqOrder}, {pair.plain, std::string()}}) {
+    std::string config = model_config(quantization, false);
+    config.replace(config.find("\"llama\""), 7,
+                   R"("mixtral","num_local_experts":8,"num_experts_per_tok":8)");
+    write_file(path + "/config.json", config);
+  }
+  check_pair(pair, dir, "a router in activation order");
+}
+
 void test_mixed_layers() {
   const TempDir dir;
   check_pair(write_pair(dir, kAwq, 4,
@@ -234,6 +265,7 @@ int main(int argc, char** argv) {
   return run(argc, argv,
              {{"every form computes what its weights say", test_every_form},
               {"activation orders", test_activation_orders},
+              {"a router in activation order", test_router_in_order},
               {"layers left in floats", test_mixed_layers},
               {"heads", test_heads},
               {"configurations in files of their own", test_config_files},

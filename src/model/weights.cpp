@@ -265,6 +265,7 @@ void number_input_forms(Weights& weights) {
     number({&layer.o});
     number({&layer.gate, &layer.up});
     number({&layer.down});
+    number({&layer.router});
     for (ExpertWeights& expert : layer.experts) {
       number({&expert.gate, &expert.up});
       number({&expert.down});
