@@ -29,6 +29,7 @@ const Change kRefused[] = {
     {"llama", R"({"hidden_act":"softplus"})", "softplus"},
     {"llama", R"({"rope_scaling":{"rope_type":"spiral","factor":2.0}})", "spiral"},
     {"llama", R"({"quantization_config":{"quant_method":"sponge","bits":4}})", "sponge"},
+    {"llama, tied and biased", R"({"tie_word_embeddings":false})", "lm_head.weight"},
     {"qwen3_moe", R"({"mlp_only_layers":[1]})", "mlp_only_layers"},
     {"qwen3_moe", R"({"decoder_sparse_step":2})", "decoder_sparse_step"},
     {"gemma", R"({"hidden_activation":"softplus"})", "softplus"},

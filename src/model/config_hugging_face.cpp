@@ -425,7 +425,7 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
       reader.norm_eps);
   // A tied model that was saved with its head saved the embedding twice.
   TensorNames names(checkpoint, *family);
-  out.tied_embeddings = f.bool_or("tie_word_embeddings", reader.tied) || !names.has(Slot::output);
+  out.tied_embeddings = f.bool_or("tie_word_embeddings", reader.tied || !names.has(Slot::output));
   out.activation_scales = !out.gated_ffn && names.find({Slot::act_scales});
   const Names activations = {"hidden_act", "activation_function", "activation"};
   if (const std::string name = f.string_or(activations, ""); !name.empty())
