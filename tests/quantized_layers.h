@@ -182,7 +182,7 @@ inline StoredTensors as_awq_fast(const QuantizedLayer& l, const std::string& p,
           l.scales_by_group(p + ".scales", height)};
 }
 
-/// GPTQ; `minus_one`: the first format, which stores z - 1 (0 as all ones).
+/// GPTQ; `minus_one`: the first format, which stores z - 1, subtracted from whole words.
 inline StoredTensors as_gptq(const QuantizedLayer& l, const std::string& p, bool minus_one,
                              bool with_g_idx = true) {
   const size_t per_word = 32 / l.bits;
@@ -191,9 +191,9 @@ inline StoredTensors as_gptq(const QuantizedLayer& l, const std::string& p, bool
     for (size_t r = 0; r < l.rows; ++r)
       codes[c / per_word * l.rows + r] |= uint32_t{l.code(r, c)} << (l.bits * (c % per_word));
   for (size_t g = 0; g < l.groups; ++g)
-    pack_run(zeros, l.bits, l.rows, [&](size_t r) {
-      return (l.zero(r, g) - (minus_one ? 1u : 0u)) & ((1u << l.bits) - 1);
-    });
+    pack_run(zeros, l.bits, l.rows, [&](size_t r) { return l.zero(r, g); });
+  for (uint32_t& word : zeros)
+    if (minus_one) word -= l.bits == 8 ? 0x01010101u : 0x11111111u;
   StoredTensors out = {words(p + ".qweight", l.cols / per_word, l.rows, codes),
                        words(p + ".qzeros", l.groups, l.rows / per_word, zeros),
                        l.scales_by_group(p + ".scales")};

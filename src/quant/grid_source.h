@@ -45,7 +45,7 @@ struct GridSource {
     bool along_rows = true;
     bool awq_order = false;  // of the eight in a word
     size_t row_stride = 0, group_stride = 0;
-    int offset = 0;  // added to what is stored
+    uint32_t added = 0;  // to each word as it is stored
     int constant = 0;
   };
   Zeros zeros;
@@ -72,8 +72,8 @@ inline int GridSource::zero_at(size_t row, size_t g) const {
     word += g / per_word * zeros.group_stride;
   }
   const size_t shift = zeros.awq_order ? kAwqShifts[i] : i * static_cast<size_t>(bits);
-  const uint32_t value = load_as<uint32_t>(zeros.data.data() + word * sizeof(uint32_t)) >> shift;
-  return static_cast<int>(value & ((1u << bits) - 1)) + zeros.offset;
+  const uint32_t stored = load_as<uint32_t>(zeros.data.data() + word * sizeof(uint32_t));
+  return static_cast<int>((stored + zeros.added) >> shift & ((1u << bits) - 1));
 }
 
 }  // namespace nibble

@@ -134,31 +134,28 @@ void set_scales(Found& found, const TensorView& tensor, size_t row_stride, size_
   found.grid.form.scheme = range.fp16 ? Scheme::f16_zero : Scheme::f32_zero;
 }
 
-/// Whether all codes of all words are the same.
-bool same_codes(std::span<const std::byte> words, int bits) {
-  const uint32_t first = load_as<uint32_t>(words.data());
-  return first == std::rotl(first, bits) &&
+/// Whether all zeros of all words are the same.
+bool same_words(const GridSource& grid) {
+  const std::span<const std::byte> words = grid.zeros.data;
+  const uint32_t first = load_as<uint32_t>(words.data()) + grid.zeros.added;
+  return first == std::rotl(first, grid.bits) &&
          std::ranges::equal(words.subspan(sizeof first), words.first(words.size() - sizeof first));
 }
 
-/// Whether all zeros are the same; Error for those that no panel holds: with an offset, 256.
-bool constant_zeros(const Found& found, const GridSource& grid, const std::string& where) {
-  const int first = grid.zero_at(0, 0), most = (1 << grid.bits) - 1 + grid.zeros.offset;
-  if (same_codes(grid.zeros.data, grid.bits) && first <= 255) return true;
-  bool constant = true;
-  for (size_t r = 0; r < found.rows && (constant || most > 255); ++r)
-    for (size_t g = 0; g < grid.n_groups; ++g) {
-      const int zero = grid.zero_at(r, g);
-      if (zero > 255) throw Error::mismatch(where, "a zero", "at most 255", std::to_string(zero));
-      constant &= zero == first;
-    }
-  return constant;
+/// Whether all zeros are the same; words may hold some that belong to no row or group.
+bool constant_zeros(const Found& found, const GridSource& grid) {
+  if (same_words(grid)) return true;
+  const int first = grid.zero_at(0, 0);
+  for (size_t r = 0; r < found.rows; ++r)
+    for (size_t g = 0; g < grid.n_groups; ++g)
+      if (grid.zero_at(r, g) != first) return false;
+  return true;
 }
 
 /// Zeros that are all the same need no place in the panels.
-void settle_zeros(Found& found, const std::string& where) {
+void settle_zeros(Found& found) {
   GridSource& grid = found.grid;
-  if (!grid.zeros.data.empty() && !constant_zeros(found, grid, where)) return;
+  if (!grid.zeros.data.empty() && !constant_zeros(found, grid)) return;
   const int zero = grid.zero_at(0, 0);
   grid.zeros = {};
   grid.zeros.constant = zero;
@@ -280,7 +277,7 @@ void read_awq(Layer& layer, const QuantConfig& config, Found& found) {
       layer.get("qzeros", "only a configuration with zero_point false lacks it");
     found.grid.zeros.constant = 8;
   }
-  settle_zeros(found, layer.where("qzeros"));
+  settle_zeros(found);
 }
 
 // Activation order: columns belong to groups by a table.
@@ -318,6 +315,8 @@ std::vector<uint32_t> column_order(const TensorView& g_idx, const Found& found,
 
 // GPTQ.
 
+constexpr uint32_t kOnes4 = 0x11111111, kOnes8 = 0x01010101;
+
 void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
   found.type_name = config.bits == 8 ? "GPTQ 8-bit" : "GPTQ";
   const TensorView& codes = layer.get("qweight");
@@ -344,12 +343,14 @@ void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
                             "a multiple of " + std::to_string(per_word), std::to_string(n));
     layer.require("qzeros", *zeros, {DType::i32}, {found.grid.n_groups, n / per_word});
     found.grid.zeros = {zeros->data, true, false, 1, n / per_word};
-    found.grid.zeros.offset = config.gptq_zeros_minus_one ? 1 : 0;
+    // The first format has 1 less in each place, subtracted from whole words: a zero of 0 borrows
+    // from the next.
+    if (config.gptq_zeros_minus_one) found.grid.zeros.added = config.bits == 8 ? kOnes8 : kOnes4;
   } else {
     if (!config.symmetric) layer.get("qzeros", "only a configuration with sym true lacks it");
     found.grid.zeros.constant = 1 << (config.bits - 1);
   }
-  settle_zeros(found, layer.where("qzeros"));
+  settle_zeros(found);
   if (g_idx) found.grid.column_order = column_order(*g_idx, found, layer.where("g_idx"));
 }
 
@@ -402,7 +403,7 @@ void read_compressed(Layer& layer, const QuantConfig& config, Found& found) {
       layer.get("weight_zero_point", "only a configuration with symmetric true lacks it");
     found.grid.zeros.constant = 1 << (found.grid.bits - 1);
   }
-  settle_zeros(found, layer.where("weight_zero_point"));
+  settle_zeros(found);
   const TensorView* g_idx = layer.find("weight_g_idx");
   if (!g_idx) return;
   layer.require("weight_g_idx", *g_idx, {DType::i32}, {cols});

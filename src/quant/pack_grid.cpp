@@ -281,12 +281,11 @@ void pack_zeros(const GridSource& grid, const GridPanel& panel, size_t from, boo
     return;
   }
   for (size_t r = 0; r < kPanelRows; r += 8) {  // a word of rows side by side
-    const uint32_t word = word_at(
-        zeros.data.data(), (panel.rows[r] / 8) * zeros.row_stride + from * zeros.group_stride);
-    for (size_t i = 0; i < 8; ++i) {
-      const uint32_t code = (word >> (zeros.awq_order ? kAwqShifts[i] : 4 * i)) & 15;
-      out[r + i] = static_cast<uint8_t>(static_cast<int>(code) + zeros.offset);
-    }
+    const uint32_t word =
+        zeros.added + word_at(zeros.data.data(),
+                              (panel.rows[r] / 8) * zeros.row_stride + from * zeros.group_stride);
+    for (size_t i = 0; i < 8; ++i)
+      out[r + i] = static_cast<uint8_t>((word >> (zeros.awq_order ? kAwqShifts[i] : 4 * i)) & 15);
   }
 }
 
