@@ -159,6 +159,9 @@ void test_gptq_forms() {
       check_weights(Packed(as_gptq(l, kName, false), gptq(group, bits, kV2)), l, what);
       check_weights(Packed(as_gptq(l, kName, false, false), gptq(group, bits, kV2)), l,
                     what + " without g_idx");
+      StoredTensors unfilled = as_gptq(l, kName, false);
+      std::ranges::fill(unfilled.back().bytes, '\0');
+      check_weights(Packed(unfilled, gptq(group, bits, kV2)), l, what + " with g_idx of zeros");
       check_weights(Packed(as_gptq(l, kName, true), gptq(group, bits)), l, what + " first format");
       shuffle_groups(random, l);
       const Packed p(as_gptq(l, kName, true), gptq(group, bits));

@@ -287,6 +287,10 @@ std::string index_text(const TensorView& tensor, size_t i) {
          std::to_string(load_as<int32_t>(tensor.data.data() + i * sizeof(int32_t)));
 }
 
+bool all_zeros(const TensorView& tensor) {
+  return std::ranges::all_of(tensor.data, [](std::byte b) { return b == std::byte{0}; });
+}
+
 /// The columns sorted by group, as they were within each; empty if they lie so already.
 std::vector<uint32_t> column_order(const TensorView& g_idx, const Found& found,
                                    const std::string& where) {
@@ -351,7 +355,9 @@ void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
     found.grid.zeros.constant = 1 << (config.bits - 1);
   }
   settle_zeros(found);
-  if (g_idx) found.grid.column_order = column_order(*g_idx, found, layer.where("g_idx"));
+  // All zeros: made for an order and never filled in.
+  if (g_idx && !all_zeros(*g_idx))
+    found.grid.column_order = column_order(*g_idx, found, layer.where("g_idx"));
 }
 
 // compressed-tensors.
