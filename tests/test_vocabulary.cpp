@@ -142,7 +142,41 @@ void reads_sentencepiece_model() {
   write_file(dir / "tokenizer.json", "null");
   check_error([&] { read_vocabulary_from_directory(dir.path()); }, "tokenizer");
   std::filesystem::remove(dir / "tokenizer.model");
-  check_error([&] { read_vocabulary_from_directory(dir.path()); }, "is no tokenizer");
+  check_error([&] { read_vocabulary_from_directory(dir.path()); }, "tokenizer.json");
+  check_error([] { read_vocabulary_from_directory(TempDir().path()); }, "holds no tokenizer");
+}
+
+// As the fine-tunes of 2023 have them.
+void reads_tokens_beside_sentencepiece_model() {
+  TempDir dir;
+  write_file(dir / "tokenizer.model", sentencepiece_model());
+  write_file(dir / "config.json", R"({"vocab_size": 10, "eos_token_id": 7})");
+  write_file(dir / "tokenizer_config.json", R"({"eos_token": "<|im_end|>"})");
+  write_file(dir / "added_tokens.json", R"({"<|im_end|>": 7, "<|im_start|>": 6, "far": 10})");
+  const auto read = [&] { return read_vocabulary_from_directory(dir.path()); };
+  const Vocabulary table = read();
+  check_eq(table.tokens.size(), size_t{10}, "one for each row of the model");
+  check_eq(table.scores.size(), size_t{10});
+  check(table.eos == 7 && table.kinds[7] == TokenKind::control);
+  check(table.kinds[6] == TokenKind::user_defined && table.kinds[8] == TokenKind::unused);
+  check_eq(joined(make_tokenizer(table).encode("<|im_start|>a")), "0 6 4", "the space in front is unknown");
+
+  write_file(dir / "tokenizer_config.json", R"({"eos_token": "<|im_end|>", "added_tokens_decoder": {
+      "0": {"content": "<unk>", "special": true}, "2": {"content": "</s>", "special": true},
+      "6": {"content": "<|im_start|>", "special": true}, "8": {"content": "<x>"},
+      "7": {"content": "<|im_end|>", "special": true, "lstrip": true}}})");
+  const Vocabulary both = read();
+  check(both.kinds[0] == TokenKind::unknown && both.kinds[6] == TokenKind::control);
+  check_eq(joined(both.strip_left), "7");
+  check_eq(joined(make_tokenizer(both).encode("a<x>")), "0 4 8");
+  std::filesystem::remove(dir / "added_tokens.json");
+  check(read().tokens == both.tokens);
+  write_file(dir / "tokenizer_config.json",
+             R"({"added_tokens_decoder": {"7x": {"content": "a"}}})");
+  check_error(read, "added_tokens_decoder: \"7x\" is no id");
+  write_file(dir / "tokenizer_config.json",
+             R"({"added_tokens_decoder": {"-7": {"content": "a"}}})");
+  check_error(read, "the id of a token is -7");
 }
 
 void reads_sentencepiece_unigram() {
@@ -332,6 +366,7 @@ int main(int argc, char** argv) {
               {"refuses bad GGUF", refuses_bad_gguf},
               {"takes odd vocabularies", takes_odd_vocabularies},
               {"reads tokenizer.model", reads_sentencepiece_model},
+              {"reads tokens beside tokenizer.model", reads_tokens_beside_sentencepiece_model},
               {"reads tokenizer.model: unigram", reads_sentencepiece_unigram},
               {"refuses bad tokenizer.model", refuses_bad_sentencepiece_model},
               {"reads llama2.c", reads_llama2c},

@@ -1,3 +1,5 @@
+#include "load/hugging_face.h"
+
 #include <algorithm>
 #include <filesystem>
 
@@ -67,29 +69,6 @@ void keep_text_tensors(std::vector<TensorView>& tensors) {
   }
 }
 
-// The JSON files beside the weights, each under its name; only the configuration must exist.
-Json read_metadata(const std::string& directory, bool& is_text_part) {
-  Json::Object metadata;
-  const auto file = [&](const char* name) { return in_directory(directory, name); };
-  const Json config = read_json(file(kConfig));
-  is_text_part = text_config(config) != nullptr;
-  metadata.emplace_back("config", is_text_part ? flat_config(config) : config);
-  for (const char* key :
-       {"generation_config", "tokenizer_config", "tokenizer", "quant_config", "quantize_config"}) {
-    const std::string path = in_directory(directory, std::string(key) + ".json");
-    if (file_exists(path)) metadata.emplace_back(key, read_json(path));
-  }
-  if (file_exists(file("chat_template.jinja")))
-    metadata.emplace_back("chat_template", read_text(file("chat_template.jinja")));
-  else if (file_exists(file("chat_template.json")))
-    metadata.emplace_back("chat_template", read_json(file("chat_template.json")));
-  if (!file_exists(file("tokenizer.json")) && file_exists(file("tokenizer.model")))
-    metadata.emplace_back("tokenizer_model", read_text(file("tokenizer.model")));
-  for (const auto& [key, value] : metadata)
-    if (!value.is_string()) value.as_object(in_directory(directory, key + ".json"));
-  return metadata;
-}
-
 // A shard's name comes from a file: it must stay inside the directory.
 void check_shard_name(const std::string& name, const std::string& where) {
   const bool plain = !name.empty() && name != "." && name != ".." &&
@@ -149,6 +128,36 @@ std::string only_weights(const std::string& directory) {
 
 }  // namespace
 
+Json read_hugging_face_metadata(const std::string& directory, bool& is_text_part) {
+  Json::Object metadata;
+  const auto file = [&](const std::string& name) { return in_directory(directory, name); };
+  const auto add_json = [&](const std::string& key) {
+    const std::string path = file(key + ".json");
+    if (!file_exists(path)) return;
+    Json json = read_json(path);
+    json.as_object(path);
+    metadata.emplace_back(key, std::move(json));
+  };
+  for (const char* key : {"config", "generation_config", "tokenizer_config", "tokenizer",
+                          "quant_config", "quantize_config"})
+    add_json(key);
+  is_text_part = false;
+  if (!metadata.empty() && metadata.front().first == "config") {
+    Json& config = metadata.front().second;
+    is_text_part = text_config(config) != nullptr;
+    if (is_text_part) config = flat_config(config);
+  }
+  if (file_exists(file("chat_template.jinja")))
+    metadata.emplace_back("chat_template", read_text(file("chat_template.jinja")));
+  else
+    add_json("chat_template");
+  if (!file_exists(file("tokenizer.json")) && file_exists(file("tokenizer.model"))) {
+    metadata.emplace_back("tokenizer_model", read_text(file("tokenizer.model")));
+    add_json("added_tokens");
+  }
+  return metadata;
+}
+
 Checkpoint open_hugging_face(const std::string& directory) {
   Checkpoint checkpoint;
   checkpoint.format = FileFormat::hugging_face;
@@ -157,7 +166,7 @@ Checkpoint open_hugging_face(const std::string& directory) {
     throw Error(directory, std::string("is a directory without ") + kConfig,
                 "a Hugging Face model has one");
   bool is_text_part = false;
-  checkpoint.metadata = read_metadata(directory, is_text_part);
+  checkpoint.metadata = read_hugging_face_metadata(directory, is_text_part);
   const std::string single = in_directory(directory, kWeights);
   if (file_exists(single)) {
     read_safetensors(single, checkpoint);

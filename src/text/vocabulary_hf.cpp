@@ -1,9 +1,10 @@
-// Tokenizers of Hugging Face directories: tokenizer.json (or tokenizer.model), and what
-// tokenizer_config.json, config.json and generation_config.json say about special tokens.
+// Tokenizers of Hugging Face directories: tokenizer.json (or tokenizer.model and the tokens that
+// other files add to it), and what tokenizer_config.json, config.json and generation_config.json
+// say about special tokens.
 #include <algorithm>
-#include <filesystem>
+#include <charconv>
 
-#include "base/mapped_file.h"
+#include "load/hugging_face.h"
 #include "load/names.h"
 #include "nibble/error.h"
 #include "text/tokenizer_layout.h"
@@ -23,12 +24,15 @@ class HuggingFaceReader {
 
   Vocabulary read() {
     const Json* model = metadata_.find("tokenizer_model");
-    if (const Json* tokenizer = member(&metadata_, "tokenizer"))
+    if (const Json* tokenizer = member(&metadata_, "tokenizer")) {
       read_tokenizer(*tokenizer);
-    else if (model)
-      v_ = read_sentencepiece_model(model->as_string(directory_), directory_ + ": tokenizer.model");
-    else
+    } else if (model) {
+      where_ = directory_ + ": tokenizer.model";
+      v_ = read_sentencepiece_model(model->as_string(directory_), where_);
+      read_added_tokens(nullptr);
+    } else {
       throw Error(where_, "is no tokenizer", "expected a JSON object");
+    }
     read_special_ids();
     read_add_flags();
     read_chat_template();
@@ -52,7 +56,7 @@ class HuggingFaceReader {
     else
       read_bpe(*model);
     if (v_.unk >= 0) v_.kinds[static_cast<size_t>(v_.unk)] = TokenKind::unknown;
-    read_added_tokens(tokenizer);
+    read_added_tokens(&tokenizer);
     read_processor(member(&tokenizer, "post_processor"));
   }
 
@@ -132,20 +136,43 @@ class HuggingFaceReader {
       throw Error(where_, "it has no merges");
   }
 
-  void read_added_tokens(const Json& tokenizer) {
+  // `tokenizer`: tokenizer.json, or null if there is none.
+  void read_added_tokens(const Json* tokenizer) {
     int64_t n_rows = static_cast<int64_t>(kMaxVocabulary);
     if (const Json* rows = member(config_, "vocab_size"))
       n_rows = std::max(rows->as_int(directory_ + ": config.json"),
                         static_cast<int64_t>(v_.tokens.size()));
-    if (const Json* added = member(&tokenizer, "added_tokens"))
-      for (const Json& token : added->as_array(where_)) read_added_token(token, n_rows);
-    if (v_.kind == TokenizerKind::unigram) v_.scores.resize(v_.tokens.size());
+    if (const Json* added = member(tokenizer, "added_tokens"))
+      for (const Json& token : added->as_array(where_))
+        read_added_token(token, member(&token, "id"), n_rows);
+    if (!tokenizer) read_added_tables(n_rows);
+    if (!v_.scores.empty()) v_.scores.resize(v_.tokens.size());
     if (n_rows < static_cast<int64_t>(kMaxVocabulary) && n_rows > 0)
       pad_vocabulary(v_, static_cast<size_t>(n_rows));
   }
 
-  void read_added_token(const Json& token, int64_t n_rows) {
-    const Json* number = member(&token, "id");
+  // What files beside tokenizer.model add to it: {text: id} or, in newer ones, {"id": what
+  // tokenizer.json would say of the token}.
+  void read_added_tables(int64_t n_rows) {
+    if (const Json* added = member(&metadata_, "added_tokens"))
+      for (const auto& [text, id] : added->as_object(directory_ + ": added_tokens.json"))
+        read_added_token(Json::Object{{"content", text}}, &id, n_rows);
+    if (const Json* decoder = member(tokenizer_config_, "added_tokens_decoder")) {
+      const std::string where = directory_ + ": tokenizer_config.json: added_tokens_decoder";
+      for (const auto& [digits, token] : decoder->as_object(where)) {
+        int64_t id = 0;
+        const char* end = digits.data() + digits.size();
+        if (const auto [rest, error] = std::from_chars(digits.data(), end, id);
+            error != std::errc() || rest != end)
+          throw Error(where, printable(digits) + " is no id of a token");
+        const Json number(id);
+        read_added_token(token, &number, n_rows);
+      }
+    }
+    v_.normalized.clear();  // the tokenizers of these files look for them in the text as it is
+  }
+
+  void read_added_token(const Json& token, const Json* number, int64_t n_rows) {
     const std::string text = text_member(&token, "content");
     if (!number || text.empty()) throw Error(where_, "an added token has no id or no text");
     const int64_t id = number->as_int(where_);
@@ -271,11 +298,6 @@ class HuggingFaceReader {
   int n_processors_ = 0;
 };
 
-std::string read_file(const std::filesystem::path& path) {
-  const MappedFile file(path.string());
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 }  // namespace
 
 Vocabulary read_hugging_face_vocabulary(const Json& metadata, const std::string& where) {
@@ -283,25 +305,11 @@ Vocabulary read_hugging_face_vocabulary(const Json& metadata, const std::string&
 }
 
 Vocabulary read_vocabulary_from_directory(const std::string& directory) {
-  const auto file = [&](std::string_view name) { return std::filesystem::path(directory) / name; };
-  const auto exists = [&](std::string_view name) { return file_exists(file(name).string()); };
-  Json::Object metadata;
-  for (const char* key : {"config", "generation_config", "tokenizer_config", "tokenizer"}) {
-    const std::string name = std::string(key) + ".json";
-    if (exists(name))
-      metadata.emplace_back(key, parse_json(read_file(file(name)), file(name).string()));
-  }
-  if (exists("chat_template.jinja"))
-    metadata.emplace_back("chat_template", read_file(file("chat_template.jinja")));
-  else if (exists("chat_template.json"))
-    metadata.emplace_back("chat_template", parse_json(read_file(file("chat_template.json")),
-                                                      file("chat_template.json").string()));
-  if (!exists("tokenizer.json")) {
-    if (!exists("tokenizer.model"))
-      throw Error(directory, "holds no tokenizer.json or tokenizer.model");
-    metadata.emplace_back("tokenizer_model", read_file(file("tokenizer.model")));
-  }
-  return read_hugging_face_vocabulary(Json(std::move(metadata)), directory);
+  bool is_text_part = false;
+  const Json metadata = read_hugging_face_metadata(directory, is_text_part);
+  if (!metadata.find("tokenizer") && !metadata.find("tokenizer_model"))
+    throw Error(directory, "holds no tokenizer.json or tokenizer.model");
+  return read_hugging_face_vocabulary(metadata, directory);
 }
 
 }  // namespace nibble
