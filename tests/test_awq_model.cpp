@@ -355,6 +355,10 @@ void test_refusals() {
   check_error([&] { quantize(setup.in(), setup.dir / "quantized", setup.options); }, "exists");
   refused(setup.dir / "quantized", "quantized already");
   setup.options.format = QuantizeFormat::nib;
+  setup.tiny.context = 1;
+  write_hugging_face(setup.tiny, setup.dir / "short");
+  write_file(setup.dir / "short/tokenizer.json", kTokenizer);
+  refused(setup.dir / "short", "a context of one token");
   setup.options.window = 1;
   refused(setup.in(), "window");
   check_error([&] { quantize(setup.in(), setup.dir / "folder/", setup.options); },

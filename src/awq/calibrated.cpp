@@ -107,9 +107,12 @@ void LayerByLayer::embed() {
   if (!impl_.tokenizer)
     throw Error(checkpoint_.path, "has no tokenizer, so nothing to calibrate with",
                 "--method rtn needs none");
+  const size_t context = static_cast<size_t>(impl_.config.context_length);
+  if (context < 2)
+    throw Error(checkpoint_.path, "has a context of one token, too short to calibrate with",
+                "--method rtn needs none");
   const MappedFile text(options_.calibration);
   const auto bytes = text.bytes();
-  const size_t context = static_cast<size_t>(impl_.config.context_length);
   CalibrationRows::Windows windows = calibration_windows(
       {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, *impl_.tokenizer, /*style=*/{},
       {options_.calibration, static_cast<size_t>(options_.samples),
