@@ -1,5 +1,6 @@
 // Quantization of whole models with calibration: tiny random ones, in every output form.
 #include <atomic>
+#include <map>
 
 #include "awq/calibration_rows.h"
 #include "awq/fold.h"
@@ -335,6 +336,34 @@ void test_rows_of_two_models() {
   check(largest > 1e-3, "there is drift");
 }
 
+std::string all_files(const std::string& directory) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    if (entry.is_regular_file()) files[entry.path().filename().string()] = read_file(entry.path());
+  std::string text;
+  for (const auto& [name, bytes] : files) text += name + bytes;
+  return text;
+}
+
+void test_input_is_never_overwritten() {
+  Setup setup;
+  const std::string in = all_files(setup.in()), text = read_file(setup.options.calibration);
+  std::filesystem::create_symlink(setup.in() + "/config.json", setup.dir / "link");
+  for (const bool calibrated : {false, true}) {
+    const QuantizeOptions options = calibrated ? setup.options : QuantizeOptions();
+    const auto refused = [&](const std::string& out, const char* why) {
+      check_error([&] { quantize(setup.in(), out, options); }, why);
+      check(all_files(setup.in()) == in && read_file(setup.dir / "text.txt") == text, out);
+    };
+    refused(setup.in() + "/model.safetensors", "is the input itself");
+    refused(setup.in() + "/config.json", "beside the weights");
+    refused(setup.dir / "in/../in/tokenizer.json", "beside the weights");
+    refused(setup.dir / "link", "beside the weights");
+    if (calibrated) refused(setup.dir / "./text.txt", "is the calibration text");
+  }
+  for (int i = 0; i < 2; ++i) quantize(setup.in(), setup.in() + "/own.nib");  // may be made anew
+}
+
 void test_refusals() {
   Setup setup;
   const std::string out = setup.dir / "out.nib";
@@ -381,6 +410,7 @@ int main(int argc, char** argv) {
                  {"resume", test_resume},
                  {"cancelled", test_cancelled},
                  {"rows of two models", test_rows_of_two_models},
+                 {"the input is never overwritten", test_input_is_never_overwritten},
                  {"refusals", test_refusals},
              });
 }

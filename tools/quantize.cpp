@@ -11,15 +11,6 @@
 namespace nibble::tools {
 namespace {
 
-/// Error if writing `out` would destroy what is being read.
-void refuse_overwriting_input(const Checkpoint& in, const std::string& out) {
-  std::error_code ignored;
-  for (const MappedFile& file : in.files) {
-    if (std::filesystem::equivalent(file.path(), out, ignored))
-      throw Error(out, "is the input itself", "name another file");
-  }
-}
-
 /// "4 min", "35 s": a time left.
 std::string time_text(double seconds) {
   return seconds < 90 ? format("%.0f s", seconds) : format("%.0f min", seconds / 60);
@@ -144,13 +135,7 @@ int run_quantize(std::span<const std::string> args) {
   // Of a directory, as shells complete it.
   while (options.format == QuantizeFormat::awq && out.size() > 1 && out.ends_with('/'))
     out.pop_back();
-  uint64_t bytes_before = 0;
-  {
-    const Checkpoint checkpoint = open_checkpoint(in);
-    refuse_overwriting_input(checkpoint, out);
-    bytes_before = checkpoint.file_bytes();
-  }
-  return run_interruptible(in, out, bytes_before, options);
+  return run_interruptible(in, out, open_checkpoint(in).file_bytes(), options);
 }
 
 }  // namespace nibble::tools

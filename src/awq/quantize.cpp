@@ -26,11 +26,10 @@ ModelOptions machine_of(const QuantizeOptions& options) {
   return machine;
 }
 
-void check_paths(const std::string& in, const std::string& out, const QuantizeOptions& options) {
+void check_output(const std::string& out, const QuantizeOptions& options) {
   if (out.empty()) throw Error("output", "the path is empty");
   if (out.ends_with('/')) throw Error(out, "ends with a slash", "leave it out");
   std::error_code ignored;
-  if (fs::equivalent(in, out, ignored)) throw Error(out, "is the input", "write to another file");
   if (options.format == QuantizeFormat::nib && fs::is_directory(out, ignored))
     throw Error(out, "is a directory", "name a file");
   // The finished file takes the place of what has its name: never that of a device.
@@ -38,6 +37,31 @@ void check_paths(const std::string& in, const std::string& out, const QuantizeOp
     throw Error(out, "is not a regular file", "name a file");
   if (options.format == QuantizeFormat::awq && fs::exists(out, ignored))
     throw Error(out, "exists already", "name a directory that does not exist");
+}
+
+// Error if writing `out` would destroy what is read or belongs to it.
+void refuse_overwriting(const Checkpoint& in, const std::string& out,
+                        const QuantizeOptions& options) {
+  std::error_code ignored;
+  for (const MappedFile& file : in.files)
+    if (fs::equivalent(file.path(), out, ignored))
+      throw Error(out, "is the input itself", "name another file");
+  if (options.needs_calibration() && fs::equivalent(options.calibration, out, ignored))
+    throw Error(out, "is the calibration text", "name another file");
+  // The configuration and the tokenizer lie beside the weights; a .nib file there is of an earlier
+  // run.
+  const bool beside = in.format == FileFormat::hugging_face || in.format == FileFormat::llama2c;
+  if (!beside || out.ends_with(".nib")) return;
+  const fs::path folder = in.format == FileFormat::hugging_face
+                              ? fs::path(in.path)
+                              : fs::absolute(in.path, ignored).parent_path();
+  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
+    std::error_code other;
+    if (fs::equivalent(at->path(), out, other))
+      throw Error(out, "lies beside the weights of the input and may belong to it",
+                  "name another file");
+  }
 }
 
 void check_options(const QuantizeOptions& options) {
@@ -151,7 +175,9 @@ struct Job {
   std::shared_ptr<ModelImpl> impl;
   WeightPlan plan;  // points into both
 
-  Job(const std::string& in, const QuantizeOptions& options) : checkpoint(open_checkpoint(in)) {
+  Job(const std::string& in, const std::string& out, const QuantizeOptions& options)
+      : checkpoint(open_checkpoint(in)) {
+    refuse_overwriting(checkpoint, out, options);
     if (checkpoint.format == FileFormat::nib)
       throw Error(in, "is a .nib file already", "quantize the original");
     ModelOptions machine = machine_of(options);
@@ -209,11 +235,11 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
 QuantizeResult quantize(const std::string& in, const std::string& out,
                         const QuantizeOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  check_paths(in, out, options);
+  check_output(out, options);
   check_options(options);
   QuantizeResult result;
   {
-    Job job(in, options);
+    Job job(in, out, options);
     if (options.works_by_layer())
       quantize_by_layer(job, out, options, result);
     else
