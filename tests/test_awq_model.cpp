@@ -175,6 +175,19 @@ void test_resume() {
   other.resume = true;
   other.group = 64;
   check_error([&] { quantize(setup.in(), out, other); }, "other options");
+  for (const auto& [file, from, to] :
+       {std::tuple{"/config.json", "\"rope_theta\":1", "\"rope_theta\":2"},
+        std::tuple{"/tokenizer.json", "\"a b\",\"c d\"", "\"c d\",\"a b\""}}) {
+    const std::string path = setup.in() + file, before = read_file(path);
+    std::string changed = before;
+    const size_t at = changed.find(from);
+    check(at != std::string::npos, path);
+    write_file(path, changed.replace(at, std::string_view(from).size(), to));
+    other = setup.options;
+    other.resume = true;
+    check_error([&] { quantize(setup.in(), out, other); }, "another input");
+    write_file(path, before);
+  }
   QuantizeOptions rest = setup.options;
   rest.resume = true;
   rest.threads = 1;

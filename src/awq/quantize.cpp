@@ -79,7 +79,7 @@ void check_options(const QuantizeOptions& options) {
     throw Error("samples", "is " + std::to_string(options.samples) + ", expected 1 or more");
 }
 
-// FNV-1a, 64 bits: tells one calibration text from another.
+// FNV-1a, 64 bits: tells one text from another.
 uint64_t hash_of(std::span<const std::byte> bytes) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (const std::byte b : bytes) hash = (hash ^ static_cast<uint64_t>(b)) * 0x100000001b3u;
@@ -88,7 +88,7 @@ uint64_t hash_of(std::span<const std::byte> bytes) {
 
 // Everything that the result of a layer depends on.
 std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
-                      const QuantizeOptions& options) {
+                      const std::string& vocabulary, const QuantizeOptions& options) {
   std::string text = std::string("nibble ") + version() + " " + tools.kernels->name + "\n";
   const auto line = [&](const char* name, const auto& value) {
     text += name + (" " + std::to_string(value)) + "\n";
@@ -99,6 +99,7 @@ std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
     const auto time = fs::last_write_time(file.path(), ignored).time_since_epoch().count();
     text += std::to_string(file.bytes().size()) + " " + std::to_string(time) + "\n";
   }
+  text += config_to_json(tools.config, tools.sampling) + "\n";
   line("group", options.group);
   line("symmetric", options.symmetric);
   line("scales", options.scales);
@@ -106,6 +107,7 @@ std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
   line("format", static_cast<int>(options.format));
   if (options.needs_calibration()) {
     line("calibration", hash_of(MappedFile(options.calibration).bytes()));
+    line("vocabulary", hash_of(std::as_bytes(std::span(vocabulary))));
     line("samples", options.samples);
     line("window", options.window);
   }
@@ -191,10 +193,11 @@ struct Job {
     plan.read_vectors();
   }
 
+  std::string vocabulary() const {
+    return has_vocabulary(checkpoint) ? vocabulary_to_json(read_vocabulary(checkpoint)) : "";
+  }
   void write(const std::string& out, const MatrixWriter& pack, const Progress& progress) const {
-    const std::string vocabulary =
-        has_vocabulary(checkpoint) ? vocabulary_to_json(read_vocabulary(checkpoint)) : "";
-    write_nib(out, impl->config, impl->sampling, plan, vocabulary, pack, progress);
+    write_nib(out, impl->config, impl->sampling, plan, vocabulary(), pack, progress);
   }
   void pack(const PlannedMatrix& m, std::span<std::byte> bytes) const {
     pack_matrix(m, bytes.data(), *impl->kernels, *impl->pool);
@@ -210,7 +213,8 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
     keep_indivisible(job.plan, result);
   }
   widen_routers(job.plan);
-  const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, options),
+  const std::string vocabulary = options.needs_calibration() ? job.vocabulary() : "";
+  const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, vocabulary, options),
                           options.resume);
   LayerByLayer(job.checkpoint, *job.impl, job.plan, folder, options).run();
   const FinishedLayers finished(folder, job.plan, job.impl->config.n_layers);
