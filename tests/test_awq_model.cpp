@@ -199,6 +199,26 @@ void test_resume() {
   check(!std::filesystem::exists(out + ".part"), "the folder is gone");
 }
 
+// What a run leaves that is killed before its first layer is finished.
+void test_killed_early() {
+  const Setup setup;
+  const std::string out = setup.dir / "out.nib";
+  const auto leave = [&](const char* file) {
+    std::filesystem::create_directory(out + ".part");
+    write_file(out + ".part/recipe.txt", "nibble 0\n");
+    write_file(out + ".part/" + file, "x");
+  };
+  for (const bool resume : {false, true}) {
+    leave("layer-0.safetensors.part-1-0");
+    QuantizeOptions options = setup.options;
+    options.resume = resume;
+    quantize(setup.in(), out, options);
+    check(!std::filesystem::exists(out + ".part"), "the folder is gone");
+  }
+  leave("layer-0.safetensors");
+  check_error([&] { quantize(setup.in(), out, setup.options); }, "--resume");
+}
+
 // Cancelled anywhere, from any thread, it leaves what it had finished.
 void test_cancelled() {
   Setup setup;
@@ -421,6 +441,7 @@ int main(int argc, char** argv) {
                  {"an AWQ directory is the same model", test_awq_directory_is_the_same_model},
                  {"groups that do not divide", test_groups_that_do_not_divide},
                  {"resume", test_resume},
+                 {"killed before a layer is finished", test_killed_early},
                  {"cancelled", test_cancelled},
                  {"rows of two models", test_rows_of_two_models},
                  {"the input is never overwritten", test_input_is_never_overwritten},

@@ -159,7 +159,8 @@ void reads_tokens_beside_sentencepiece_model() {
   check_eq(table.scores.size(), size_t{10});
   check(table.eos == 7 && table.kinds[7] == TokenKind::control);
   check(table.kinds[6] == TokenKind::user_defined && table.kinds[8] == TokenKind::unused);
-  check_eq(joined(make_tokenizer(table).encode("<|im_start|>a")), "0 6 4", "the space in front is unknown");
+  check_eq(joined(make_tokenizer(table).encode("<|im_start|>a")), "0 6 4",
+           "the space in front is unknown");
 
   write_file(dir / "tokenizer_config.json", R"({"eos_token": "<|im_end|>", "added_tokens_decoder": {
       "0": {"content": "<unk>", "special": true}, "2": {"content": "</s>", "special": true},

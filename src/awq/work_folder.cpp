@@ -12,10 +12,20 @@ namespace {
 
 constexpr const char* kRecipe = "recipe.txt";
 constexpr const char* kLayer = "layer-";
+constexpr const char* kComplete = ".safetensors";
 
 std::string read_whole(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+bool has_finished_layers(const std::string& path) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kLayer) && name.ends_with(kComplete)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -24,9 +34,13 @@ WorkFolder::WorkFolder(std::string path, const std::string& recipe, bool resume)
     : path_(std::move(path)) {
   namespace fs = std::filesystem;
   std::error_code error;
-  const bool exists = fs::exists(path_, error);
+  bool exists = fs::exists(path_, error);
   if (exists && !fs::is_regular_file(file(kRecipe), error))
     throw Error(path_, "is in the way, and no folder of unfinished work", "move it away");
+  if (exists && !has_finished_layers(path_)) {  // of a run that was killed
+    remove();
+    exists = false;
+  }
   if (exists && !resume)
     throw Error(path_, "holds the finished layers of an earlier run",
                 "--resume goes on with them; or remove the folder");
@@ -47,17 +61,14 @@ WorkFolder::WorkFolder(std::string path, const std::string& recipe, bool resume)
 }
 
 WorkFolder::~WorkFolder() {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(path_, error))
-    if (entry.path().filename().string().starts_with(kLayer)) return;
-  remove();
+  if (!has_finished_layers(path_)) remove();
 }
 
 std::string WorkFolder::file(const std::string& name) const {
   return (std::filesystem::path(path_) / name).string();
 }
 std::string WorkFolder::layer_file(int layer) const {
-  return file(kLayer + std::to_string(layer) + ".safetensors");
+  return file(kLayer + std::to_string(layer) + kComplete);
 }
 
 bool WorkFolder::has(int layer) const {
