@@ -417,6 +417,27 @@ void gguf_keys() {
   }
 }
 
+// A factor alone scales, under its old name, too; 0 is none.
+void gguf_rope_factors() {
+  const std::vector<Token> tokens = {1, 5, 9, 2, 80, 33};
+  const TempDir dir;
+  const auto logits = [&](const std::string& gguf) {
+    write_file(dir / "model.gguf", gguf);
+    return logits_of(Model(dir / "model.gguf", exact_options()), tokens);
+  };
+  const FamilyCase &c = case_named("llama"), &scaled = case_named("llama, linear RoPE");
+  const std::string plain = c.gguf(c.config, c.tensors());
+  const std::vector<float> expected = logits(scaled.gguf(scaled.config, scaled.tensors()));
+  check(logits(plain) != expected);
+  for (const char* key : {"llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    check(logits(with_key(plain, key, GgufValue::f32, raw(4.0f))) == expected, key);
+    check(logits(with_key(plain, key, GgufValue::f32, raw(0.0f))) == logits(plain), key);
+  }
+  check_error(
+      [&] { logits(with_key(plain, "llama.rope.scaling.factor", GgufValue::f32, raw(-4.0f))); },
+      "the factor of the RoPE scaling");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -426,5 +447,6 @@ int main(int argc, char** argv) {
               {"members without a say", harmless},
               {"absurd numbers", absurd},
               {"keys of GGUF files", gguf_keys},
+              {"RoPE factors of GGUF files", gguf_rope_factors},
               {"words of GGUF files", gguf}});
 }

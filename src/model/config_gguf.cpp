@@ -59,10 +59,12 @@ int32_t original_context(const Gguf& g, const Config& config) {
 }
 
 void read_rope_scaling(const Gguf& g, Config& out) {
-  const std::string type = g.fields.string_or(g.key("rope.scaling.type"), "none");
-  out.rope_factor = g.number_or("rope.scaling.factor", 1.0f);
+  const std::string type = g.fields.string_or(g.key("rope.scaling.type"), "linear");
+  out.rope_factor =  // files of 2023 have it under the second name
+      g.number_or("rope.scaling.factor", g.number_or("rope.scale_linear", 1.0f));
+  if (out.rope_factor == 0.0f) out.rope_factor = 1.0f;
   if (type == "linear") {
-    out.rope_scaling = RopeScaling::linear;
+    if (out.rope_factor != 1.0f) out.rope_scaling = RopeScaling::linear;
   } else if (type == "yarn") {
     out.rope_scaling = RopeScaling::yarn;
     out.rope_original_context = original_context(g, out);
@@ -76,9 +78,6 @@ void read_rope_scaling(const Gguf& g, Config& out) {
                                 yarn_magnitude(out.rope_factor, log_multiplier);
   } else if (type != "none" && type != "longrope") {
     refuse_rope(g.fields.where(g.key("rope.scaling.type")), type);
-  } else if (g.fields.find(g.key("rope.scale_linear"))) {  // files of 2023
-    out.rope_factor = g.number_or("rope.scale_linear", 1.0f);
-    if (out.rope_factor != 1.0f) out.rope_scaling = RopeScaling::linear;
   }
   out.rope_short_factors = rope_divisors(g.checkpoint, "rope_factors_short.weight", out);
   out.rope_long_factors = rope_divisors(g.checkpoint, "rope_factors_long.weight", out);
