@@ -103,7 +103,8 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
     out.f32("attn_logit_softcapping", c.number("attn_logit_softcapping"));
     out.f32("final_logit_softcapping", c.number("final_logit_softcapping"));
   }
-  if (version >= 2) out.u32("attention.sliding_window", c.integer("sliding_window"));
+  if (version >= 2 && c.has("sliding_window"))
+    out.u32("attention.sliding_window", c.integer("sliding_window"));
   out.copy("token_embd", "model.embed_tokens");
   const auto norm = [&](const std::string& to, const std::string& from) {
     if (const Tensor* w = out.find_source(from + ".weight"))

@@ -2,6 +2,7 @@
 // approximately.
 #include "family_cases.h"
 #include "logits.h"
+#include "model/config_reader.h"
 
 using namespace nibble;
 using namespace nibble::test;
@@ -438,6 +439,17 @@ void gguf_rope_factors() {
       "the factor of the RoPE scaling");
 }
 
+void gguf_window_of_gemma2() {
+  const FamilyCase& c = case_named("gemma2");
+  const TempDir dir;
+  write_file(dir / "model.gguf",
+             c.gguf(c.config.with(R"({"max_position_embeddings":8192})").without("sliding_window"),
+                    c.tensors()));
+  const Config config = read_config(open_checkpoint(dir / "model.gguf"));
+  check_eq(config.sliding_window, 4096);
+  check_eq(std::ranges::count(config.window_layers, 1), (config.n_layers + 1) / 2);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -448,5 +460,6 @@ int main(int argc, char** argv) {
               {"absurd numbers", absurd},
               {"keys of GGUF files", gguf_keys},
               {"RoPE factors of GGUF files", gguf_rope_factors},
+              {"the window of Gemma 2 in GGUF files", gguf_window_of_gemma2},
               {"words of GGUF files", gguf}});
 }

@@ -144,6 +144,8 @@ void read_family(const Gguf& g, Config& out) {
     out.attention_scale = g.number_or("attention.scale", out.attention_scale);
     out.attention_softcap = g.number_or("attn_logit_softcapping", name == "gemma2" ? 50.0f : 0.0f);
     out.logit_softcap = g.number_or("final_logit_softcapping", name == "gemma2" ? 30.0f : 0.0f);
+    // The first files of Gemma 2 leave its window out.
+    if (name == "gemma2") out.sliding_window = g.count_or("attention.sliding_window", 4096);
     read_window_pattern(g, name == "gemma2" ? 2 : 6, out);
   }
   if (name == "gemma3") out.rope_local_theta = g.number_or("rope.freq_base_swa", 10000.0f);
