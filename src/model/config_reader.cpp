@@ -205,9 +205,6 @@ Config read_config(const Checkpoint& checkpoint) {
       config = config_from_nib(checkpoint);
       break;
   }
-  // A window as long as the context changes nothing.
-  if (config.sliding_window >= config.context_length && config.rope_local_theta == 0.0f)
-    config.sliding_window = 0;
   read_rope_factors(checkpoint, config);
   validate_config(config, checkpoint.path);
   return config;
