@@ -397,6 +397,22 @@ void test_input_is_never_overwritten() {
   for (int i = 0; i < 2; ++i) quantize(setup.in(), setup.in() + "/own.nib");  // may be made anew
 }
 
+void test_weights_that_are_not_finite() {
+  Setup setup;
+  for (const char* name : {"token_embd.weight", "blk.1.ffn_down.weight"})
+    for (const float value : {NAN, -INFINITY}) {
+      TinyModel spoilt = setup.tiny;
+      spoilt.tensors[name].data[70] = value;
+      write_hugging_face(spoilt, setup.in());
+      for (const QuantizeOptions& options : {QuantizeOptions(), setup.options})
+        check_error([&] { quantize(setup.in(), setup.dir / "out.nib", options); },
+                    std::string(name).starts_with("blk") ? "layers.1.mlp.down_proj.weight: holds a"
+                                                         : "embed_tokens.weight: holds a");
+      check(!std::filesystem::exists(setup.dir / "out.nib"), "no output");
+      std::filesystem::remove_all(setup.dir / "out.nib.part");
+    }
+}
+
 void test_refusals() {
   Setup setup;
   const std::string out = setup.dir / "out.nib";
@@ -445,6 +461,7 @@ int main(int argc, char** argv) {
                  {"cancelled", test_cancelled},
                  {"rows of two models", test_rows_of_two_models},
                  {"the input is never overwritten", test_input_is_never_overwritten},
+                 {"weights that are not finite", test_weights_that_are_not_finite},
                  {"refusals", test_refusals},
              });
 }

@@ -132,7 +132,8 @@ void for_each_vector(const LayerWeights& l, Fn&& fn) {
 WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
                         const QuantizeRule& rule, Weights& weights);
 
-/// Packs one matrix into `out` (total_bytes() of its layout, zero before), on all threads.
+/// Packs one matrix into `out` (total_bytes() of its layout, zero before), on all threads. Throws
+/// Error if it holds a value that is not finite.
 void pack_matrix(const PlannedMatrix& matrix, std::byte* out, const Kernels& kernels,
                  ThreadPool& pool);
 
