@@ -85,6 +85,11 @@ struct Checkpoint;
 Config config_from_hugging_face(const Checkpoint& checkpoint);
 Config config_from_gguf(const Checkpoint& checkpoint);
 
+/// The tensor of RoPE divisors of that name, [rope_dim / 2], in a GGUF or .nib file; empty if there
+/// is none.
+std::vector<float> rope_divisors(const Checkpoint& checkpoint, const char* name,
+                                 const Config& config);
+
 /// The error that an architecture is not known, and which are.
 [[noreturn]] void refuse_architecture(const std::string& where, const std::string& name);
 

@@ -8,7 +8,6 @@
 #include "model/families.h"
 #include "model/rope.h"
 #include "nibble/error.h"
-#include "quant/packed_matrix.h"
 
 namespace nibble {
 namespace {
@@ -37,22 +36,6 @@ struct Gguf {
   }
   bool has(const char* tensor) const { return checkpoint.find(tensor) != nullptr; }
 };
-
-// The tensor of RoPE divisors of that name, [rope_dim / 2]; empty if there is none.
-std::vector<float> rope_divisors(const Checkpoint& checkpoint, const char* name,
-                                 const Config& config) {
-  const TensorView* tensor = checkpoint.find(name);
-  if (!tensor) return {};
-  const std::string where = checkpoint.path + ": " + tensor->name;
-  const auto n = static_cast<size_t>(config.rope_dim) / 2;
-  if (tensor->type != DType::f32)
-    throw Error::mismatch(where, "type", "F32", dtype_info(tensor->type).name);
-  if (tensor->n_elements() != n)
-    throw Error::mismatch(where, "shape", "[" + std::to_string(n) + "]", tensor->shape_text());
-  std::vector<float> out(n);
-  dequantize(DType::f32, tensor->data.data(), n, out.data());
-  return out;
-}
 
 int32_t original_context(const Gguf& g, const Config& config) {
   return g.size_or("rope.scaling.original_context_length", config.context_length, kMaxContext);

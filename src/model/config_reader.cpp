@@ -50,22 +50,6 @@ Config config_from_nib(const Checkpoint& checkpoint) {
   return out;
 }
 
-// Factors that a GGUF or .nib file carries as a tensor (Llama 3.1's scaling, computed beforehand).
-void read_rope_factors(const Checkpoint& checkpoint, Config& config) {
-  if (checkpoint.format == FileFormat::hugging_face) return;
-  const TensorView* tensor = checkpoint.find("rope_freqs.weight");
-  if (!tensor) return;
-  const std::string where = checkpoint.path + ": " + tensor->name;
-  if (tensor->type != DType::f32)
-    throw Error::mismatch(where, "type", "F32", dtype_info(tensor->type).name);
-  if (tensor->n_elements() != static_cast<uint64_t>(config.rope_dim) / 2)
-    throw Error::mismatch(where, "shape", "[" + std::to_string(config.rope_dim / 2) + "]",
-                          tensor->shape_text());
-  config.rope_freq_factors.resize(static_cast<size_t>(config.rope_dim) / 2);
-  dequantize(DType::f32, tensor->data.data(), config.rope_freq_factors.size(),
-             config.rope_freq_factors.data());
-}
-
 // Numbers that later code divides by, takes logarithms of, or counts with.
 void validate_rope(const Config& c, const std::string& path) {
   const auto require = [&](bool ok, const std::string& what) {
@@ -149,6 +133,21 @@ void validate_layers(const Config& c, const std::string& path) {
 
 }  // namespace
 
+std::vector<float> rope_divisors(const Checkpoint& checkpoint, const char* name,
+                                 const Config& config) {
+  const TensorView* tensor = checkpoint.find(name);
+  if (!tensor) return {};
+  const std::string where = checkpoint.path + ": " + tensor->name;
+  const auto n = static_cast<size_t>(config.rope_dim) / 2;
+  if (tensor->type != DType::f32)
+    throw Error::mismatch(where, "type", "F32", dtype_info(tensor->type).name);
+  if (tensor->n_elements() != n)
+    throw Error::mismatch(where, "shape", "[" + std::to_string(n) + "]", tensor->shape_text());
+  std::vector<float> out(n);
+  dequantize(DType::f32, tensor->data.data(), n, out.data());
+  return out;
+}
+
 [[noreturn]] void refuse_architecture(const std::string& where, const std::string& name) {
   throw Error(where, "the architecture \"" + name + "\" is not implemented",
               "known: " + family_list());
@@ -205,7 +204,9 @@ Config read_config(const Checkpoint& checkpoint) {
       config = config_from_nib(checkpoint);
       break;
   }
-  read_rope_factors(checkpoint, config);
+  // Llama 3.1's scaling, computed beforehand.
+  if (checkpoint.format != FileFormat::hugging_face)
+    config.rope_freq_factors = rope_divisors(checkpoint, "rope_freqs.weight", config);
   validate_config(config, checkpoint.path);
   return config;
 }
