@@ -33,10 +33,9 @@ class Layer {
     return checkpoint_.path + ": " + prefix_ + "." + part;
   }
 
-  const TensorView* peek(const char* part) const { return checkpoint_.find(prefix_ + "." + part); }
   /// Makes it one of the tensors of the layer.
   const TensorView* find(const char* part) {
-    const TensorView* tensor = peek(part);
+    const TensorView* tensor = checkpoint_.find(prefix_ + "." + part);
     if (tensor && std::ranges::find(used_, tensor) == used_.end()) used_.push_back(tensor);
     return tensor;
   }
@@ -417,14 +416,6 @@ void read_compressed(Layer& layer, const QuantConfig& config, Found& found) {
     found.grid.column_order = column_order(*g_idx, found, layer.where("weight_g_idx"));
 }
 
-/// Writers of the first years stored a bias for every layer, zeros where it has none: it adds
-/// nothing, whether the family knows of it or not.
-void take_zero_bias(Layer& layer) {
-  const TensorView* bias = layer.peek("bias");
-  if (bias && std::ranges::all_of(bias->data, [](std::byte b) { return b == std::byte{0}; }))
-    layer.find("bias");
-}
-
 /// By the configuration; without one, GPTQ has as many words in a row as scales, and fewer rows of
 /// these.
 QuantMethod method_of(const QuantConfig& config, const TensorView& codes, Layer& layer) {
@@ -460,7 +451,6 @@ std::optional<MatrixSource> find_grid(const Checkpoint& checkpoint, const QuantC
   } else {
     return std::nullopt;
   }
-  take_zero_bias(layer);
   MatrixSource source;
   source.where = std::move(where);
   source.type_name = std::move(found.type_name);
