@@ -88,8 +88,8 @@ struct Checkpoint {
   /// hugging_face: {"config": ..., "generation_config": ..., "tokenizer_config": ...,
   /// "tokenizer": ..., "quant_config": ..., "quantize_config": ...} as far as the files exist (of a
   /// model of text and images the config and the tensors of its text part), plus
-  /// "chat_template" (string or object, as its own file has it), and "tokenizer_model" (raw
-  /// bytes) if only a SentencePiece tokenizer.model is there. nib: the __metadata__ of the
+  /// "chat_template" (string or object, as its own file has it), and if only a SentencePiece
+  /// tokenizer.model is there "tokenizer_model" (raw bytes) and "added_tokens". nib: the __metadata__ of the
   /// safetensors header (strings). llama2c: {"dim", "hidden_dim", "n_layers", "n_heads",
   /// "n_kv_heads", "vocab_size", "seq_len"} as integers and "tied" as boolean, plus "tokenizer":
   /// {"tokens": [strings], "scores": [numbers]}.
