@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "chain_model.h"
 #include "load/json.h"
 #include "logits.h"
 #include "tool_runner.h"
@@ -249,6 +250,21 @@ void perplexity_questions() {
   check_near(number(found, "exact"), 216, 1, "exact answers");
 }
 
+/// How long an answer may be does not hang on the answers before it.
+void perplexity_answers_of_any_length() {
+  const std::string reply = "Repyofmuch, wat:32b";
+  const ChainModel model(reply);
+  const std::string short_line = R"({"question": "q", "answer": "R"})";
+  const std::string long_line = R"({"question": "q", "answer": ")" + reply + R"("})";
+  for (const std::string& text :
+       {short_line + "\n" + long_line + "\n", long_line + "\n" + short_line + "\n"}) {
+    write_file(model.file("q.jsonl"), text);
+    check_eq(answer({"perplexity", model.path(), model.file("q.jsonl"), "--chat-template", "chatml",
+                     "--weights", "f32"}),
+             "exact answers 1 of 2 (50.0%)\n", text);
+  }
+}
+
 // info
 
 void info_json() {
@@ -392,6 +408,7 @@ int main(int argc, char** argv) {
                  {"perplexity: stories", perplexity_stories},
                  {"perplexity: chat", perplexity_chat},
                  {"perplexity: questions", perplexity_questions},
+                 {"perplexity: answers of any length", perplexity_answers_of_any_length},
                  {"info: json", info_json},
                  {"info: text", info_text},
                  {"quantize: file", quantize_file},

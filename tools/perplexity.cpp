@@ -199,7 +199,6 @@ class LineScorer {
     ChatOptions options;
     options.sampling = SamplerOptions{};
     options.sampling->temperature = 0;
-    options.max_tokens = static_cast<int>(std::min<size_t>(answer.size(), 1 << 20)) + 8;
     options.chat_template = request_.chat_template.text;
     options.session = request_.common.session;
     if (!chat_) chat_.emplace(model_, options);
