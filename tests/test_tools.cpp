@@ -112,6 +112,11 @@ void logits_refusals() {
   std::string many = "1";
   for (int i = 0; i < kContext; ++i) many += ",1";
   check_refused({"logits", model.path(), "--ids", many, "-o", out}, 1, "256");
+
+  const std::string before = read_file(model.path());
+  check_refused({"logits", model.path(), "--ids", "1", "-o", model.file("./model.bin")}, 1,
+                "is a file of the model");
+  check(read_file(model.path()) == before, "the model is as it was");
 }
 
 void logits_published() {

@@ -4,10 +4,12 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "args.h"
 #include "batch.h"
+#include "load/checkpoint.h"
 
 namespace nibble::tools {
 namespace {
@@ -44,6 +46,17 @@ class Output {
   std::FILE* file_ = nullptr;
 };
 
+/// Error if `out` is a file of the model, which is mapped while the logits are written.
+void refuse_overwriting_model(const std::string& model, const std::string& out) {
+  std::error_code ignored;
+  if (out == "-" || !std::filesystem::exists(out, ignored)) return;
+  const Checkpoint checkpoint = open_checkpoint(model);
+  for (const MappedFile& file : checkpoint.files) {
+    if (std::filesystem::equivalent(file.path(), out, ignored))
+      throw Error(out, "is a file of the model", "name another file");
+  }
+}
+
 std::vector<Token> parse_ids(const std::string& text) {
   if (text.empty()) throw UsageError("--ids is missing");
   return parse_ints(text[0] == '@' ? read_text_file(text.substr(1)) : text, 0, INT_MAX);
@@ -68,6 +81,7 @@ int run_logits(std::span<const std::string> args) {
   const std::string path = resolve_model_path(options, *arguments);
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
 
+  refuse_overwriting_model(path, out_path);
   const Model model = load_model(path, options);
   Session session(model, options.session);
   const size_t row_bytes = static_cast<size_t>(model.config().vocab_size) * sizeof(float);
