@@ -382,6 +382,20 @@ void quantize_beyond_the_limit() {
     check(entry.path().string().find(".part") == std::string::npos, "nothing is left");
 }
 
+/// Who reads standard error may leave: the answer is a file.
+void files_without_reader() {
+  const ChainModel model("abc");
+  write_file(model.file("text.txt"), "some text to calibrate with");
+  check_eq(status_without_reader({"quantize", model.path(), model.file("out.nib"), "--method",
+                                  "awq", "--calibration", model.file("text.txt"), "--group", "32"}),
+           0, "quantize");
+  check(answer({"info", model.file("out.nib")}).find("q4") != std::string::npos, "a whole file");
+  check_eq(status_without_reader(
+               {"logits", model.path(), "--ids", "1,2", "-v", "-o", model.file("logits")}),
+           0, "logits");
+  check_eq(read_file(model.file("logits")).size(), size_t{2 * ChainModel::kVocab * 4}, "bytes");
+}
+
 // all of them
 
 void help_and_usage() {
@@ -420,5 +434,6 @@ int main(int argc, char** argv) {
                  {"quantize: refusals", quantize_refusals},
                  {"quantize: to a directory", quantize_to_directory},
                  {"quantize: beyond the limit", quantize_beyond_the_limit},
+                 {"files without a reader", files_without_reader},
              });
 }

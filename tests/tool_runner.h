@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -45,6 +46,20 @@ inline Run nibble_cli(const std::vector<std::string>& args, const std::string& i
   const TempDir temp;
   write_file(temp / "in", input);
   return nibble_reading(args, temp / "in");
+}
+
+/// The exit status of `nibble args` whose standard error is a pipe that nobody reads any more.
+inline int status_without_reader(const std::vector<std::string>& args) {
+  constexpr int kPipe = 9;  // a digit, as shells want it
+  int ends[2] = {};
+  if (::pipe(ends) != 0 || ::dup2(ends[1], kPipe) < 0) fail("cannot make a pipe");
+  for (const int end : ends) ::close(end);
+  std::string command = quoted(NIBBLE_CLI);
+  for (const std::string& arg : args) command.append(" ").append(quoted(arg));
+  const int status = std::system(command.append(" 2>&9").c_str());
+  ::close(kPipe);
+  if (!WIFEXITED(status)) fail("ended by a signal: " + command);
+  return WEXITSTATUS(status);
 }
 
 /// The output of a run that must succeed.

@@ -10,6 +10,7 @@
 #include "args.h"
 #include "batch.h"
 #include "load/checkpoint.h"
+#include "signals.h"
 
 namespace nibble::tools {
 namespace {
@@ -81,6 +82,7 @@ int run_logits(std::span<const std::string> args) {
   const std::string path = resolve_model_path(options, *arguments);
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
 
+  if (out_path != "-") outlive_readers();
   refuse_overwriting_model(path, out_path);
   const Model model = load_model(path, options);
   Session session(model, options.session);

@@ -121,6 +121,7 @@ int run_quantize(std::span<const std::string> args) {
   if (arguments->size() != 2)
     throw UsageError("two arguments are needed, IN and OUT; found " +
                      std::to_string(arguments->size()));
+  outlive_readers();
   options.scales = method.scales;
   options.rounding = method.rounding;
   if (!options.needs_calibration() && !calibration_flag.empty())

@@ -31,6 +31,8 @@ void end_on_signals() {
   std::signal(SIGXFSZ, SIG_IGN);  // beyond `ulimit -f` writing fails, as on a full disk
 }
 
+void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }
+
 Interrupts::Interrupts() {
   sigemptyset(&signals_);
   for (const int signal : kEnding)

@@ -18,6 +18,10 @@ inline int interrupted_status(int signal) { return 128 + signal; }
 /// to clean up.
 void end_on_signals();
 
+/// Ignores SIGPIPE. For a command whose answer is a file: that nobody reads what it says beside is
+/// no reason to end before the file is there.
+void outlive_readers();
+
 /// While it lives, SIGINT, SIGTERM and SIGHUP stop what an Interruptible guards; the second one, or
 /// one that meets nothing to stop, ends the process. Construct it before other threads start: they
 /// inherit that the signals are blocked, and a thread of its own waits for them.
