@@ -186,6 +186,17 @@ void test_read_text_file() {
   check_eq(read_text_file(folder / "f"), text);
   check_error([&] { read_text_file(folder / "none"); }, "none: cannot be read: No such file");
   check_error([&] { read_text_file(folder.path()); }, "cannot be read");
+
+  std::string lines;
+  const auto collect = [&](std::string_view line) { lines.append(line).append("|"); };
+  read_lines(folder / "f", collect);
+  check_eq(lines, std::string("a\0b\r|", 5));
+  lines.clear();
+  write_file(folder / "f", "\na\n\nb");  // a line break at the end may be missing
+  read_lines(folder / "f", collect);
+  check_eq(lines, "|a||b|");
+  check_error([&] { read_lines(folder / "none", collect); }, "none: cannot be read: No such file");
+  check_error([&] { read_lines(folder.path(), collect); }, "cannot be read");
 }
 
 // ---- editing -----------------------------------------------------------------------------------

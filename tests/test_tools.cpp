@@ -12,6 +12,7 @@
 #include "chain_model.h"
 #include "load/json.h"
 #include "logits.h"
+#include "terminal.h"
 #include "tool_runner.h"
 
 namespace {
@@ -41,6 +42,21 @@ void tokenize_lines() {
   check_eq(answer({"tokenize", model.path(), "--file", model.file("in.txt")}), expected, "--file");
   check_eq(answer({"tokenize", model.path(), "</s>", "--special"}), "2\n", "--special");
   check(answer({"tokenize", model.path(), "</s>"}) != "2\n", "special tokens are text");
+}
+
+/// A line is answered before the next one is there.
+void tokenize_in_turns() {
+  const TinyModel model(0.1f);
+  Terminal terminal(NIBBLE_CLI, {"tokenize", model.path()}, model.file("state"));
+  terminal.send("ab\n");
+  terminal.expect("264");
+  terminal.send("aab\n");
+  terminal.expect("262 263");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+  const Run folder = nibble_reading({"tokenize", model.path()}, model.file(""));
+  check_eq(folder.status, 1, "a folder as standard input");
+  check(folder.err.starts_with("nibble: standard input: cannot be read"), folder.err);
 }
 
 void tokenize_separator() {
@@ -414,6 +430,7 @@ int main(int argc, char** argv) {
              {
                  {"help and usage", help_and_usage},
                  {"tokenize: lines", tokenize_lines},
+                 {"tokenize: in turns", tokenize_in_turns},
                  {"tokenize: separator", tokenize_separator},
                  {"tokenize: ids to text", tokenize_ids_to_text},
                  {"tokenize: vocab files", tokenize_vocab_files},

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <climits>
 #include <filesystem>
+#include <optional>
 
 #include "args.h"
 #include "batch.h"
@@ -70,28 +71,42 @@ struct Request {
   bool to_text = false, special = false;
 };
 
-/// Takes the text off `arguments`, or reads it.
-std::string input_text(const Request& request, std::vector<std::string>& arguments) {
-  if (!request.file.empty()) return read_text_file(request.file);
+/// Takes the text off `arguments` if it is there.
+std::optional<std::string> argument_text(const Request& request,
+                                         std::vector<std::string>& arguments) {
+  if (!request.file.empty()) return std::nullopt;
   const bool model_given = !request.common.model_path.empty();
   const bool has_text = arguments.size() >= 2 ||
                         (arguments.size() == 1 && (model_given || !names_model(arguments[0])));
-  if (!has_text) return read_text_file("-");
+  if (!has_text) return std::nullopt;
   std::string text = std::move(arguments.back());
   arguments.pop_back();
   return text;
 }
 
+/// Answers a line, or a text between separators.
 void print(const Tokenizer& tokenizer, const Request& request, std::string_view text) {
   const Special special = request.special ? Special::parse : Special::as_text;
+  if (request.to_text)
+    write_stdout(tokenizer.decode(parse_ints(text, 0, INT_MAX), request.special) + '\n');
+  else
+    write_stdout(ids_line(tokenizer.encode(text, special), !request.separator.empty()));
+}
+
+/// `given`: the text, unless a file or standard input holds it.
+void print_all(const Tokenizer& tokenizer, const Request& request,
+               const std::optional<std::string>& given) {
+  const auto answer = [&](std::string_view text) { print(tokenizer, request, text); };
+  const std::string file = request.file.empty() ? "-" : request.file;
   const bool separated = !request.separator.empty();
-  const auto texts = separated ? split_texts(text, request.separator) : split_lines(text);
-  for (const std::string_view line : texts) {
-    if (request.to_text)
-      write_stdout(tokenizer.decode(parse_ints(line, 0, INT_MAX), request.special) + '\n');
-    else
-      write_stdout(ids_line(tokenizer.encode(line, special), separated));
+  if (!given && !separated) {  // who sends lines may wait for the answers
+    read_lines(file, answer);
+    return;
   }
+  const std::string text = given ? *given : read_text_file(file);
+  for (const std::string_view part :
+       separated ? split_texts(text, request.separator) : split_lines(text))
+    answer(part);
 }
 
 }  // namespace
@@ -115,10 +130,10 @@ int run_tokenize(std::span<const std::string> args) {
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (arguments->size() > 2) throw UsageError("unexpected argument \"" + arguments->back() + "\"");
-  const std::string text = input_text(request, *arguments);
+  const std::optional<std::string> text = argument_text(request, *arguments);
   const std::string path = resolve_model_path(request.common, *arguments);
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
-  print(read_tokenizer(path), request, text);
+  print_all(read_tokenizer(path), request, text);
   return 0;
 }
 
