@@ -328,6 +328,12 @@ void test_progress_bar() {
   check(shown.find("\rloading [###############...............]  50%") == 0, shown);
   check(bar(0.501));
   check_eq(terminal.take(), "", "the same picture is not drawn again");
+  wipe_progress_bar();
+  check_eq(terminal.take(), "\r\x1b[K", "it makes room for a text");
+  wipe_progress_bar();
+  check_eq(terminal.take(), "", "once");
+  check(bar(0.6));
+  check(terminal.take().starts_with("\rloading ["), "it comes again");
   bar = nullptr;
   check_eq(terminal.take(), "\r\x1b[K", "it is wiped out at the end");
 }

@@ -127,6 +127,9 @@ std::string bundled_file(const std::string& name);
 /// that is no terminal.
 Progress progress_bar(const std::string& title);
 
+/// Wipes out the bar that is shown, if one is: a text takes its line, the bar may come again below.
+void wipe_progress_bar();
+
 /// Loads with a progress bar on standard error (a terminal only, from the second second on).
 Model load_model(const std::string& path, const CommonOptions& options);
 

@@ -17,6 +17,7 @@ std::string time_text(double seconds) {
 }
 
 void print_layer(const QuantizedLayer& layer) {
+  wipe_progress_bar();
   std::fprintf(stderr, "layer %d of %d: error %.4f%% -> %.4f%%, %.1f s; about %s left\n",
                layer.layer + 1, layer.n_layers, 100 * layer.error_before, 100 * layer.error_after,
                layer.seconds, time_text(layer.seconds_left).c_str());
@@ -43,12 +44,14 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   if (options.needs_calibration()) options.on_layer = print_layer;
   try {
     const QuantizeResult result = quantize(in, out, options);
+    wipe_progress_bar();
     for (const std::string& note : result.notes)
       std::fprintf(stderr, "%s\n", without_controls(note).c_str());
     std::fprintf(stderr, "%s: %s -> %s, %.2f bits per weight, %.1f s\n", out.c_str(),
                  bytes_text(bytes_before).c_str(), bytes_text(result.info.file_bytes).c_str(),
                  result.info.bits_per_weight, result.seconds);
   } catch (const Error&) {
+    wipe_progress_bar();
     if (!stopped) throw;
     std::error_code ignored;
     if (options.works_by_layer() && std::filesystem::exists(out + ".part", ignored))
