@@ -90,6 +90,17 @@ void bench_ceilings() {
   }
 }
 
+/// Prompts and drafts have threads of their own.
+void bench_threads() {
+  const TinyModel model(0.3f);
+  const auto rows = bench_rows({model.path(), "-tb", "2", "-p", "1,4", "-n", "2", "-pg", "3,2",
+                                "--verify", "1,5", "-r", "1", "--no-bandwidth"});
+  std::string found;
+  for (const Json& row : rows)
+    found += text(row, "test") + ": " + std::to_string(int(number(row, "n_threads"))) + "; ";
+  check_eq(found, "pp1: 1; pp4: 2; tg2: 1; pp3+tg2: 1; vf1: 1; vf5: 2; ");
+}
+
 void bench_formats() {
   const TinyModel model(0.3f);
   const std::vector<std::string> base = {
@@ -158,6 +169,7 @@ int main(int argc, char** argv) {
                  {"bandwidth", bench_bandwidth},
                  {"drafts", bench_drafts},
                  {"ceilings", bench_ceilings},
+                 {"threads", bench_threads},
                  {"formats", bench_formats},
                  {"the CPU", bench_names_the_cpu},
                  {"refusals", bench_refusals},

@@ -85,7 +85,6 @@ void add_test_flags(Flags& flags, Request& r) {
 
 /// The flags of every command, of which some take lists here.
 void add_load_flags(Flags& flags, Request& r) {
-  flags.section("model");
   add_model_flags(flags, r.common);
   r.groups = {r.common.model.group};
   flags.add({"-t, --threads", "N,..", "threads; 0: all suitable cores; also $NIBBLE_THREADS", "0",
@@ -165,18 +164,25 @@ BenchRow common_row(const Model& model, const Request& r) {
   row.kernels = info.kernels;
   row.weight_bytes = info.weight_bytes;
   row.n_params = info.n_params;
-  row.threads = info.threads;
   row.batch = r.run.batch;
   row.kv_type = r.run.kv == KvType::f16 ? "f16" : r.run.kv == KvType::f32 ? "f32" : "q8_0";
   return row;
 }
 
-void note_ceilings(const std::vector<BenchRow>& rows) {
+/// A generation goes token by token, what computes some together has threads of its own.
+int threads_of(const BenchTest& test, const ModelInfo& info) {
+  const bool together = test.n_gen == 0 && test.n_prompt + test.n_verify > 1;
+  return together ? info.threads_batch : info.threads;
+}
+
+void note_ceilings(const std::vector<BenchRow>& rows, const ModelInfo& info) {
   const BenchRow& first = rows.front();
   std::vector<double> bandwidths;
   for (const BenchRow& row : rows)
     bandwidths.insert(bandwidths.end(), row.bandwidths.begin(), row.bandwidths.end());
-  std::string text = first.kernels + ", " + std::to_string(first.threads) + " threads";
+  std::string text = first.kernels + ", " + std::to_string(info.threads) + " threads";
+  if (info.threads_batch != info.threads)
+    text += ", " + std::to_string(info.threads_batch) + " for prompts";
   if (!bandwidths.empty()) {
     const auto [least, most] = std::minmax_element(bandwidths.begin(), bandwidths.end());
     text += format("; memory reads %.1f", *least) + format(" to %.1f GB/s", *most);
@@ -199,17 +205,21 @@ std::vector<BenchRow> run_group(const Model& loaded, const Request& r, const Mod
   const bool wrong = common.check.verdict == BenchCheck::Verdict::wrong;
   const bool ceilings = r.ceilings && !wrong;
   std::optional<MemoryMeter> meter;
-  if (ceilings) {
-    meter.emplace(*model.impl()->kernels, common.threads);
-    common.peak_gops = measure_peak(*model.impl()->kernels, common.threads);
-  }
+  if (ceilings) meter.emplace(*model.impl()->kernels, model.info().threads);
+  std::map<int, double> peaks;  // of numbers of threads
   std::vector<BenchRow> rows;
   for (const BenchTest& test : tests_of(r)) {
     BenchRow& row = rows.emplace_back(common);
     row.test = test;
+    row.threads = threads_of(test, model.info());
+    if (ceilings) {
+      const auto [peak, is_new] = peaks.try_emplace(row.threads);
+      if (is_new) peak->second = measure_peak(*model.impl()->kernels, row.threads);
+      row.peak_gops = peak->second;
+    }
     if (!wrong) run_test(model, r.run, meter ? &*meter : nullptr, row);
   }
-  if (ceilings) note_ceilings(rows);
+  if (ceilings) note_ceilings(rows, model.info());
   return rows;
 }
 
