@@ -326,10 +326,30 @@ void test_terminal_signals() {
     in_reply.signal(SIGTERM);
     check_eq(in_reply.finish(), 143);
   }
+  {
+    ChatTerminal quit(model, {"-c", "1000000"});
+    quit.expect("> ");
+    quit.send("hi\r");
+    quit.expect("abcdefghabc");
+    quit.send("\x1c");
+    check_eq(quit.finish(), 131, "Ctrl-\\");
+  }
   ChatTerminal once(model, {"-c", "1000000", "-p", "hi"});
   once.expect("abcdefghabc");
   once.send("\x03");
   check_eq(once.finish(), 130, "not interactive");
+}
+
+/// The second one may come before the first is obeyed: finish() looks at the terminal's mode.
+void test_terminal_two_signals() {
+  const ChainModel model("abcdefgh");
+  for (int i = 0; i < 5; ++i) {
+    ChatTerminal at_prompt(model);
+    at_prompt.expect("> ");
+    for (const int signal : {SIGSTOP, SIGHUP, SIGTERM, SIGCONT}) at_prompt.signal(signal);
+    const int status = at_prompt.finish();
+    check(status == 128 + SIGHUP || status == 128 + SIGTERM, std::to_string(status));
+  }
 }
 
 void test_terminal_overflow() {
@@ -380,6 +400,7 @@ int main(int argc, char** argv) {
               {"terminal editing", test_terminal_editing},
               {"terminal interrupt", test_terminal_interrupt},
               {"terminal signals", test_terminal_signals},
+              {"terminal two signals", test_terminal_two_signals},
               {"terminal overflow", test_terminal_overflow},
               {"terminal dumb", test_terminal_dumb}});
 }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <string_view>
 #include <utility>
 
 namespace nibble::tools {
@@ -17,7 +18,7 @@ bool is_ignored(int signal) {
   return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
-constexpr int kEnding[] = {SIGINT, SIGTERM, SIGHUP};
+constexpr int kEnding[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
 constexpr int kWake = SIGUSR1;  // ends the thread that waits
 
 }  // namespace
@@ -34,6 +35,8 @@ void end_on_signals() {
 void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }
 
 Interrupts::Interrupts() {
+  termios mode = {};
+  if (tcgetattr(STDIN_FILENO, &mode) == 0) terminal_ = mode;
   sigemptyset(&signals_);
   for (const int signal : kEnding)
     if (!is_ignored(signal)) sigaddset(&signals_, signal);
@@ -57,9 +60,23 @@ void Interrupts::watch() {
 
 void Interrupts::handle(int signal) {
   const std::lock_guard lock(mutex_);
-  if (!stop_ || signal_ != 0) end_process(signal);
+  if (!stop_ || signal_ != 0) {
+    restore_terminal();
+    end_process(signal);
+  }
   signal_ = signal;
   stop_();
+}
+
+/// A prompt may be read, whose keys come one by one.
+void Interrupts::restore_terminal() const {
+  // In the background the terminal is another's.
+  if (!terminal_ || tcgetpgrp(STDIN_FILENO) != getpgrp()) return;
+  termios mode = {};
+  if (tcgetattr(STDIN_FILENO, &mode) != 0 || mode.c_lflag == terminal_->c_lflag) return;
+  tcsetattr(STDIN_FILENO, TCSANOW, &*terminal_);
+  constexpr std::string_view kPlainPaste = "\x1b[?2004l";
+  [[maybe_unused]] const ssize_t n = write(STDIN_FILENO, kPlainPaste.data(), kPlainPaste.size());
 }
 
 Interruptible::Interruptible(Interrupts& interrupts, std::function<void()> stop)

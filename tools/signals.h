@@ -1,11 +1,14 @@
 // What signals do to a command: none of them is ever its cause of death.
 #pragma once
 
+#include <termios.h>
+
 #include <csignal>
 
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace nibble::tools {
@@ -13,8 +16,8 @@ namespace nibble::tools {
 /// The exit status of a command that a signal ended, after the custom of shells: 130 for SIGINT.
 inline int interrupted_status(int signal) { return 128 + signal; }
 
-/// Ends the process quietly with a status on SIGINT, SIGTERM and SIGHUP, and with status 0 on
-/// SIGPIPE: who read the output has seen enough; SIGXFSZ is ignored. For commands without anything
+/// Ends the process quietly with a status on SIGINT, SIGQUIT, SIGTERM and SIGHUP, and with
+/// status 0 on SIGPIPE: who read the output has seen enough; SIGXFSZ is ignored. For commands without anything
 /// to clean up.
 void end_on_signals();
 
@@ -22,8 +25,9 @@ void end_on_signals();
 /// no reason to end before the file is there.
 void outlive_readers();
 
-/// While it lives, SIGINT, SIGTERM and SIGHUP stop what an Interruptible guards; the second one, or
-/// one that meets nothing to stop, ends the process. Construct it before other threads start: they
+/// While it lives, SIGINT, SIGQUIT, SIGTERM and SIGHUP stop what an Interruptible guards; the second
+/// one, or one that meets nothing to stop, ends the process and leaves the terminal in the mode it
+/// had. Construct it before other threads start: they
 /// inherit that the signals are blocked, and a thread of its own waits for them.
 class Interrupts {
  public:
@@ -36,12 +40,14 @@ class Interrupts {
   friend class Interruptible;
   void watch();
   void handle(int signal);
+  void restore_terminal() const;
 
   std::mutex mutex_;
   std::function<void()> stop_;  // what to call, or empty
   int signal_ = 0;              // that called it
   sigset_t signals_{};
   sigset_t saved_{};
+  std::optional<termios> terminal_;  // the mode of standard input, if that is one
   std::atomic<bool> done_ = false;
   std::thread thread_;
 };
