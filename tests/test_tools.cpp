@@ -424,6 +424,8 @@ void help_and_usage() {
           "one section of a name: " + help.out);
     check_refused({name, "--no-such-flag"}, 2, "--no-such-flag");
   }
+  const std::string help = answer({"perplexity", "--help"});
+  check(help.find("--file FILE") < help.find("\nmodel:\n"), "-f is no matter of the context");
 }
 
 }  // namespace

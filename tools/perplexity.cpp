@@ -300,6 +300,8 @@ int run_perplexity(std::span<const std::string> args) {
       "template and the assistant's tokens are scored, the end token included; lines of "
       "{\"question\", \"answer\"} are answered greedily and counted if the answer is exactly "
       "that, white space at its ends aside.");
+  std::string file;
+  flags.add({"-f, --file", "FILE", "the same as FILE", "", to_path(file)});
   flags.add({"--bos", "", "start each window with BOS", "", to_switch(request.bos)});
   flags.add({"--lines", "N", "lines of a .jsonl to use; 0: all", "0",
              to_int(request.n_lines, 0, INT_MAX)});
@@ -310,8 +312,6 @@ int run_perplexity(std::span<const std::string> args) {
   add_session_flags(flags, request.common);
   flags.add({"-c, --ctx-size", "N", "tokens of a window; 0: 2048 for a text, else the model's", "0",
              to_int(request.common.session.context, 0, INT_MAX)});
-  std::string file;
-  flags.add({"-f, --file", "FILE", "the same as FILE", "", to_path(file)});
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (!file.empty()) arguments->push_back(file);
