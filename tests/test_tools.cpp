@@ -359,8 +359,10 @@ void quantize_refusals() {
   check_refused({"quantize", model.path(), out, "--weights", "q3"}, 2, "none of auto, q4");
   check_refused({"quantize", model.file("none.bin"), out}, 1, "none.bin");
   check_refused({"quantize", model.path(), model.file("no/where.nib")}, 1, "no/where.nib");
-  check_refused({"quantize", "", out}, 1, "model: the path is empty");
-  check_refused({"quantize", model.path(), ""}, 1, "output: the path is empty");
+  check_refused({"quantize", "", out}, 2, "is empty");
+  check_refused({"quantize", model.path(), ""}, 2, "is empty");
+  check_refused({"quantize", model.path(), "-"}, 2, "\"-\"");
+  check(!std::filesystem::exists("-"), "standard output is no file");
   check_refused({"quantize", model.path(), out, "--method", "awq+awq"}, 2, "none of rtn");
   check_refused({"quantize", model.path(), out, "--calibration", ""}, 2, "the path is empty");
   check_refused({"quantize", model.path(), out, "--samples", "8"}, 2, "does not calibrate");
@@ -412,6 +414,13 @@ void files_without_reader() {
   check_eq(read_file(model.file("logits")).size(), size_t{2 * ChainModel::kVocab * 4}, "bytes");
 }
 
+void quantize_methods() {
+  const std::string help = answer({"quantize", "--help"});
+  for (const char* name : {"rtn:", "awq:", " clip,", " importance,", " gptq:", " awq+clip,",
+                           " awq+importance,", " awq+gptq:"})
+    check(help.find(name) != std::string::npos, std::string(name) + " in: " + help);
+}
+
 // all of them
 
 void help_and_usage() {
@@ -454,6 +463,7 @@ int main(int argc, char** argv) {
                  {"info: text", info_text},
                  {"quantize: file", quantize_file},
                  {"quantize: refusals", quantize_refusals},
+                 {"quantize: methods", quantize_methods},
                  {"quantize: to a directory", quantize_to_directory},
                  {"quantize: beyond the limit", quantize_beyond_the_limit},
                  {"files without a reader", files_without_reader},

@@ -88,8 +88,8 @@ int run_quantize(std::span<const std::string> args) {
               "Writes the model IN with 4-bit weights as OUT. Weights that are quantized already "
               "keep their own grid.");
   flags.add({"--method", "NAME",
-             "rtn: round to nearest; awq: with activation-aware scales; awq+clip, awq+importance, "
-             "awq+gptq: and rounding by the error of the outputs",
+             "rtn: round to nearest; awq: with activation-aware scales; clip, importance, gptq: "
+             "rounding by the error of the outputs; awq+clip, awq+importance, awq+gptq: both",
              "rtn", to_method(method)});
   flags.add({"--weights", "TYPE",
              "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32", "auto",
@@ -134,6 +134,10 @@ int run_quantize(std::span<const std::string> args) {
   if (options.needs_calibration() && options.calibration.empty())
     options.calibration = bundled_file("calibration.txt");
 
+  for (const std::string& path : *arguments) {
+    if (path.empty()) throw UsageError("the path of IN or OUT is empty");
+    if (path == "-") throw UsageError("\"-\": IN and OUT are files or folders (./- is one)");
+  }
   const std::string& in = (*arguments)[0];
   std::string& out = (*arguments)[1];
   // Of a directory, as shells complete it.
