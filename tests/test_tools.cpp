@@ -72,7 +72,8 @@ void tokenize_ids_to_text() {
   check_eq(answer({"tokenize", model.path(), "--ids", "262 263"}), "aab\n");
   check_eq(answer({"tokenize", model.path(), "--ids"}, "264\n262,263\n"), "ab\naab\n");
   check_refused({"tokenize", model.path(), "--ids", "265"}, 1, "265");
-  check_refused({"tokenize", model.path(), "--ids", "12x"}, 2, "12x");
+  check_refused({"tokenize", model.path(), "--ids", "12x"}, 1, "12x");
+  check_eq(nibble_cli({"tokenize", model.path(), "--ids"}, "264\nab\n").status, 1, "a line");
   check_refused({"tokenize", model.file("none.gguf"), "ab"}, 1, "none.gguf");
 }
 

@@ -84,11 +84,20 @@ std::optional<std::string> argument_text(const Request& request,
   return text;
 }
 
+/// The text is the input: what is wrong with it is no wrong usage.
+std::vector<Token> read_ids(std::string_view text) {
+  try {
+    return parse_ints(text, 0, INT_MAX);
+  } catch (const UsageError& e) {
+    throw Error("--ids", e.what());
+  }
+}
+
 /// Answers a line, or a text between separators.
 void print(const Tokenizer& tokenizer, const Request& request, std::string_view text) {
   const Special special = request.special ? Special::parse : Special::as_text;
   if (request.to_text)
-    write_stdout(tokenizer.decode(parse_ints(text, 0, INT_MAX), request.special) + '\n');
+    write_stdout(tokenizer.decode(read_ids(text), request.special) + '\n');
   else
     write_stdout(ids_line(tokenizer.encode(text, special), !request.separator.empty()));
 }
