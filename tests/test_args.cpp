@@ -110,7 +110,7 @@ void test_common_flags() {
   add_session_flags(flags, options);
   add_model_flags(flags, options);
   std::istringstream line(
-      "--temp 0 --top-k 7 -s 18446744073709551615 -c 100 -ctk q8_0 -ctv f32 --weights q8 "
+      "--temp 0 --top-k 7 -s 18446744073709551615 -c 100 -ctk q8_0 -ctv q8_0 --weights q8 "
       "--activations f32 --isa scalar -ngl 99 -i -t 3 -tb 4 -b 16 --repeat-last-n -1 file");
   const std::vector<std::string> args(std::istream_iterator<std::string>(line), {});
   check_eq(flags.parse(args).value().size(), size_t{1});
@@ -120,7 +120,7 @@ void test_common_flags() {
   check_eq(options.sampling.repeat_last_n, -1);
   check_eq(options.session.context, 100);
   check_eq(options.session.batch, 16);
-  check(options.session.k_type == KvType::q8_0 && options.session.v_type == KvType::f32);
+  check(options.session.k_type == KvType::q8_0 && options.session.v_type == KvType::q8_0);
   check(options.model.weights == WeightType::q8 && options.model.activations == Activations::f32);
   check_eq(options.model.isa, std::string("scalar"));
   check_eq(options.model.threads, 3);
@@ -137,6 +137,7 @@ void test_common_flags() {
     check_usage([&] { flags.parse(bad); }, part);
   };
   refused({"-ctk", "q4_0"}, "-ctk: \"q4_0\" is none of f16, q8_0, f32");
+  refused({"-ctv", "f16"}, "-ctv: keys and values have the same type");
   refused({"--weights", "int3"}, "none of auto, q4, q8, f16, f32");
   refused({"--top-p", "1.5"}, "--top-p");
   refused({"--temp", "-1"}, "--temp");

@@ -48,7 +48,7 @@ void test_usage() {
   check_refused({"chat", "--help=all"}, 2, "--help takes no value");
   check_eq(answer({"help", "chat"}), answer({"chat", "--help"}), "help of a subcommand");
   check_refused({"help", "caht"}, 2, "did you mean chat?");
-  check_refused({"chat", ""}, 1, "model: the path is empty");
+  check_refused({"chat", ""}, 2, "MODEL: the path is empty");
   check_refused({"chat", "-m", ""}, 2, "-m: the path is empty");
   check_refused({"complete", "-f", ""}, 1, "FILE: the path is empty");
   check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\" (a prompt stands after -p)");
@@ -144,7 +144,7 @@ void test_chat_lines() {
 void test_chat_template() {
   const ChainModel model(kReply);
   check_refused({"chat", model.path(), "-p", "hi"}, 1, "without a template");
-  check_refused({"chat", model.path(), "-p", "hi", "--chat-template", "x"}, 1, "known: ");
+  check_refused({"chat", model.path(), "-p", "hi", "--chat-template", "x"}, 2, "known: ");
   write_file(model.file("t.jinja"),
              "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + "
              "'<|im_end|>\\n'}}{% endfor %}");

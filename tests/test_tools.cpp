@@ -223,7 +223,7 @@ void perplexity_refusals() {
     return all;
   };
   check_refused(with("vicuna"), 1, "lines.jsonl:2");
-  check_refused(with("no-such-template"), 1, "no-such-template");
+  check_refused(with("no-such-template"), 2, "no-such-template");
   write_file(model.file("bad.jinja"), "{{");
   check_refused(with(model.file("bad.jinja")), 1, "bad.jinja: line 1");
   write_file(lines, "{\"messages\": [{\"role\": \"nobody\", \"content\": \"a\"}]}\n");

@@ -334,8 +334,7 @@ std::function<void(const std::string&)> to_chat_template(TemplateOption& target)
     if (!fs::exists(value, ignored)) {
       std::string list;
       for (const std::string& name : names) list.append(list.empty() ? "" : ", ").append(name);
-      throw Error("--chat-template", "\"" + value + "\" is neither a known name nor a file",
-                  "known: " + list);
+      throw UsageError("\"" + value + "\" is neither a known name nor a file (known: " + list + ")");
     }
     target = {read_text_file(value), value};
     if (target.text.empty()) throw Error(value, "is empty, expected a chat template");
@@ -381,12 +380,13 @@ void add_session_flags(Flags& flags, CommonOptions& options) {
       {"-c, --ctx-size", "N", "positions; 0: the model's", "0", to_int(session.context, 0, kMax)});
   flags.add({"-b, --batch-size", "N", "tokens computed together in prefill",
              std::to_string(session.batch), to_int(session.batch, 1, kMax)});
-  // Both have the same type for now: one flag sets both, unless the other says otherwise.
+  // Both have the same type for now: one flag sets both, and the other must agree.
   const auto kv_type = [](KvType& mine, bool& given, KvType& other, const bool& other_given) {
     return [&, set = to_kv_type(mine)](const std::string& value) {
       set(value);
       given = true;
       if (!other_given) other = mine;
+      if (other != mine) throw UsageError("keys and values have the same type for now");
     };
   };
   flags.add({"-ctk, --cache-type-k", "TYPE", "of the KV cache's keys: f16, q8_0, f32", "f16",
@@ -452,6 +452,7 @@ std::string resolve_model_path(const CommonOptions& options, std::vector<std::st
   if (!arguments.empty()) {
     std::string path = std::move(arguments.front());
     arguments.erase(arguments.begin());
+    if (path.empty()) throw UsageError("MODEL: the path is empty");
     return path;
   }
   if (std::string path = environment("NIBBLE_MODEL"); !path.empty()) return path;
