@@ -430,8 +430,9 @@ void help_and_usage() {
     check_eq(help.status, 0, name);
     check(help.out.find(std::string("nibble ") + name) != std::string::npos, help.out);
     const size_t section = help.out.find("\nmodel:\n");
-    check(section == std::string::npos || help.out.find("\nmodel:\n", section + 1) > help.out.size(),
-          "one section of a name: " + help.out);
+    check(
+        section == std::string::npos || help.out.find("\nmodel:\n", section + 1) > help.out.size(),
+        "one section of a name: " + help.out);
     check_refused({name, "--no-such-flag"}, 2, "--no-such-flag");
   }
   const std::string help = answer({"perplexity", "--help"});

@@ -334,7 +334,8 @@ std::function<void(const std::string&)> to_chat_template(TemplateOption& target)
     if (!fs::exists(value, ignored)) {
       std::string list;
       for (const std::string& name : names) list.append(list.empty() ? "" : ", ").append(name);
-      throw UsageError("\"" + value + "\" is neither a known name nor a file (known: " + list + ")");
+      throw UsageError("\"" + value + "\" is neither a known name nor a file (known: " + list +
+                       ")");
     }
     target = {read_text_file(value), value};
     if (target.text.empty()) throw Error(value, "is empty, expected a chat template");

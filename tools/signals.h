@@ -17,18 +17,18 @@ namespace nibble::tools {
 inline int interrupted_status(int signal) { return 128 + signal; }
 
 /// Ends the process quietly with a status on SIGINT, SIGQUIT, SIGTERM and SIGHUP, and with
-/// status 0 on SIGPIPE: who read the output has seen enough; SIGXFSZ is ignored. For commands without anything
-/// to clean up.
+/// status 0 on SIGPIPE: who read the output has seen enough; SIGXFSZ is ignored. For commands
+/// without anything to clean up.
 void end_on_signals();
 
 /// Ignores SIGPIPE. For a command whose answer is a file: that nobody reads what it says beside is
 /// no reason to end before the file is there.
 void outlive_readers();
 
-/// While it lives, SIGINT, SIGQUIT, SIGTERM and SIGHUP stop what an Interruptible guards; the second
-/// one, or one that meets nothing to stop, ends the process and leaves the terminal in the mode it
-/// had. Construct it before other threads start: they
-/// inherit that the signals are blocked, and a thread of its own waits for them.
+/// While it lives, SIGINT, SIGQUIT, SIGTERM and SIGHUP stop what an Interruptible guards; the
+/// second one, or one that meets nothing to stop, ends the process and leaves the terminal in the
+/// mode it had. Construct it before other threads start: they inherit that the signals are blocked,
+/// and a thread of its own waits for them.
 class Interrupts {
  public:
   Interrupts();
