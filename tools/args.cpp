@@ -136,13 +136,13 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return distance[a.size()][b.size()];
 }
 
-bool bar_on_line = false;  // of the terminal that is standard error
-
 /// Draws the share done on standard error, once it has taken a while.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string title) : title_(std::move(title)) {}
-  ~ProgressBar() { wipe_progress_bar(); }
+  ~ProgressBar() {
+    if (shown_ >= 0) wipe_progress_bar();
+  }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
@@ -150,7 +150,6 @@ class ProgressBar {
     const int percent = static_cast<int>(100 * std::clamp(done, 0.0, 1.0));
     if (percent == shown_ || std::chrono::steady_clock::now() - start_ < kDelay) return true;
     shown_ = percent;
-    bar_on_line = true;
     constexpr int kWidth = 30;
     const auto filled = static_cast<size_t>(percent * kWidth / 100);
     const std::string bar = std::string(filled, '#') + std::string(kWidth - filled, '.');
@@ -475,7 +474,7 @@ Progress progress_bar(const std::string& title) {
 }
 
 void wipe_progress_bar() {
-  if (std::exchange(bar_on_line, false)) std::fputs("\r\x1b[K", stderr);
+  if (::isatty(STDERR_FILENO)) std::fputs("\r\x1b[K", stderr);
 }
 
 Model load_model(const std::string& path, const CommonOptions& options) {

@@ -127,7 +127,7 @@ std::string bundled_file(const std::string& name);
 /// that is no terminal.
 Progress progress_bar(const std::string& title);
 
-/// Wipes out the bar that is shown, if one is: a text takes its line, the bar may come again below.
+/// Wipes the line of a bar that may be shown: a text takes it, the bar may come again below.
 void wipe_progress_bar();
 
 /// Loads with a progress bar on standard error (a terminal only, from the second second on).
