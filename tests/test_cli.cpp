@@ -203,6 +203,9 @@ void test_terminal() {
 void test_terminal_save() {
   const ChainModel model(kReply);
   const std::string path = model.file("my chat.jsonl");
+  // A user's own file, under the name that is easily taken while a conversation is written.
+  write_file(model.file("own"), "mine");
+  std::filesystem::create_symlink(model.file("own"), path + ".part");
   ChatTerminal terminal(model, {"--no-color", "-sys", "be \"brief\""});
   terminal.expect("> ");
   terminal.send("hi\r");
@@ -239,7 +242,13 @@ void test_terminal_save() {
                                 R"("},{"role":"user","content":"hi"},)"
                                 R"({"role":"assistant","content":")" +
                                 kReply + "\"}]}\n");
-  check(!std::filesystem::exists(path + ".part"));
+  check(std::filesystem::is_symlink(path + ".part"));
+  check_eq(read_file(model.file("own")), std::string("mine"));
+  check(std::filesystem::status(path).permissions() == std::filesystem::perms(0600));
+  size_t n_parts = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(model.file("")))
+    n_parts += entry.path().string().find(".part-") != std::string::npos ? 1 : 0;
+  check_eq(n_parts, size_t{0}, "nothing is left");
 
   ChatTerminal later(model, {"--no-color"});
   later.expect("> ");
