@@ -86,6 +86,8 @@ void validity_and_repair() {
   const std::string r = kReplacement;
   check_eq(repair_utf8("a\xff\xc3\xa9\xe4\xb8"), "a" + r + "\xc3\xa9" + r + r);
   check_eq(repair_utf8(""), "");
+  check_eq(terminal_text("a\x1b]0;x\x07\n\tb\r\x7f\xc2\x80\xc2\x9f\xc2\xa0"), "a]0;x\n\tb\xc2\xa0");
+  check_eq(terminal_text("\xc2\x07\x9b\xc3\xa9"), r + r + "\xc3\xa9", "no control of two halves");
   check_eq(without_controls("a\x1b[m\x7f\xc2\x9b\xc2\xa0\xc2"), "a [m   \xc2\xa0\xc2");
 }
 

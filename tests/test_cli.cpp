@@ -270,6 +270,37 @@ void test_terminal_save() {
   answer({"perplexity", model.path(), path, "--weights", "f32", "--chat-template", "chatml"});
 }
 
+/// Nothing of a file or of a model drives the terminal.
+void test_terminal_controls() {
+  const ChainModel model(
+      "ab\x1b[31m\xc2\x9b"
+      "c.");
+  write_file(model.file("x.jsonl"), R"({"messages":[{"role":"system",)"
+                                    R"("content":"s\u001b]0;t\u0007\u009bm"}]})"
+                                    "\n");
+  ChatTerminal terminal(model, {"--no-color"});
+  terminal.expect("> ");
+  terminal.send("/load " + model.file("x.jsonl") + "\r");
+  terminal.expect("1 messages loaded");
+  terminal.expect("> ");
+  terminal.send("/system\r");
+  terminal.expect("system prompt: s]0;tm\r\n");
+  terminal.expect("> ");
+  terminal.send("/clear\r");
+  terminal.expect("forgotten");
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect("ab[31mc.\r\n");
+  terminal.expect("> ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+  const Run piped = nibble_cli(command("chat", model, {"-p", "hi"}));
+  check_eq(piped.out,
+           std::string("ab\x1b[31m\xc2\x9b"
+                       "c.\n"),
+           "as it is");
+}
+
 void test_terminal_editing() {
   const ChainModel model(kReply);
   ChatTerminal terminal(model);
@@ -406,6 +437,7 @@ int main(int argc, char** argv) {
               {"chat template", test_chat_template},
               {"terminal", test_terminal},
               {"terminal save", test_terminal_save},
+              {"terminal controls", test_terminal_controls},
               {"terminal editing", test_terminal_editing},
               {"terminal interrupt", test_terminal_interrupt},
               {"terminal signals", test_terminal_signals},

@@ -13,8 +13,6 @@
 namespace nibble::tools {
 namespace {
 
-bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
-
 bool use_color(const CommonOptions& options) {
   const char* no_color = std::getenv("NO_COLOR");
   return !options.no_color && !(no_color && *no_color) && ::isatty(STDERR_FILENO);
@@ -49,9 +47,7 @@ std::string read_prompt_file(const std::string& path) {
 }
 
 bool print_answer(std::string_view text) {
-  std::string printed(text);
-  if (::isatty(STDOUT_FILENO))
-    std::erase_if(printed, [](char c) { return is_control(c) && c != '\n' && c != '\t'; });
+  const std::string printed = ::isatty(STDOUT_FILENO) ? terminal_text(text) : std::string(text);
   return std::fwrite(printed.data(), 1, printed.size(), stdout) == printed.size() &&
          std::fflush(stdout) == 0;
 }
@@ -62,7 +58,8 @@ void print_error(std::string text) {
 
 void print_note(const std::string& text, const CommonOptions& options) {
   const bool color = use_color(options);
-  std::fprintf(stderr, "%s%s%s\n", color ? "\x1b[2m" : "", text.c_str(), color ? "\x1b[0m" : "");
+  std::fprintf(stderr, "%s%s%s\n", color ? "\x1b[2m" : "", terminal_text(text).c_str(),
+               color ? "\x1b[0m" : "");
 }
 
 void print_model(const std::string& path, const Model& model, const CommonOptions& options) {

@@ -27,7 +27,8 @@ bool print_answer(std::string_view text);
 
 /// "nibble: TEXT" on standard error, one line without control characters.
 void print_error(std::string text);
-/// A line on standard error that may be ignored: dim where there are colours.
+/// Text on standard error that may be ignored, without control characters but for line breaks and
+/// tabs: dim where there are colours.
 void print_note(const std::string& text, const CommonOptions& options);
 
 /// What was loaded, and what the user should know of it.

@@ -58,18 +58,17 @@ bool write_all(int fd, const std::string& text) {
   return true;
 }
 
-/// Without control characters, but for line breaks and tabs: what may stand in a line.
+/// What may stand in a line: without control characters but for line breaks and tabs, each line
+/// break one \n.
 std::string printable(const std::string& text) {
-  std::string result;
+  std::string lines;
   for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\r') {
-      if (i + 1 == text.size() || text[i + 1] != '\n') result += '\n';
-    } else if (c == '\n' || c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)) {
-      result += c;
-    }
+    if (text[i] != '\r')
+      lines += text[i];
+    else if (i + 1 == text.size() || text[i + 1] != '\n')
+      lines += '\n';
   }
-  return result;
+  return terminal_text(lines);
 }
 
 }  // namespace
@@ -283,6 +282,7 @@ LineEditor::Key LineEditor::read_key() {
     if (!read_byte(c, -1)) return Key::ended;
     typed_ += c;
   }
+  typed_ = printable(typed_);
   return Key::text;
 }
 

@@ -94,6 +94,20 @@ std::string without_controls(std::string text) {
   return text;
 }
 
+std::string terminal_text(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t pos = 0; pos < text.size();) {
+    const DecodedChar c = decode_utf8(text, pos);
+    const bool breaks = c.code_point == '\n' || c.code_point == '\t';
+    const bool control = c.code_point < 0x20 || (c.code_point >= 0x7f && c.code_point < 0xa0);
+    // Bytes that are invalid alone must not stay: they could meet, and be a control character.
+    if (breaks || !control) append_utf8(out, c.code_point);
+    pos += c.length;
+  }
+  return out;
+}
+
 std::string repair_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -31,6 +31,10 @@ size_t complete_utf8_prefix(std::string_view text);
 /// from a file is no command when it reaches a terminal.
 std::string without_controls(std::string text);
 
+/// `text` as a terminal may show it: repaired as by repair_utf8(), and without control characters
+/// (U+0000 to U+001F, U+007F to U+009F) but for line breaks and tabs.
+std::string terminal_text(std::string_view text);
+
 /// `text` with each invalid byte replaced by U+FFFD.
 std::string repair_utf8(std::string_view text);
 
