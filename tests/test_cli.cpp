@@ -187,6 +187,16 @@ void test_terminal() {
   terminal.send("/nonsense\r");
   terminal.expect("/nonsense: no such command (/help lists them)");
   terminal.expect("> ");
+  // Messages, though they begin as commands do.
+  for (const char* message : {"/* c */ int x;", "/", "/etc/passwd?", "\"\"\"/clear\"\"\"",
+                              "\x1b[200~/clear\rall\x1b[201~"}) {
+    terminal.send(std::string(message) + "\r");
+    terminal.expect(kReply);
+    terminal.expect("> ");
+  }
+  terminal.send("/stats \r");
+  terminal.expect("13 messages");
+  terminal.expect("> ");
   terminal.send("/help\r");
   terminal.expect("/regen  ");
   terminal.expect("> ");

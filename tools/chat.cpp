@@ -31,8 +31,29 @@ constexpr const char* kHelp =
     "/load FILE    go on with the conversation of a file\n"
     "/stats        tokens and speed\n"
     "/exit         leave; Ctrl-D does so, too\n"
-    "Ctrl-C stops a reply. \"\"\" begins and ends a message of many lines; Alt-Enter breaks a "
-    "line.";
+    "Ctrl-C stops a reply. \"\"\" begins and ends a message of many lines, or one that looks like "
+    "a\n"
+    "command; Alt-Enter breaks a line.";
+
+/// A command and what follows it; no command is what has many lines or begins otherwise, "/* as
+/// code does */" or "/as/a/path".
+struct Command {
+  std::string name, argument;
+};
+std::optional<Command> parse_command(const Input& input) {
+  constexpr std::string_view kBlanks = " \t\n";
+  if (input.is_block) return std::nullopt;
+  std::string_view line = input.text;
+  line.remove_prefix(std::min(line.find_first_not_of(kBlanks), line.size()));
+  line = line.substr(0, line.find_last_not_of(kBlanks) + 1);
+  const std::string_view name = line.substr(0, line.find_first_of(kBlanks));
+  const auto is_lower = [](char c) { return c >= 'a' && c <= 'z'; };
+  if (name.size() < 2 || name[0] != '/' || !std::ranges::all_of(name.substr(1), is_lower) ||
+      line.find('\n') != line.npos)
+    return std::nullopt;
+  const size_t argument = std::min(line.find_first_not_of(kBlanks, name.size()), line.size());
+  return Command{std::string(name), std::string(line.substr(argument))};
+}
 
 /// One chat with a person or a pipe.
 class Conversation {
@@ -45,7 +66,7 @@ class Conversation {
 
  private:
   /// What an input leads to: the exit status, or nothing to go on.
-  std::optional<int> respond(const std::string& input);
+  std::optional<int> respond(const Input& input);
   std::optional<int> obey(const std::string& command, const std::string& argument);
   void set_system(const std::string& argument);
   std::string n_messages() const { return std::to_string(chat_.messages().size()) + " messages"; }
@@ -136,7 +157,7 @@ int Conversation::interact() {
     if (input.end == InputEnd::interrupted) return interrupted_status(SIGINT);
     if (input.end != InputEnd::line) return 0;
     try {
-      if (const std::optional<int> status = respond(input.text)) return *status;
+      if (const std::optional<int> status = respond(input)) return *status;
     } catch (const Error& e) {
       print_error(naming_template(e, flags_.chat_template).what());
       // The conversation is as before.
@@ -146,17 +167,11 @@ int Conversation::interact() {
   }
 }
 
-std::optional<int> Conversation::respond(const std::string& input) {
-  const size_t begin = input.find_first_not_of(" \t\n");
-  if (begin == std::string::npos) return std::nullopt;
-  int signal = 0;
-  if (input[begin] == '/') {
-    const std::string line = input.substr(begin, input.find_last_not_of(" \t\n") + 1 - begin);
-    const size_t space = std::min(line.find_first_of(" \t\n"), line.size());
-    const size_t argument = std::min(line.find_first_not_of(" \t\n", space), line.size());
-    return obey(line.substr(0, space), line.substr(argument));
-  }
-  signal = stream([&](const OnText& print) { return chat_.say(input, print); });
+std::optional<int> Conversation::respond(const Input& input) {
+  if (input.text.find_first_not_of(" \t\n") == std::string::npos) return std::nullopt;
+  if (const std::optional<Command> command = parse_command(input))
+    return obey(command->name, command->argument);
+  const int signal = stream([&](const OnText& print) { return chat_.say(input.text, print); });
   if (signal != 0 && signal != SIGINT) return interrupted_status(signal);
   return std::nullopt;
 }

@@ -127,10 +127,11 @@ bool is_open_block(std::string_view text) {
   return text.starts_with(kQuotes) && text.find(kQuotes, kQuotes.size()) == text.npos;
 }
 
+bool is_block(std::string_view text) { return text.starts_with(kQuotes) && !is_open_block(text); }
+
 std::string block_content(std::string_view text) {
-  if (!text.starts_with(kQuotes)) return std::string(text);
+  if (!is_block(text)) return std::string(text);
   const size_t close = text.find(kQuotes, kQuotes.size());
-  if (close == text.npos) return std::string(text);
   std::string content(text.substr(kQuotes.size(), close - kQuotes.size()));
   if (content.starts_with('\n')) content.erase(0, 1);
   if (content.ends_with('\n')) content.pop_back();

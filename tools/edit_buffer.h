@@ -55,6 +55,8 @@ Layout lay_out(const EditBuffer& buffer, const std::string& prompt, size_t colum
 
 /// Whether a text that begins with """ has not met its closing """ yet.
 bool is_open_block(std::string_view text);
+/// Whether it begins with """ and has met them again.
+bool is_block(std::string_view text);
 /// The text between """ and """, or all of it if it is no such block.
 std::string block_content(std::string_view text);
 

@@ -48,6 +48,10 @@ std::string unescape_line(const std::string& text) {
   return line;
 }
 
+Input complete_input(const std::string& text) {
+  return {InputEnd::line, block_content(text), is_block(text)};
+}
+
 bool write_all(int fd, const std::string& text) {
   size_t done = 0;
   while (done < text.size()) {
@@ -219,7 +223,7 @@ Input LineEditor::edit(RawMode& raw) {
     history_.add(text);
   }
   write_out("\r\n");
-  return {ended_, ended_ == InputEnd::line ? block_content(text) : ""};
+  return ended_ == InputEnd::line ? complete_input(text) : Input{ended_, "", false};
 }
 
 Input LineEditor::read_cooked(const std::string& prompt) {
@@ -229,7 +233,7 @@ Input LineEditor::read_cooked(const std::string& prompt) {
     if (c != '\n' || is_open_block(text))
       text += c;
     else
-      return {InputEnd::line, block_content(repair_utf8(text))};
+      return complete_input(repair_utf8(text));
   }
   write_out("\n");  // what follows begins a line
   if (ended_ == InputEnd::end_of_input && !text.empty()) return {InputEnd::line, text};

@@ -30,7 +30,8 @@ enum class InputEnd : uint8_t { line, end_of_input, interrupted, woken };
 
 struct Input {
   InputEnd end = InputEnd::line;
-  std::string text;  // may hold line breaks; """ that enclosed it are removed
+  std::string text;       // may hold line breaks; """ that enclosed it are removed
+  bool is_block = false;  // there were """: all of it is a message, no command
 };
 
 class LineEditor {
