@@ -276,6 +276,19 @@ void test_terminal_save() {
   later.expect("> ");
   later.send("\x04");
   check_eq(later.finish(), 0);
+
+  ::setenv("HOME", model.path().c_str(), 1);  // no shell expands ~/ for these
+  ChatTerminal home(model, {"--no-color"});
+  home.expect("> ");
+  home.send("/load ~/my chat.jsonl\r");
+  home.expect("5 messages loaded");
+  home.expect("> ");
+  home.send("/save ~/copy.jsonl\r");
+  home.expect("5 messages saved to ");
+  home.expect("> ");
+  home.send("\x04");
+  check_eq(home.finish(), 0);
+  check_eq(read_file(model.file("copy.jsonl")), read_file(path));
   // What other commands read.
   answer({"perplexity", model.path(), path, "--weights", "f32", "--chat-template", "chatml"});
 }

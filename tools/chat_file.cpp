@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -15,8 +16,12 @@
 namespace nibble::tools {
 namespace {
 
-void require_path(const std::string& path) {
-  if (path.empty() || path == "-") throw Error("FILE", "is missing", "as in /save chat.jsonl");
+/// The file that an argument means. No shell has seen it: ~/ is the home folder.
+std::string file_path(const std::string& argument) {
+  if (argument.empty() || argument == "-")
+    throw Error("FILE", "is missing", "as in /save chat.jsonl");
+  const char* home = std::getenv("HOME");
+  return argument.starts_with("~/") && home && *home ? home + argument.substr(1) : argument;
 }
 
 /// Whether a file may be replaced: what else a user has under that name, many conversations among
@@ -47,8 +52,8 @@ std::string create_part(const std::string& path) {
 
 }  // namespace
 
-void save_chat(const std::string& path, std::span<const Message> messages) {
-  require_path(path);
+void save_chat(const std::string& file, std::span<const Message> messages) {
+  const std::string path = file_path(file);
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && !is_conversation(path))
     throw Error(path, "is there already and is not one conversation", "take another name");
@@ -61,8 +66,8 @@ void save_chat(const std::string& path, std::span<const Message> messages) {
   throw Error(path, "cannot be written (is the disk full?)");
 }
 
-std::vector<Message> load_chat(const std::string& path) {
-  require_path(path);
+std::vector<Message> load_chat(const std::string& file) {
+  const std::string path = file_path(file);
   return read_conversation(read_text_file(path), path);
 }
 
