@@ -428,8 +428,23 @@ void test_terminal_overflow() {
   terminal.send("/stats\r");
   terminal.expect("2 messages");
   terminal.expect("> ");
+  terminal.send("/save " + model.file("x.jsonl") + "\r");
+  terminal.expect("2 messages saved");
+  terminal.expect("> ");
   terminal.send("\x04");
   check_eq(terminal.finish(), 0);
+
+  ChatTerminal loaded(model, {"-c", "40"});  // nothing is in the context yet
+  loaded.expect("> ");
+  loaded.send("/load " + model.file("x.jsonl") + "\r");
+  loaded.expect("2 messages loaded");
+  loaded.expect("> ");
+  loaded.send("hi\r");
+  loaded.expect("no room in a context of 40");
+  loaded.expect("/clear forgets");
+  loaded.expect("> ");
+  loaded.send("\x04");
+  check_eq(loaded.finish(), 0);
 }
 
 /// A terminal that can only print: what follows the chat begins a line.

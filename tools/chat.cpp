@@ -161,7 +161,7 @@ int Conversation::interact() {
     } catch (const Error& e) {
       print_error(naming_template(e, flags_.chat_template).what());
       // The conversation is as before.
-      if (e.where() == "prompt" && chat_.position() > 0)
+      if (e.where() == "prompt" && !chat_.messages().empty())
         print_note("/clear forgets the conversation and makes room.", flags_);
     }
   }
