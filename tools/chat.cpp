@@ -101,11 +101,12 @@ Conversation::Conversation(const Model& model, const ChatFlags& flags, Interrupt
 template <class Turn>
 int Conversation::stream(Turn&& turn) {
   bool at_line_start = true;
+  const Interruptible scope(interrupts_, [this] { chat_.stop(); });
   const OnText print = [&](std::string_view text) {
     at_line_start = text.ends_with('\n');
-    return print_answer(text);
+    // chat_.stop() is without effect between the scope's begin and the turn's.
+    return print_answer(text) && scope.signal() == 0;
   };
-  const Interruptible scope(interrupts_, [this] { chat_.stop(); });
   last_ = turn(print);
   if (!at_line_start || last_.n_new == 0) print_answer("\n");
   n_new_ += last_.n_new;
