@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -61,6 +62,11 @@ class Terminal {
     std::string before = screen_.substr(0, at);
     screen_.erase(0, at + text.size());
     return before;
+  }
+
+  void resize(unsigned short columns, unsigned short rows) {
+    const winsize size = {rows, columns, 0, 0};
+    if (::ioctl(master_, TIOCSWINSZ, &size) != 0) fail("cannot resize the terminal");
   }
 
   void signal(int number) { ::kill(child_, number); }

@@ -357,6 +357,33 @@ void test_terminal_editing() {
   check_eq(later.finish(), 0);
 }
 
+void test_terminal_resized() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model);
+  terminal.expect("> ");
+  terminal.resize(80, 24);
+  terminal.send("\"\"\"" + std::string(27, 'x') + "\r" + std::string(30, 'y'));
+  terminal.expect(std::string(30, 'y'));
+  terminal.resize(20, 24);  // both rows take two now
+  terminal.send("z");
+  terminal.expect("\r\x1b[3A\x1b[J> \"\"\"xxx");
+  terminal.send("\x03\x03");
+  check_eq(terminal.finish(), 130);
+}
+
+/// Bytes that are no UTF-8 swallow no key.
+void test_terminal_latin1() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model);
+  terminal.expect("> ");
+  terminal.send("caf\xe9\r");
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+  check_eq(read_file(model.file("state/nibble/history")), std::string("caf\xef\xbf\xbd\n"));
+}
+
 void test_terminal_interrupt() {
   const ChainModel model("abcdefgh", 'a');  // without an end
   ChatTerminal terminal(model, {"-c", "1000000"});
@@ -477,6 +504,8 @@ int main(int argc, char** argv) {
               {"terminal save", test_terminal_save},
               {"terminal controls", test_terminal_controls},
               {"terminal editing", test_terminal_editing},
+              {"terminal resized", test_terminal_resized},
+              {"terminal latin-1", test_terminal_latin1},
               {"terminal interrupt", test_terminal_interrupt},
               {"terminal signals", test_terminal_signals},
               {"terminal two signals", test_terminal_two_signals},

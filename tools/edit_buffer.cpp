@@ -93,6 +93,16 @@ int char_width(uint32_t code_point) {
   return contains(kWide, code_point) ? 2 : 1;
 }
 
+size_t text_width(std::string_view text) {
+  size_t width = 0;
+  for (size_t pos = 0; pos < text.size();) {
+    const DecodedChar c = decode_utf8(text, pos);
+    width += static_cast<size_t>(char_width(c.code_point));
+    pos += c.length;
+  }
+  return width;
+}
+
 Layout lay_out(const EditBuffer& buffer, const std::string& prompt, size_t columns) {
   const std::string& text = buffer.text();
   Layout layout{{prompt}, 0, 0};

@@ -43,6 +43,7 @@ class EditBuffer {
 
 /// Columns that a character takes on a terminal: 0, 1 or 2.
 int char_width(uint32_t code_point);
+size_t text_width(std::string_view text);
 
 /// A text laid out on a screen.
 struct Layout {

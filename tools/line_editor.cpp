@@ -241,6 +241,10 @@ Input LineEditor::read_cooked(const std::string& prompt) {
 }
 
 bool LineEditor::read_byte(char& byte, int timeout_ms) {
+  if (next_) {
+    byte = *std::exchange(next_, std::nullopt);
+    return true;
+  }
   while (true) {
     pollfd fds[] = {{in_, POLLIN, 0}, {wake_pipe_[0], POLLIN, 0}};
     const int ready = ::poll(fds, 2, timeout_ms);
@@ -284,6 +288,10 @@ LineEditor::Key LineEditor::read_key() {
   typed_ = c;
   while (complete_utf8_prefix(typed_) < typed_.size()) {
     if (!read_byte(c, -1)) return Key::ended;
+    if ((c & 0xc0) != 0x80) {  // no UTF-8 came: the next key is no part of it
+      next_ = c;
+      break;
+    }
     typed_ += c;
   }
   typed_ = printable(typed_);
@@ -380,7 +388,8 @@ bool LineEditor::leave_or_clear() {
 
 void LineEditor::start_below(const std::string& text) {
   write_out(text);
-  cursor_row_ = 0;
+  rows_above_.clear();
+  cursor_col_ = 0;
 }
 
 void LineEditor::recall(int step) {
@@ -400,6 +409,15 @@ void LineEditor::complete_word() {
   if (fitting.size() == 1) buffer_.set(fitting[0] + " ");
 }
 
+/// Rows between the first one drawn and the cursor. Where the window is narrower since, the
+/// terminal has broken those that were too long.
+size_t LineEditor::n_rows_above(size_t columns) const {
+  size_t n = cursor_col_ / columns;
+  for (const std::string& row : rows_above_)
+    n += std::max<size_t>(1, (text_width(row) + columns - 1) / columns);
+  return n;
+}
+
 void LineEditor::refresh() {
   winsize size = {};
   const bool known = ::ioctl(out_, TIOCGWINSZ, &size) == 0;
@@ -413,13 +431,16 @@ void LineEditor::refresh() {
   const auto move = [&out](size_t n, char direction) {
     if (n > 0) out.append("\x1b[").append(std::to_string(n)).push_back(direction);
   };
-  move(cursor_row_, 'A');
+  move(n_rows_above(columns), 'A');
   out += "\x1b[J";
   for (size_t i = 0; i < n_rows; ++i) out += (i == 0 ? "" : "\r\n") + layout.rows[top + i];
-  cursor_row_ = layout.cursor_row - top;
+  const size_t cursor_row = layout.cursor_row - top;
+  const auto first = layout.rows.begin() + static_cast<std::ptrdiff_t>(top);
+  rows_above_.assign(first, first + static_cast<std::ptrdiff_t>(cursor_row));
+  cursor_col_ = layout.cursor_col;
   out += "\r";
-  move(n_rows - 1 - cursor_row_, 'A');
-  move(layout.cursor_col, 'C');
+  move(n_rows - 1 - cursor_row, 'A');
+  move(cursor_col_, 'C');
   write_out(out);
 }
 

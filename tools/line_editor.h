@@ -1,6 +1,7 @@
 // A line of input from a terminal, with editing and history.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,7 @@ class LineEditor {
   void recall(int step);
   void complete_word();
   void refresh();
+  size_t n_rows_above(size_t columns) const;
   void write_out(const std::string& text);
 
   int in_, out_;
@@ -73,10 +75,13 @@ class LineEditor {
   std::vector<std::string> words_;
   std::string prompt_;
   EditBuffer buffer_;
-  std::string typed_;      // bytes of the character or paste that read_key() met
-  std::string draft_;      // the new line, while an older one is shown
-  size_t recalled_ = 0;    // index in the history; its size: the new line
-  size_t cursor_row_ = 0;  // of the last refresh(), from its first row
+  std::string typed_;         // bytes of the character or paste that read_key() met
+  std::string draft_;         // the new line, while an older one is shown
+  size_t recalled_ = 0;       // index in the history; its size: the new line
+  std::optional<char> next_;  // a byte that was read already
+  // Where the last refresh() left the cursor: below these rows, in this column.
+  std::vector<std::string> rows_above_;
+  size_t cursor_col_ = 0;
   InputEnd ended_ = InputEnd::line;
 };
 
