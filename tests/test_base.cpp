@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <chrono>
+#include <clocale>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include "base/checked.h"
 #include "base/half.h"
 #include "base/mapped_file.h"
+#include "base/number.h"
 #include "base/read_ahead.h"
 #include "base/utf8.h"
 #include "check.h"
@@ -89,6 +91,27 @@ void validity_and_repair() {
   check_eq(terminal_text("a\x1b]0;x\x07\n\tb\r\x7f\xc2\x80\xc2\x9f\xc2\xa0"), "a]0;x\n\tb\xc2\xa0");
   check_eq(terminal_text("\xc2\x07\x9b\xc3\xa9"), r + r + "\xc3\xa9", "no control of two halves");
   check_eq(without_controls("a\x1b[m\x7f\xc2\x9b\xc2\xa0\xc2"), "a [m   \xc2\xa0\xc2");
+}
+
+void numbers() {
+  for (const auto& [text, value] : {std::pair{"0", 0.0},
+                                    {"-1.5", -1.5},
+                                    {"1e3", 1000.0},
+                                    {".5", 0.5},
+                                    {"5.", 5.0},
+                                    {"0.1", 0.1},
+                                    {"1e-310", 1e-310},
+                                    {"1.7976931348623157e308", 1.7976931348623157e308},
+                                    {"-inf", -std::numeric_limits<double>::infinity()}})
+    check_eq(parse_double(text).value_or(99), value, text);
+  check(std::isnan(parse_double("nan").value_or(0)));
+  for (const char* text :
+       {"", " 1", "1 ", "+1", "--1", "0x10", "1e", "1,5", "x", "-", ".", "1e400", "-1e400"})
+    check(!parse_double(text), text);
+  // Also where the locale has another decimal point, if there is such a locale.
+  const char* german = std::setlocale(LC_ALL, "de_DE.UTF-8");
+  check_eq(parse_double("2.5").value_or(99), 2.5, german ? german : "C");
+  std::setlocale(LC_ALL, "C");
 }
 
 void complete_prefix() {
@@ -290,6 +313,7 @@ int main(int argc, char** argv) {
              {{"utf8: decoding agrees with the definition", decode_agrees_with_definition},
               {"utf8: every code point", append_and_decode_agree},
               {"utf8: validity and repair", validity_and_repair},
+              {"numbers", numbers},
               {"utf8: complete prefix", complete_prefix},
               {"half: every value", every_half},
               {"half: rounds to nearest even", half_rounds_to_nearest_even},

@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -15,6 +15,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/number.h"
 #include "console.h"
 
 #ifdef __APPLE__
@@ -44,16 +45,14 @@ bool has_name(const Flag& flag, std::string_view name) {
 template <class Number>
 std::optional<Number> whole_number(const std::string& text) {
   Number value{};
-  const char* end = text.data() + text.size();
   if constexpr (std::is_integral_v<Number>) {
+    const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc{} || stop != end) return std::nullopt;
   } else {
-    // Not every standard library has from_chars for floats; strtof would skip white space.
-    if (text.empty() || std::isspace(static_cast<unsigned char>(text[0]))) return std::nullopt;
-    char* stop = nullptr;
-    value = std::strtof(text.c_str(), &stop);
-    if (stop != end) return std::nullopt;
+    const std::optional<double> number = parse_double(text);
+    if (!number || std::abs(*number) > std::numeric_limits<float>::max()) return std::nullopt;
+    value = static_cast<float>(*number);
   }
   return value;
 }

@@ -96,7 +96,8 @@ std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
   for (const MappedFile& file : checkpoint.files) {
     std::error_code ignored;
     text += fs::absolute(file.path(), ignored).string() + " ";
-    const auto time = fs::last_write_time(file.path(), ignored).time_since_epoch().count();
+    const auto time =  // of 128 bits in some libraries
+        static_cast<int64_t>(fs::last_write_time(file.path(), ignored).time_since_epoch().count());
     text += std::to_string(file.bytes().size()) + " " + std::to_string(time) + "\n";
   }
   text += config_to_json(tools.config, tools.sampling) + "\n";

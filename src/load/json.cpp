@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/ascii.h"
+#include "base/number.h"
 #include "base/utf8.h"
 #include "load/names.h"
 #include "nibble/error.h"
@@ -36,20 +37,6 @@ const char* type_name(Json::Type type) {
 
 [[noreturn]] void wrong_type(const std::string& where, const char* expected, const Json& found) {
   throw Error(where, std::string("expected ") + expected + ", found " + type_name(found.type()));
-}
-
-// The value of a number's text, whatever the locale; nothing if a double cannot hold it.
-std::optional<double> parse_double(std::string_view text) {
-  double value = 0;
-#ifdef __cpp_lib_to_chars
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc()) return std::nullopt;
-#else
-  std::istringstream in{std::string(text)};
-  in.imbue(std::locale::classic());
-  if (!(in >> value)) return std::nullopt;
-#endif
-  return value;
 }
 
 // The shortest text that parses back to `value`, or one that at least does so.

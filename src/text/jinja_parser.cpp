@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/number.h"
 #include "load/names.h"
 
 namespace nibble::jinja {
@@ -228,10 +229,9 @@ ExprPtr Parser::literal() {
       fail_at(token.line, "the number " + printable(text) + " is too large");
     expr->value = Value(value);
   } else if (token.kind == Kind::number) {
-    double value = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc())
-      fail_at(token.line, "the number " + printable(text) + " is out of range");
-    expr->value = Value(value);
+    const std::optional<double> value = parse_double(text);
+    if (!value) fail_at(token.line, "the number " + printable(text) + " is out of range");
+    expr->value = Value(*value);
   } else if (text == "true" || text == "True" || text == "false" || text == "False") {
     expr->value = Value(text == "true" || text == "True");
   } else if (text == "none" || text == "None") {
