@@ -404,6 +404,10 @@ n|string + 'x'
 'hello'|truncate(8)
 'one two'|wordcount
 'a b/ü'|urlencode
+{'a b': 1, 'c/d': 'x&y'}|urlencode
+[['k', 'v w'], ('m', none)]|urlencode
+[]|urlencode
+[1]|urlencode
 lines|indent
 lines|indent(2, true)
 lines|indent(2, first=true, blank=true)
@@ -576,6 +580,9 @@ TEMPLATES = [
     "{% for i in list %}{% macro m() %}{{ i }}{% endmacro %}{{ m() }}{% endfor %}",
     "{% macro w() %}<{{ caller() }}>{% endmacro %}{% call w() %}in{{ n }}{% endcall %}",
     "{% macro w() %}<{{ caller(1, 2) }}>{% endmacro %}{% call(a, b) w() %}{{ a }}-{{ b }}{% endcall %}",
+    "{% macro o() %}{% macro i() %}{{ caller is defined }}{% endmacro %}{{ i() }}{{ caller() }}{% endmacro %}{% call o() %}x{% endcall %}",
+    "{% macro i() %}{{ caller() }}{% endmacro %}{% macro o() %}{% call i() %}{{ caller is defined }}{% endcall %}{{ caller() }}{% endmacro %}{% call o() %}x{% endcall %}",
+    "{% macro m(caller=3) %}{{ caller }}{% endmacro %}{{ m() }}{{ m(4) }}",
     "{% macro m(x) %}{{ x }}{% endmacro %}{{ [1, 2]|map('string')|join }}{{ m(*[5]) }}{{ m(**{'x': 6}) }}",
     "{% filter upper %}a{{ name }}b{% endfilter %}",
     "{% filter replace('a', 'b')|upper %}aha{% endfilter %}",

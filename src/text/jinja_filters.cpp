@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/ascii.h"
+#include "base/number.h"
 #include "text/jinja_builtins.h"
 #include "text/unicode.h"
 #include "text/unicode_case.h"
@@ -154,21 +155,47 @@ Value filter_escape(Interpreter& in, const Value& value, const Arguments& argume
   return Value(out.take());
 }
 
-Value filter_urlencode(Interpreter& in, const Value& value, const Arguments& arguments) {
-  arguments.bind(in.context(), "urlencode", {});
-  constexpr std::string_view kPlain = "_.-~/", kHex = "0123456789ABCDEF";
+/// `query`: of a name or a value in a query, where a slash is no separator and a space is +.
+void add_urlencoded(Interpreter& in, Builder& out, const Value& value, bool query) {
+  constexpr std::string_view kPlain = "_.-~", kHex = "0123456789ABCDEF";
   const Text text = text_of(in, value);
   in.context().allocate(3 * text.size());
-  Builder out(in.context());
   std::string encoded;
   for (const char c : text.view()) {
     const auto byte = static_cast<unsigned char>(c);
-    if (is_digit(c) || is_letter(c) || kPlain.find(c) != kPlain.npos)
+    if (is_digit(c) || is_letter(c) || kPlain.find(c) != kPlain.npos || (c == '/' && !query))
       encoded += c;
+    else if (c == ' ' && query)
+      encoded += '+';
     else
       (((encoded += '%') += kHex[byte >> 4])) += kHex[byte & 15];
   }
   out.add(encoded, text.all_from_template());
+}
+
+Value filter_urlencode(Interpreter& in, const Value& value, const Arguments& arguments) {
+  arguments.bind(in.context(), "urlencode", {});
+  Builder out(in.context());
+  bool first = true;
+  const auto add_pair = [&](const Value& name, const Value& item) {
+    in.context().step();
+    if (!first) out.add("&", true);
+    first = false;
+    add_urlencoded(in, out, name, true);
+    out.add("=", true);
+    add_urlencoded(in, out, item, true);
+  };
+  if (value.is(Type::dict)) {
+    for (const auto& [name, item] : value.dict().items) add_pair(name, item);
+  } else if (value.is(Type::list)) {
+    for (const Value& pair : value.list().items) {
+      if (!pair.is(Type::list) || pair.list().items.size() != 2)
+        in.fail("urlencode: the list holds what is no pair");
+      add_pair(pair.list().items[0], pair.list().items[1]);
+    }
+  } else {
+    add_urlencoded(in, out, value, false);
+  }
   return Value(out.take());
 }
 
@@ -222,8 +249,9 @@ Value filter_int(Interpreter& in, const Value& value, const Arguments& arguments
     const char* end = text.data() + text.size();
     const auto read = std::from_chars(text.data(), end, whole, static_cast<int>(base));
     if (read.ec == std::errc() && read.ptr == end) return Value(whole);
-    const auto real = std::from_chars(text.data(), end, number);
-    if (real.ec != std::errc() || real.ptr != end) return otherwise;
+    const std::optional<double> real = parse_double(text);
+    if (!real) return otherwise;
+    number = *real;
   }
   if (!(std::abs(number) < 9e18)) return otherwise;
   return Value(static_cast<int64_t>(number));
@@ -237,9 +265,7 @@ Value filter_float(Interpreter& in, const Value& value, const Arguments& argumen
     in.context().scan(value.text().size());
     std::string_view text = strip(value.view());
     if (text.starts_with('+')) text.remove_prefix(1);
-    double number = 0;
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (read.ec == std::errc() && read.ptr == text.data() + text.size()) return Value(number);
+    if (const std::optional<double> number = parse_double(text)) return Value(*number);
   }
   return given[0] ? *given[0] : Value(0.0);
 }
@@ -271,9 +297,7 @@ Value filter_round(Interpreter& in, const Value& value, const Arguments& argumen
   const auto end = std::to_chars(std::begin(digits), std::end(digits), number,
                                  std::chars_format::fixed, static_cast<int>(precision))
                        .ptr;
-  double rounded = number;
-  std::from_chars(std::begin(digits), end, rounded);
-  return Value(rounded);
+  return Value(parse_double({digits, end}).value_or(number));
 }
 
 Value filter_tojson(Interpreter& in, const Value& value, const Arguments& arguments) {

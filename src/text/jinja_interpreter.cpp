@@ -304,6 +304,9 @@ Value Interpreter::call_macro(const Function& macro, const Arguments& arguments)
   if (arguments.positional.size() > parameters.size())
     fail("the macro \"" + macro.name + "\" takes " + std::to_string(parameters.size()) +
          " arguments");
+  // Its own, not that of a macro around it; a parameter may have that name, too.
+  if (const auto id = ids_.find("caller"); id != ids_.end())
+    set(id->second, Value(Undefined{"caller"}));
   for (const auto& [name, value] : arguments.named) {
     const auto is_it = [&, &key = name](const Parameter& p) { return p.name == key; };
     const auto found = std::ranges::find_if(parameters, is_it);
