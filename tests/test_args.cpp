@@ -331,8 +331,6 @@ void test_progress_bar() {
   check_eq(terminal.take(), "", "the same picture is not drawn again");
   wipe_progress_bar();
   check_eq(terminal.take(), "\r\x1b[K", "it makes room for a text");
-  wipe_progress_bar();
-  check_eq(terminal.take(), "", "once");
   check(bar(0.6));
   check(terminal.take().starts_with("\rloading ["), "it comes again");
   bar = nullptr;
