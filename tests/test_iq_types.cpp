@@ -1,9 +1,13 @@
 // GGUF's types whose codes are not evenly spaced, against what ggml 0.5 (llama.cpp, npm
 // node-llama-cpp 3.22.1) makes of the same bytes: 1,024 blocks of each, so every point of a grid
 // occurs, with d = 1.
-#include <bit>
-#include <cstring>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
 
+#include "base/mapped_file.h"
 #include "check.h"
 #include "quant/iq_grids.h"
 #include "quant/packed_matrix.h"
