@@ -31,9 +31,8 @@ constexpr const char* kHelp =
     "/load FILE    go on with the conversation of a file\n"
     "/stats        tokens and speed\n"
     "/exit         leave; Ctrl-D does so, too\n"
-    "Ctrl-C stops a reply. \"\"\" begins and ends a message of many lines, or one that looks like "
-    "a\n"
-    "command; Alt-Enter breaks a line.";
+    "Ctrl-C stops a reply. Alt-Enter breaks a line. \"\"\" begins and ends a message of many\n"
+    "lines, or one that looks like a command.";
 
 /// A command and what follows it; no command is what has many lines or begins otherwise, "/* as
 /// code does */" or "/as/a/path".
