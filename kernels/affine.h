@@ -9,8 +9,7 @@
 
 namespace nibble {
 
-/// w = s * (q - z) + m. To add the m of schemes without one changes nothing, not even the sign of
-/// 0.
+/// w = s * (q - z) + m. Where a scheme has no m, adding it changes nothing, not even a zero's sign.
 struct Affine {
   float s = 0;
   int32_t z = 0;

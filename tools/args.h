@@ -133,13 +133,6 @@ void wipe_progress_bar();
 /// Loads with a progress bar on standard error (a terminal only, from the second second on).
 Model load_model(const std::string& path, const CommonOptions& options);
 
-/// The whole of a file, or of standard input for "-". Throws Error.
-std::string read_text_file(const std::string& path);
-
-/// Calls `line` with each line of a file, or of standard input for "-", as soon as it is there,
-/// without its line break. Throws Error.
-void read_lines(const std::string& path, const std::function<void(std::string_view)>& line);
-
 /// A subcommand. `run` returns the exit status; it may throw Error (1) and UsageError (2).
 struct Command {
   const char* name;

@@ -1,6 +1,5 @@
 #include "chat_file.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,8 +9,10 @@
 #include <filesystem>
 #include <fstream>
 
-#include "args.h"
+#include "base/part_file.h"
+#include "nibble/error.h"
 #include "text/messages.h"
+#include "text_input.h"
 
 namespace nibble::tools {
 namespace {
@@ -35,21 +36,6 @@ bool is_conversation(const std::string& path) {
   return line.starts_with("{\"messages\":") && in.peek() == std::ifstream::traits_type::eof();
 }
 
-/// Beside `path`, where it can be renamed to it, and no file that was there before: it takes its
-/// own name. What is said in a chat is for its user alone.
-std::string create_part(const std::string& path) {
-  for (int attempt = 0;; ++attempt) {
-    std::string part = path + ".part-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
-    const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd >= 0) {
-      ::close(fd);
-      return part;
-    }
-    if (errno != EEXIST || attempt == 100)
-      throw Error(path, std::string("cannot be written: ") + std::strerror(errno));
-  }
-}
-
 }  // namespace
 
 void save_chat(const std::string& file, std::span<const Message> messages) {
@@ -57,7 +43,9 @@ void save_chat(const std::string& file, std::span<const Message> messages) {
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && !is_conversation(path))
     throw Error(path, "is there already and is not one conversation", "take another name");
-  const std::string part = create_part(path);
+  const auto [part, fd] = create_part(path, 0600);  // what is said in a chat is for its user alone
+  if (fd < 0) throw Error(path, std::string("cannot be written: ") + std::strerror(errno));
+  ::close(fd);
   std::ofstream out(part, std::ios::binary);
   out << write_conversation(messages);
   out.close();

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "text_input.h"
 
 namespace nibble::tools {
 namespace {

@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "load/checkpoint.h"
 #include "signals.h"
+#include "text_input.h"
 
 namespace nibble::tools {
 namespace {
@@ -51,11 +52,8 @@ class Output {
 void refuse_overwriting_model(const std::string& model, const std::string& out) {
   std::error_code ignored;
   if (out == "-" || !std::filesystem::exists(out, ignored)) return;
-  const Checkpoint checkpoint = open_checkpoint(model);
-  for (const MappedFile& file : checkpoint.files) {
-    if (std::filesystem::equivalent(file.path(), out, ignored))
-      throw Error(out, "is a file of the model", "name another file");
-  }
+  if (open_checkpoint(model).has_file(out))
+    throw Error(out, "is a file of the model", "name another file");
 }
 
 std::vector<Token> parse_ids(const std::string& text) {

@@ -10,6 +10,7 @@
 #include "load/json.h"
 #include "text/chat_template.h"
 #include "text/messages.h"
+#include "text_input.h"
 
 namespace nibble::tools {
 namespace {

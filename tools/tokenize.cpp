@@ -7,6 +7,7 @@
 #include "batch.h"
 #include "load/checkpoint.h"
 #include "text/vocabulary.h"
+#include "text_input.h"
 
 namespace nibble::tools {
 namespace {

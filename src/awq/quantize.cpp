@@ -43,9 +43,7 @@ void check_output(const std::string& out, const QuantizeOptions& options) {
 void refuse_overwriting(const Checkpoint& in, const std::string& out,
                         const QuantizeOptions& options) {
   std::error_code ignored;
-  for (const MappedFile& file : in.files)
-    if (fs::equivalent(file.path(), out, ignored))
-      throw Error(out, "is the input itself", "name another file");
+  if (in.has_file(out)) throw Error(out, "is the input itself", "name another file");
   if (options.needs_calibration() && fs::equivalent(options.calibration, out, ignored))
     throw Error(out, "is the calibration text", "name another file");
   // The configuration and the tokenizer lie beside the weights; a .nib file there is of an earlier

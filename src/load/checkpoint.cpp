@@ -78,6 +78,13 @@ uint64_t Checkpoint::file_bytes() const {
   return sum;
 }
 
+bool Checkpoint::has_file(const std::string& name) const {
+  std::error_code ignored;
+  return std::ranges::any_of(files, [&](const MappedFile& file) {
+    return std::filesystem::equivalent(file.path(), name, ignored);
+  });
+}
+
 void Checkpoint::release(const TensorView& tensor) const noexcept {
   const std::less_equal<> before;  // a total order over pointers into different files
   for (const MappedFile& file : files) {

@@ -89,10 +89,10 @@ struct Checkpoint {
   /// "tokenizer": ..., "quant_config": ..., "quantize_config": ...} as far as the files exist (of a
   /// model of text and images the config and the tensors of its text part), plus
   /// "chat_template" (string or object, as its own file has it), and if only a SentencePiece
-  /// tokenizer.model is there "tokenizer_model" (raw bytes) and "added_tokens". nib: the __metadata__ of the
-  /// safetensors header (strings). llama2c: {"dim", "hidden_dim", "n_layers", "n_heads",
-  /// "n_kv_heads", "vocab_size", "seq_len"} as integers and "tied" as boolean, plus "tokenizer":
-  /// {"tokens": [strings], "scores": [numbers]}.
+  /// tokenizer.model is there "tokenizer_model" (raw bytes) and "added_tokens". nib: the
+  /// __metadata__ of the safetensors header (strings). llama2c: {"dim", "hidden_dim", "n_layers",
+  /// "n_heads", "n_kv_heads", "vocab_size", "seq_len"} as integers and "tied" as boolean, plus
+  /// "tokenizer": {"tokens": [strings], "scores": [numbers]}.
   Json metadata;
 
   /// The tensor of that name, or null.
@@ -100,6 +100,8 @@ struct Checkpoint {
   /// The tensor of that name; Error naming it if there is none.
   const TensorView& get(std::string_view name) const;
   uint64_t file_bytes() const;
+  /// Whether the path `name` leads to one of `files`.
+  bool has_file(const std::string& name) const;
   /// Lets go of the memory of a tensor that has been consumed.
   void release(const TensorView& tensor) const noexcept;
 

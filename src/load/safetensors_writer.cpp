@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/checked.h"
+#include "base/part_file.h"
 #include "load/names.h"
 #include "nibble/error.h"
 
@@ -42,8 +43,8 @@ void check_entry(const SafetensorsWriter::Entry& entry, const std::string& path)
 }  // namespace
 
 struct SafetensorsWriter::Impl {
-  std::string path, temporary;
-  int fd = -1;
+  std::string path;
+  PartFile part;
   std::vector<Entry> entries;
   uint64_t alignment = 0;
   size_t current = 0;    // index into `entries`
@@ -51,9 +52,9 @@ struct SafetensorsWriter::Impl {
   std::vector<std::byte> buffer;
 
   ~Impl() {
-    if (fd < 0) return;
-    ::close(fd);
-    ::unlink(temporary.c_str());
+    if (part.fd < 0) return;
+    ::close(part.fd);
+    ::unlink(part.path.c_str());
   }
 
   [[noreturn]] void fail(const std::string& what) const {
@@ -62,13 +63,9 @@ struct SafetensorsWriter::Impl {
 
   uint64_t padding(uint64_t bytes) const { return round_up(bytes, alignment) - bytes; }
 
-  // A file that did not exist, beside `path` so that it can be renamed to it.
   void create() {
-    for (int attempt = 0; fd < 0; ++attempt) {
-      temporary = path + ".part-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
-      fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd < 0 && (errno != EEXIST || attempt == 100)) fail("cannot create the file");
-    }
+    part = create_part(path, 0666);
+    if (part.fd < 0) fail("cannot create the file");
   }
 
   void write_header(const std::vector<std::pair<std::string, std::string>>& metadata) {
@@ -109,7 +106,7 @@ struct SafetensorsWriter::Impl {
 
   void put_now(std::span<const std::byte> data) {
     while (!data.empty()) {
-      const ssize_t n = ::write(fd, data.data(), std::min(data.size(), size_t{1} << 30));
+      const ssize_t n = ::write(part.fd, data.data(), std::min(data.size(), size_t{1} << 30));
       if (n < 0 && errno != EINTR) fail("cannot write the file");
       if (n > 0) data = data.subspan(static_cast<size_t>(n));
     }
@@ -172,11 +169,11 @@ void SafetensorsWriter::finish() {
   if (w.current < w.entries.size())
     throw Error(w.path, "the tensor " + printable(w.entries[w.current].name) + " is incomplete");
   w.flush();
-  if (::fsync(w.fd) != 0) w.fail("cannot write the file");
-  const int fd = std::exchange(w.fd, -1);
-  if (::close(fd) != 0 || ::rename(w.temporary.c_str(), w.path.c_str()) != 0) {
+  if (::fsync(w.part.fd) != 0) w.fail("cannot write the file");
+  const int fd = std::exchange(w.part.fd, -1);
+  if (::close(fd) != 0 || ::rename(w.part.path.c_str(), w.path.c_str()) != 0) {
     const int error = errno;
-    ::unlink(w.temporary.c_str());
+    ::unlink(w.part.path.c_str());
     errno = error;
     w.fail("cannot write the file");
   }

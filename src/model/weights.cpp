@@ -1,7 +1,6 @@
 #include "model/weights.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -13,7 +12,6 @@
 #include "model/pack_queue.h"
 #include "model/tensor_names.h"
 #include "nibble/error.h"
-#include "quant/scale_range.h"
 
 namespace nibble {
 namespace {
@@ -325,21 +323,6 @@ void for_panels(const PackedLayout& layout, ThreadPool& pool, Fn&& fn) {
   pool.run(ceil_div(layout.n_panels, panels), [&](size_t piece, int) {
     fn(piece * panels, std::min<size_t>((piece + 1) * panels, layout.n_panels));
   });
-}
-
-// Error if an element is not finite: rounding would make an ordinary code of it.
-void require_finite(const MatrixSource& source, ThreadPool& pool) {
-  const bool elements = !source.grid && (source.type == DType::f32 || source.type == DType::f16 ||
-                                         source.type == DType::bf16);
-  if (!elements) return;
-  constexpr size_t kPiece = size_t{1} << 20;  // bytes
-  const size_t bytes = source.data.size();
-  std::atomic<bool> finite = true;
-  pool.run(ceil_div(bytes, kPiece), [&](size_t i, int) {
-    const auto piece = source.data.subspan(i * kPiece, std::min(kPiece, bytes - i * kPiece));
-    if (!scale_range({{}, source.type, {}, piece}).finite) finite = false;
-  });
-  if (!finite) throw Error(source.where, "holds a value that is not finite");
 }
 
 }  // namespace

@@ -1,9 +1,14 @@
 #include "quant/matrix_source.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "base/checked.h"
+#include "base/thread_pool.h"
 #include "nibble/error.h"
 #include "quant/grid_source.h"
 #include "quant/hf_grid.h"
+#include "quant/scale_range.h"
 
 namespace nibble {
 namespace {
@@ -89,6 +94,20 @@ std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, const Quan
 
 void release(const Checkpoint& checkpoint, const MatrixSource& source) noexcept {
   for (const TensorView* tensor : source.tensors) checkpoint.release(*tensor);
+}
+
+void require_finite(const MatrixSource& source, ThreadPool& pool) {
+  const bool elements = !source.grid && (source.type == DType::f32 || source.type == DType::f16 ||
+                                         source.type == DType::bf16);
+  if (!elements) return;
+  constexpr size_t kPiece = size_t{1} << 20;  // bytes
+  const size_t bytes = source.data.size();
+  std::atomic<bool> finite = true;
+  pool.run(ceil_div(bytes, kPiece), [&](size_t i, int) {
+    const auto piece = source.data.subspan(i * kPiece, std::min(kPiece, bytes - i * kPiece));
+    if (!scale_range({{}, source.type, {}, piece}).finite) finite = false;
+  });
+  if (!finite) throw Error(source.where, "holds a value that is not finite");
 }
 
 }  // namespace nibble

@@ -16,6 +16,7 @@
 namespace nibble {
 
 struct GridSource;
+class ThreadPool;
 
 /// One matrix W [rows, cols] (rows = outputs, y = W x). A view: valid as long as its checkpoint.
 struct MatrixSource {
@@ -63,5 +64,9 @@ std::optional<MatrixSource> find_matrix(const Checkpoint& checkpoint, const Quan
 
 /// Lets go of the memory of a matrix that has been consumed.
 void release(const Checkpoint& checkpoint, const MatrixSource& source) noexcept;
+
+/// Error if an element is not finite: rounding would make an ordinary code of it. Codes and scales
+/// are not looked at.
+void require_finite(const MatrixSource& source, ThreadPool& pool);
 
 }  // namespace nibble
