@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/hash.h"
 #include "base/mapped_file.h"
 #include "check.h"
 #include "quant/iq_grids.h"
@@ -64,14 +65,12 @@ void as_ggml_reads_them() {
     const std::vector<uint8_t> blocks = blocks_of(t);
     std::vector<float> w(kBlocks * t.cols);
     dequantize(t.type, reinterpret_cast<const std::byte*>(blocks.data()), w.size(), w.data());
-    uint64_t hash = 0xcbf29ce484222325;
+    std::vector<int32_t> eightfold;
     for (const float x : w) {
       check_eq(std::rint(8 * x), 8 * x, t.name);
-      const auto bits = static_cast<uint32_t>(static_cast<int32_t>(8 * x));
-      for (int byte = 0; byte < 4; ++byte)
-        hash = (hash ^ (bits >> (8 * byte) & 255)) * 0x100000001b3;
+      eightfold.push_back(static_cast<int32_t>(8 * x));
     }
-    check_eq(hash, t.hash, t.name);
+    check_eq(hash_of(std::as_bytes(std::span(eightfold))), t.hash, t.name);
   }
 }
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <random>
 #include <set>
 #include <span>
 
+#include "base/hash.h"
 #include "kernels.h"
 #include "model/model_loader.h"
 
@@ -50,18 +50,6 @@ double distance(std::span<const float> found, std::span<const float> expected) {
     norm += e * e;
   }
   return difference == 0 ? 0 : std::sqrt(difference / norm);
-}
-
-/// FNV-1a (Fowler, Noll, Vo) of the bits of the values, 64 bits.
-uint64_t hash_of(std::span<const float> values) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const float value : values) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    for (int shift = 0; shift < 32; shift += 8)
-      hash = (hash ^ (bits >> shift & 0xff)) * 0x100000001b3u;
-  }
-  return hash;
 }
 
 /// Logits [tokens, vocab] of tokens that are computed one by one.
@@ -113,7 +101,7 @@ BenchCheck BenchGuard::check(const ModelOptions& options) {
   const std::vector<float> alone = logits_one_by_one(model, checked);
   const std::vector<float> together = logits_at_once(model, checked);
   BenchCheck result;
-  result.hash = hash_of(std::span(alone).first(reference.size()));
+  result.hash = hash_of(std::as_bytes(std::span(alone).first(reference.size())));
   result.error = distance(std::span(alone).first(reference.size()), reference);
   // Row by row: what is wrong in one of many rows must not drown. Written so that NaN is wrong.
   bool right = result.error < kTolerance;

@@ -7,6 +7,7 @@
 #include "awq/awq_directory.h"
 #include "awq/calibrated.h"
 #include "base/checked.h"
+#include "base/hash.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
 #include "model/nib_format.h"
@@ -75,13 +76,6 @@ void check_options(const QuantizeOptions& options) {
     throw Error("window", "is " + std::to_string(options.window) + ", expected 2 to 4096");
   if (options.samples < 1)
     throw Error("samples", "is " + std::to_string(options.samples) + ", expected 1 or more");
-}
-
-// FNV-1a, 64 bits: tells one text from another.
-uint64_t hash_of(std::span<const std::byte> bytes) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const std::byte b : bytes) hash = (hash ^ static_cast<uint64_t>(b)) * 0x100000001b3u;
-  return hash;
 }
 
 // Everything that the result of a layer depends on.
