@@ -124,6 +124,9 @@ struct Kernels {
   void (*gelu)(float* x, const float* up, size_t n);
   void (*gelu_tanh)(float* x, const float* up, size_t n);
   void (*relu)(float* x, const float* up, size_t n);
+  /// gpt-oss's gate: with a = min(x[i], 7) and b = min(max(up[i], -7), 7), x[i] = a / (1 +
+  /// exp(-1.702 a)) * (b + 1). `up` is not null.
+  void (*swiglu_oai)(float* x, const float* up, size_t n);
 
   /// Rotates the first 2 * half columns of each of n_heads rows of x [n_heads, head_dim]; the pair
   /// of column i < half is (i, i + half), its angle has cos[i], sin[i]: (a, b) -> (a cos - b sin, a

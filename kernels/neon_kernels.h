@@ -50,6 +50,7 @@ constexpr Kernels neon_kernels(const char* name) {
           .gelu = gelu,
           .gelu_tanh = gelu_tanh,
           .relu = relu,
+          .swiglu_oai = swiglu_oai,
           .rope = rope,
           .store_key = store_key,
           .store_value = store_value,

@@ -126,6 +126,14 @@ inline void relu(float* x, const float* up, size_t n) {
   activate(x, up, n, [](float32x4_t a) { return vmaxq_f32(a, vdupq_n_f32(0.0f)); });
 }
 
+inline void swiglu_oai(float* x, const float* up, size_t n) {
+  combine(x, up, n, [](float32x4_t gate, float32x4_t linear) {
+    const float32x4_t limit = vdupq_n_f32(7.0f), a = vminq_f32(gate, limit);
+    const float32x4_t b = vminq_f32(vmaxq_f32(linear, vdupq_n_f32(-7.0f)), limit);
+    return vmulq_f32(times_sigmoid(a, vmulq_n_f32(a, 1.702f)), vaddq_f32(b, vdupq_n_f32(1.0f)));
+  });
+}
+
 inline void rope(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
                  const float* sin) {
   for (size_t head = 0; head < n_heads; ++head) {

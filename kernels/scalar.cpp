@@ -263,6 +263,13 @@ void relu(float* x, const float* up, size_t n) {
   activate(x, up, n, [](float a) { return std::max(a, 0.0f); });
 }
 
+void swiglu_oai(float* x, const float* up, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    const float a = std::min(x[i], 7.0f), b = std::clamp(up[i], -7.0f, 7.0f);
+    x[i] = a / (1.0f + std::exp(-1.702f * a)) * (b + 1.0f);
+  }
+}
+
 void rope(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
           const float* sin) {
   for (size_t h = 0; h < n_heads; ++h) {
@@ -392,6 +399,7 @@ const Kernels kScalarKernels = {
     .gelu = gelu,
     .gelu_tanh = gelu_tanh,
     .relu = relu,
+    .swiglu_oai = swiglu_oai,
     .rope = rope,
     .store_key = store_key,
     .store_value = store_value,

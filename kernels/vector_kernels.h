@@ -32,6 +32,7 @@ constexpr Kernels vector_kernels(const char* name) {
       .gelu = gelu<V>,
       .gelu_tanh = gelu_tanh<V>,
       .relu = relu<V>,
+      .swiglu_oai = swiglu_oai<V>,
       .rope = rope<V>,
       .store_key = store_key<V>,
       .store_value = store_value<V>,

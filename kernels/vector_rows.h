@@ -186,6 +186,16 @@ void relu(float* x, const float* up, size_t n) {
 }
 
 template <class V>
+void swiglu_oai(float* x, const float* up, size_t n) {
+  using F = typename V::F;
+  combine<V>(x, up, n, [](F gate, F linear) {
+    const F limit = V::set1(7.0f), a = V::min(gate, limit);
+    const F b = V::min(V::max(linear, V::set1(-7.0f)), limit);
+    return V::mul(times_sigmoid<V>(a, V::mul(a, V::set1(1.702f))), V::add(b, V::set1(1.0f)));
+  });
+}
+
+template <class V>
 void rope(float* x, size_t n_heads, size_t head_dim, size_t half, const float* cos,
           const float* sin) {
   for (size_t h = 0; h < n_heads; ++h) {

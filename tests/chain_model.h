@@ -14,7 +14,7 @@
 namespace nibble::test {
 
 /// A Hugging Face directory in f32 with a byte-level tokenizer: token b < 256 is the byte b, then
-/// come the special tokens of ChatML.
+/// come the special tokens, ChatML's unless others are given.
 ///
 /// The embedding is the identity and the layer adds zero, so that the head sees a multiple of the
 /// one-hot vector of the last token, and its matrix is the table of successors.
@@ -24,28 +24,40 @@ class ChainModel {
 
   /// After a line break comes the first byte of `text`, after its last byte the end token, or
   /// `after_last` if given. Bytes of `text` must be distinct, and none a line break.
-  explicit ChainModel(std::string_view text, int after_last = kEnd) {
+  explicit ChainModel(std::string_view text, int after_last = kEnd)
+      : ChainModel(tokens_of(text, after_last), {"<|im_start|>", "<|im_end|>"}) {}
+
+  /// After a line break come `tokens`, which must be distinct; the second of `specials` ends a
+  /// reply.
+  ChainModel(const std::vector<int>& tokens, const std::vector<std::string>& specials) {
     std::vector<int> next(kVocab, kEnd);
     int last = '\n';
-    for (const char c : text) {
-      const int byte = static_cast<unsigned char>(c);
-      next[static_cast<size_t>(last)] = byte;
-      last = byte;
+    for (const int token : tokens) {
+      next[static_cast<size_t>(last)] = token;
+      last = token;
     }
-    next[static_cast<size_t>(last)] = after_last;
     write_file(folder_ / "model.safetensors", weights(next));
     write_file(folder_ / "config.json", config());
-    write_file(folder_ / "tokenizer.json", tokenizer());
+    write_file(folder_ / "tokenizer.json", tokenizer(specials));
     write_config("{}");
   }
 
   std::string path() const { return folder_.path(); }
   std::string file(const std::string& name) const { return folder_ / name; }
   /// tokenizer_config.json, which may hold a chat template.
-  void write_config(const std::string& json) { write_file(file("tokenizer_config.json"), json); }
+  void write_config(const std::string& json) const {
+    write_file(file("tokenizer_config.json"), json);
+  }
 
  private:
   static constexpr int kHead = 8, kFfn = 8;
+
+  static std::vector<int> tokens_of(std::string_view text, int after_last) {
+    std::vector<int> out;
+    for (const char c : text) out.push_back(static_cast<unsigned char>(c));
+    out.push_back(after_last);
+    return out;
+  }
 
   static std::string config() {
     const auto number = [](int n) { return std::to_string(n); };
@@ -104,16 +116,16 @@ class ChainModel {
     return {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
   }
 
-  static std::string tokenizer() {
+  static std::string tokenizer(const std::vector<std::string>& specials) {
     Json::Object vocab;
     int next_free = 256;
     for (int byte = 0; byte < kBytes; ++byte)
       vocab.emplace_back(byte_character(byte, next_free), byte);
     std::string added;
-    for (const auto& [text, id] :
-         {std::pair{"<|im_start|>", kStart}, std::pair{"<|im_end|>", kEnd}}) {
+    int id = kStart;
+    for (const std::string& text : specials) {
       added.append(added.empty() ? "" : ",").append(R"({"id":)");
-      added += std::to_string(id) + R"(,"content":")" + text +
+      added += std::to_string(id++) + R"(,"content":")" + text +
                R"(","special":true,"normalized":false,"lstrip":false,)" +
                R"("rstrip":false,"single_word":false})";
     }

@@ -21,6 +21,7 @@ struct FamilyCase {
   /// A GGUF file as llama.cpp's converter writes it; empty where it has no such architecture or
   /// drops what the case is about.
   std::function<std::string(const FamilyConfig&, const Tensors&)> gguf = {};
+  bool gguf_only = false;  // not read from a Hugging Face directory
 };
 
 std::vector<FamilyCase> llama_cases();   // LLaMA, Mistral, Qwen2/3, SmolLM3, Granite, MiniCPM, ...
@@ -35,7 +36,9 @@ std::vector<FamilyCase> gpt_cases();        // GPT-2, StarCoder, StarCoder 2, GP
 std::vector<FamilyCase> opt_cases();        // OPT
 std::vector<FamilyCase> alibi_cases();      // Falcon, MPT, BLOOM
 
-/// All of the above.
+std::vector<FamilyCase> gpt_oss_cases();    // gpt-oss, of GGUF files alone
+
+/// All of the above that are read from Hugging Face directories.
 const std::vector<FamilyCase>& all_cases();
 const FamilyCase& case_named(const std::string& name);
 

@@ -203,6 +203,27 @@ void elementwise() {
     }
 }
 
+/// Clamped, so that its error is bounded by that of exp() in a small range.
+void swiglu_oai() {
+  Random random(10);
+  for (const Kernels* kernels : sets_under_test())
+    for (const size_t n : kLengths) {
+      std::vector<float> x(n + 1), up(n);
+      for (float& g : x) g = uniform(random, -20.0f, 20.0f);
+      for (float& u : up) u = uniform(random, -12.0f, 12.0f);
+      const std::vector<float> before = x;
+      kernels->swiglu_oai(x.data(), up.data(), n);
+      check_eq(x[n], before[n], "wrote too far");
+      for (size_t i = 0; i < n; ++i) {
+        const double a = std::min(static_cast<double>(before[i]), 7.0);
+        const double e = a / (1 + std::exp(-1.702 * a)) *
+                         (std::clamp(static_cast<double>(up[i]), -7.0, 7.0) + 1);
+        test::check_near(static_cast<double>(x[i]), e, 40 * kEps * std::abs(e) + 1e-6 * kEps,
+                         std::string(kernels->name) + " swiglu_oai of " + std::to_string(a));
+      }
+    }
+}
+
 /// Over the range where exp() of floats is finite; this bounds the error of the kernels' exp, too.
 void activations() {
   struct Case {
@@ -315,6 +336,7 @@ int main(int argc, char** argv) {
                                {"layer_norm", layer_norms},
                                {"one operation for each element", elementwise},
                                {"activations", activations},
+                               {"swiglu_oai", swiglu_oai},
                                {"rope", ropes},
                                {"peak_operations", counts_operations},
                                {"the memory ceiling reads every word", sums_words},

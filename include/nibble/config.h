@@ -19,7 +19,8 @@ enum class NormPlacement : uint8_t { before, after, around, residual };
 /// own norm or with one norm for both.
 enum class Residual : uint8_t { sequential, parallel, parallel_one_norm };
 
-enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu };
+/// swiglu_oai is gpt-oss's gate, of which up is a part: see Kernels.
+enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu, swiglu_oai };
 
 /// How attention knows positions: RoPE (arXiv 2104.09864), ALiBi (arXiv 2108.12409), or a vector a
 /// position that is added to the embedding.
@@ -43,9 +44,12 @@ struct Traits {
   bool gated_ffn = true;  // down(act(gate(x)) * up(x)); else down(act(up(x)))
   bool qkv_bias = false;
   bool o_bias = false;
-  bool ffn_bias = false;
+  bool ffn_bias = false;  // of every expert and the router, if there are experts
   QkNorm qk_norm = QkNorm::none;
   Positions positions = Positions::rope;
+  // A learned score of each head takes part in the softmax of attention, and no value belongs to
+  // it.
+  bool attention_sinks = false;
 };
 
 /// The architecture of a model, whatever file it came from. All counts are positive and proven
@@ -79,6 +83,7 @@ struct Config : Traits {
   float rope_high_freq_factor = 4.0f;     // llama3
   float rope_beta_fast = 32.0f;           // yarn
   float rope_beta_slow = 1.0f;            // yarn
+  bool rope_truncate = true;              // yarn: between whole numbers of pairs
   int32_t rope_original_context = 0;      // llama3, yarn, dynamic, longrope
   std::vector<float> rope_freq_factors;   // [rope_dim / 2] divisors of the frequencies, or empty
   std::vector<float> rope_short_factors;  // [rope_dim / 2], longrope: up to the original context

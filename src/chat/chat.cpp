@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "chat/channels.h"
 #include "chat/generator.h"
 #include "chat/stop_filter.h"
 #include "model/model_impl.h"
@@ -41,6 +42,7 @@ struct ChatImpl {
   ChatImpl(const Model& m, const ChatOptions& options)
       : model(m),
         style(m.tokenizer(), options.chat_template),
+        channels(Channels(m.tokenizer()).used()),
         stops(all_stops(options, style)),
         max_tokens(options.max_tokens),
         max_draft(options.max_draft),
@@ -55,6 +57,7 @@ struct ChatImpl {
 
   Model model;
   ChatTemplate style;
+  bool channels;  // replies have them: their templates take answers alone
   std::vector<std::string> stops;
   int max_tokens;
   int max_draft;
@@ -64,11 +67,14 @@ struct ChatImpl {
 
 Reply ChatImpl::answer(const OnText& on_text) {
   const std::vector<Token> prompt = style.encode(messages);
-  Reply reply = generator.run(
-      prompt,
-      {.max_tokens = max_tokens, .stops = stops, .trim_start = true, .max_draft = max_draft},
-      on_text);
-  messages.push_back({Role::assistant, reply.text});
+  Reply reply = generator.run(prompt,
+                              {.max_tokens = max_tokens,
+                               .stops = stops,
+                               .trim_start = true,
+                               .max_draft = max_draft,
+                               .channels = channels},
+                              on_text);
+  messages.push_back({Role::assistant, channels ? std::string(answer_of(reply.text)) : reply.text});
   return reply;
 }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
+#include "chat/channels.h"
 #include "chat/stop_filter.h"
 #include "nibble/error.h"
 
@@ -27,9 +29,14 @@ size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
 class Generator::Output {
  public:
   Output(const Tokenizer& tokenizer, const GenerateOptions& options, const OnText& on_text)
-      : decoder_(tokenizer), filter_(options.stops), on_text_(on_text), trim_(options.trim_start) {}
+      : decoder_(tokenizer), filter_(options.stops), on_text_(on_text), trim_(options.trim_start) {
+    if (options.channels) channels_.emplace(tokenizer);
+  }
 
-  void push(Token token) { emit(filter_.push(decoder_.push(token))); }
+  void push(Token token) {
+    const auto markup = channels_ ? channels_->push(token) : std::nullopt;
+    emit(filter_.push(markup ? *markup : decoder_.push(token)));
+  }
 
   /// The text ends here: what was held back belongs to it, unless the caller refused more.
   void finish() {
@@ -54,6 +61,7 @@ class Generator::Output {
   }
 
   StreamDecoder decoder_;
+  std::optional<Channels> channels_;
   StopFilter filter_;
   const OnText& on_text_;
   bool trim_;

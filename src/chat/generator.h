@@ -20,6 +20,7 @@ struct GenerateOptions {
   std::span<const std::string> stops;  // texts that end the continuation; not part of it
   bool trim_start = false;             // drop the white space that it begins with
   int max_draft = 7;                   // see ChatOptions
+  bool channels = false;               // show the channels of a reply, see Channels
 };
 
 /// The loop that continues a prompt, and the cache it keeps from one prompt to the next. One thread

@@ -27,6 +27,9 @@ class LayerAttention {
         head_dim_(static_cast<size_t>(config_.head_dim)),
         padded_(static_cast<size_t>(cache.head_dim_padded())),
         window_(has_window(config_, layer) ? config_.sliding_window : 0),
+        sinks_(config_.attention_sinks
+                   ? model.weights.layers[static_cast<size_t>(layer)].sinks.data()
+                   : nullptr),
         scale_(config_.attention_scale > 0.0f
                    ? config_.attention_scale
                    : 1.0f / std::sqrt(static_cast<float>(config_.head_dim))) {}
@@ -35,7 +38,7 @@ class LayerAttention {
   void block(int kv_head, size_t first, Workspace::Attention& scratch) const {
     const size_t n = std::min(ws_.tokens_per_block, n_tokens_ - first);
     const size_t rows = n * rep_;
-    clear(scratch.total, rows);
+    start(kv_head, scratch.total, rows);
     for (int c = first_chunk(first); c <= last_chunk(first + n - 1); ++c) {
       chunk(kv_head, first, n, c, scratch, scratch.part);
       merge(scratch.total, scratch.part, rows);
@@ -77,10 +80,14 @@ class LayerAttention {
     }
   }
 
-  void clear(const SoftmaxState& state, size_t rows) const {
+  // A state that has seen nothing, or the score that each head adds to its softmax.
+  void start(int kv_head, const SoftmaxState& state, size_t rows) const {
     std::fill_n(state.acc, rows * padded_, 0.0f);
     std::fill_n(state.max, rows, -INFINITY);
-    std::fill_n(state.sum, rows, 0.0f);
+    std::fill_n(state.sum, rows, sinks_ ? 1.0f : 0.0f);
+    if (sinks_)
+      for (size_t r = 0; r < rows; ++r)
+        state.max[r] = sinks_[static_cast<size_t>(kv_head) * rep_ + r % rep_];
   }
 
   void merge(const SoftmaxState& into, const SoftmaxState& from, size_t rows) const {
@@ -108,7 +115,8 @@ class LayerAttention {
   size_t rep_;  // query heads that share a KV head
   size_t head_dim_;
   size_t padded_;
-  int window_;  // 0: none
+  int window_;          // 0: none
+  const float* sinks_;  // [n_heads], or null
   float scale_;
 };
 
@@ -149,7 +157,7 @@ void attend(const ModelImpl& model, const KvCache& cache, Workspace& ws, int lay
   model.pool->run(n_heads * n_chunks, one_chunk, n_threads);
   const auto one_head = [&](size_t head, int thread) {
     const SoftmaxState& total = ws.attention[static_cast<size_t>(thread)].total;
-    work.clear(total, rows);
+    work.start(static_cast<int>(head), total, rows);
     for (size_t chunk = 0; chunk < n_chunks; ++chunk) work.merge(total, state(head, chunk), rows);
     work.finish(static_cast<int>(head), 0, n_tokens, total);
   };

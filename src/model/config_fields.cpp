@@ -37,6 +37,7 @@ void visit(C& c, Visitor&& f) {
   f("ffn_bias", c.ffn_bias);
   f("qk_norm", c.qk_norm);
   f("positions", c.positions);
+  f("attention_sinks", c.attention_sinks);
   f("n_experts", c.n_experts);
   f("n_experts_used", c.n_experts_used);
   f("normalize_experts", c.normalize_experts);
@@ -50,6 +51,7 @@ void visit(C& c, Visitor&& f) {
   f("rope_high_freq_factor", c.rope_high_freq_factor);
   f("rope_beta_fast", c.rope_beta_fast);
   f("rope_beta_slow", c.rope_beta_slow);
+  f("rope_truncate", c.rope_truncate);
   f("rope_original_context", c.rope_original_context);
   f("rope_short_factors", c.rope_short_factors);
   f("rope_long_factors", c.rope_long_factors);
@@ -74,7 +76,7 @@ void visit(C& c, Visitor&& f) {
 constexpr const char* kNormKinds[] = {"rms", "layer"};
 constexpr const char* kNormPlacements[] = {"before", "after", "around", "residual"};
 constexpr const char* kResiduals[] = {"sequential", "parallel", "parallel_one_norm"};
-constexpr const char* kActivations[] = {"silu", "gelu", "gelu_tanh", "relu"};
+constexpr const char* kActivations[] = {"silu", "gelu", "gelu_tanh", "relu", "swiglu_oai"};
 constexpr const char* kPositions[] = {"rope", "alibi", "learned"};
 constexpr const char* kQkNorms[] = {"none", "head", "row", "own_head"};
 constexpr const char* kRopeScalings[] = {"none", "linear", "llama3", "yarn", "dynamic", "longrope"};

@@ -151,6 +151,10 @@ void read_family(const Gguf& g, Config& out) {
   if (out.rope_local_theta == 0.0f &&
       g.fields.number_or(local_theta, out.rope_theta) != out.rope_theta)
     throw Error(g.fields.where(local_theta), "is not implemented for the architecture " + name);
+  if (name == "gpt-oss") {
+    read_window_pattern(g, 2, out);
+    out.rope_truncate = false;
+  }
   if (name == "ministral3") {
     out.query_growth = g.number_or("attention.temperature_scale", 0.0f);
     if (out.query_growth != 0.0f && out.rope_scaling == RopeScaling::none)

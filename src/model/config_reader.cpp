@@ -15,8 +15,10 @@ namespace {
 
 std::string family_list() {
   std::string text;
-  for (const Family& family : families())
-    text += (text.empty() ? "" : ", ") + std::string(family.hugging_face);
+  for (const Family& family : families()) {
+    const char* name = *family.hugging_face != 0 ? family.hugging_face : family.gguf;
+    text += (text.empty() ? "" : ", ") + std::string(name);
+  }
   return text;
 }
 
@@ -126,7 +128,8 @@ void validate_layers(const Config& c, const std::string& path) {
   if (int64_t{c.n_layers} * c.n_experts > kMaxLayerExperts)
     throw Error(path, "n_layers (" + std::to_string(c.n_layers) + ") times n_experts (" +
                           std::to_string(c.n_experts) + ") is too large");
-  if (c.n_experts > 0 && c.ffn_bias) throw Error(path, "experts with biases are not implemented");
+  if (c.activation == Activation::swiglu_oai && !c.gated_ffn)
+    throw Error(path, "the activation swiglu_oai needs a gate");
   if (c.norm_placement != NormPlacement::before && c.residual != Residual::sequential)
     throw Error(path, "a parallel residual with norms of outputs is not implemented");
 }

@@ -1,9 +1,12 @@
 #include "model/experts.h"
 
 #include <cmath>
+#include <vector>
 
 namespace nibble {
 namespace {
+
+using Vector = std::vector<float>;
 
 // A slot is one row of one expert. Slots are sorted by expert, then by row, and computed in
 // windows of as many as the workspace holds.
@@ -41,6 +44,7 @@ class Experts {
     float* score = ws_.router + t * ws_.router_stride;
     int32_t* chosen = ws_.chosen + t * used_;
     float* weight = ws_.chosen_weight + t * used_;
+    if (!layer_.router_bias.empty()) kernels_.add(score, layer_.router_bias.data(), n_experts_);
     const float max = *std::max_element(score, score + n_experts_);
     float sum = 0;
     for (size_t e = 0; e < n_experts_; ++e) sum += score[e] = std::exp(score[e] - max);
@@ -88,8 +92,11 @@ class Experts {
       for (size_t i = t * used_; i < (t + 1) * used_; ++i) {
         const auto slot = static_cast<size_t>(ws_.slot_of[i]);
         if (slot < first || slot >= last) continue;
-        kernels_.add_scaled(ws_.projected + t * ws_.x_stride, ws_.chosen_weight[i],
-                            ws_.expert_out + (slot - first) * ws_.x_stride, dim_);
+        float* y = ws_.projected + t * ws_.x_stride;
+        const float weight = ws_.chosen_weight[i];
+        kernels_.add_scaled(y, weight, ws_.expert_out + (slot - first) * ws_.x_stride, dim_);
+        const Vector& bias = layer_.experts[static_cast<size_t>(ws_.chosen[i])].down_bias;
+        if (!bias.empty()) kernels_.add_scaled(y, weight, bias.data(), dim_);
       }
     });
   }
@@ -109,11 +116,14 @@ class Experts {
   void act(size_t s, size_t slot) {
     float* up = ws_.up + s * ws_.ffn_stride;
     float* gate = ws_.gate + s * ws_.ffn_stride;
+    const ExpertWeights& expert = expert_of(slot);
+    if (!expert.gate_bias.empty()) kernels_.add(gate, expert.gate_bias.data(), ffn_dim_);
+    if (!expert.up_bias.empty()) kernels_.add(up, expert.up_bias.data(), ffn_dim_);
     if (config_.gated_ffn)
       activate_(gate, up, ffn_dim_);
     else
       activate_(up, nullptr, ffn_dim_);
-    products_.quantize(hidden(), s, {&expert_of(slot).down});
+    products_.quantize(hidden(), s, {&expert.down});
   }
 
   // The products of all experts with slots in first..last-1: from `in` to the hidden layer, or from

@@ -30,6 +30,7 @@ constexpr SlotName kGguf[] = {
     {Slot::down, "blk.#.ffn_down.weight"},
     {Slot::act_scales, "blk.#.ffn.act.scales"},
     {Slot::ffn_post_norm, "blk.#.post_ffw_norm.weight"},
+    {Slot::sinks, "blk.#.attn_sinks.weight"},
     {Slot::router, "blk.#.ffn_gate_inp.weight"},
     // Files of before 2024-04 have a tensor for each expert, as .nib files do.
     {Slot::expert_gate, "blk.#.ffn_gate_exps.weight"},
@@ -242,7 +243,8 @@ constexpr SlotName kGgufPhi3[] = {
     {Slot::up, "blk.#.ffn_up.weight"},
 };
 constexpr SlotName kGgufGateUp[] = {{Slot::gate, "blk.#.ffn_up.weight"}};
-constexpr SlotName kGgufSeedOss[] = {{Slot::ffn_norm, "blk.#.post_attention_norm.weight"}};
+// Not a norm of the output, as in other files.
+constexpr SlotName kGgufFfnNorm[] = {{Slot::ffn_norm, "blk.#.post_attention_norm.weight"}};
 constexpr SlotName kGgufFalcon[] = {
     {Slot::attn_norm, "blk.#.attn_norm_2.weight"},
     {Slot::attn_norm, "blk.#.attn_norm.weight"},
@@ -262,6 +264,11 @@ constexpr Layout kFusedGguf{.names = kGgufFused, .qkv = QkvOrder::concatenated};
 constexpr Traits kQwen2{.qkv_bias = true};
 constexpr Traits kQwen3{.qk_norm = QkNorm::head};
 constexpr Traits kOlmoe{.qk_norm = QkNorm::row};
+constexpr Traits kGptOss{.activation = Activation::swiglu_oai,
+                         .qkv_bias = true,
+                         .o_bias = true,
+                         .ffn_bias = true,
+                         .attention_sinks = true};
 constexpr Traits kGemma{.activation = Activation::gelu_tanh};
 constexpr Traits kGemma2{.norm_placement = NormPlacement::around,
                          .activation = Activation::gelu_tanh};
@@ -348,6 +355,7 @@ constexpr Family kFamilies[] = {
     {"qwen3", "qwen3", "qwen3", kQwen3, kPlain, kPlain},
     {"qwen3moe", "qwen3moe", "qwen3_moe", kQwen3, kPlain, kPlain},
     {"olmoe", "olmoe", "olmoe", kOlmoe, kPlain, kPlain},
+    {"gpt-oss", "gpt-oss", "", kGptOss, {.names = kGgufFfnNorm}, {}},
     {"phi3",
      "phi3",
      "phi3",
@@ -376,7 +384,7 @@ constexpr Family kFamilies[] = {
      kGlm4,
      {.names = kGgufGateUp, .gate_up = true, .interleaved_rope = true},
      {.names = kGlm, .gate_up = true, .interleaved_rope = true}},
-    {"seed_oss", "seed_oss", "seed_oss", {}, {.names = kGgufSeedOss}, kPlain},
+    {"seed_oss", "seed_oss", "seed_oss", {}, {.names = kGgufFfnNorm}, kPlain},
     {"ernie4_5", "ernie4_5", "ernie4_5", {}, kPermuted, {.interleaved_rope = true}},
     {"command-r", "command-r", "cohere", kCohere, kPermuted, {.interleaved_rope = true}},
     {"cohere2", "cohere2", "cohere2", kCohere, kPermuted, {.interleaved_rope = true}},

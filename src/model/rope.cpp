@@ -29,8 +29,10 @@ double yarn_frequency(const Config& c, size_t i, double frequency) {
                     (static_cast<double>(times) * 2.0 * std::numbers::pi)) /
            (2.0 * std::log(theta));
   };
-  const double low = std::max(std::floor(pair_that_turns(c.rope_beta_fast)), 0.0);
-  double high = std::min(std::ceil(pair_that_turns(c.rope_beta_slow)), dim - 1.0);
+  double low = pair_that_turns(c.rope_beta_fast), high = pair_that_turns(c.rope_beta_slow);
+  if (c.rope_truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0);
+  high = std::min(high, dim - 1.0);
   if (high == low) high += 0.001;
   const double slowed = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
   return frequency * (1.0 - slowed) + frequency / static_cast<double>(c.rope_factor) * slowed;

@@ -160,6 +160,8 @@ class ForwardPass {
         return kernels_.gelu_tanh;
       case Activation::relu:
         return kernels_.relu;
+      case Activation::swiglu_oai:
+        return kernels_.swiglu_oai;
     }
     return kernels_.silu;
   }

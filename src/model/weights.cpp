@@ -64,6 +64,7 @@ class Parts {
       vector_({Slot::q_norm, i}, one_head ? c_.head_dim : q_dim, layer.q_norm);
       vector_({Slot::k_norm, i}, one_head ? c_.head_dim : kv_dim, layer.k_norm);
     }
+    if (c_.attention_sinks) vector_({Slot::sinks, i}, c_.n_heads, layer.sinks);
     if (has_post_norms())
       norm(Slot::attn_post_norm, i, layer.attn_post_norm, layer.attn_post_norm_bias);
   }
@@ -86,12 +87,17 @@ class Parts {
 
   void experts(int i, LayerWeights& layer) {
     matrix_({Slot::router, i}, c_.n_experts, c_.dim, layer.router);
+    if (c_.ffn_bias) bias(Slot::router, i, c_.n_experts, layer.router_bias);
     layer.experts.resize(static_cast<size_t>(c_.n_experts));  // pointers into it are kept
     for (int e = 0; e < c_.n_experts; ++e) {
       ExpertWeights& expert = layer.experts[static_cast<size_t>(e)];
       if (c_.gated_ffn) matrix_({Slot::expert_gate, i, e}, c_.ffn_dim, c_.dim, expert.gate);
       matrix_({Slot::expert_up, i, e}, c_.ffn_dim, c_.dim, expert.up);
       matrix_({Slot::expert_down, i, e}, c_.dim, c_.ffn_dim, expert.down);
+      if (!c_.ffn_bias) continue;
+      if (c_.gated_ffn) vector_({Slot::expert_gate, i, e, true}, c_.ffn_dim, expert.gate_bias);
+      vector_({Slot::expert_up, i, e, true}, c_.ffn_dim, expert.up_bias);
+      vector_({Slot::expert_down, i, e, true}, c_.dim, expert.down_bias);
     }
   }
 
@@ -131,6 +137,10 @@ bool is_norm(Slot slot) {
     default:
       return false;
   }
+}
+
+bool is_of_expert(Slot slot) {
+  return slot == Slot::expert_gate || slot == Slot::expert_up || slot == Slot::expert_down;
 }
 
 // Where the rows of a place lie in its tensor, and how many rows that tensor has.
@@ -358,11 +368,15 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
         plan.matrices.push_back(std::move(planned));
       },
       [&](const Place& place, int64_t n, std::vector<float>& out) {
-        const SourceRows source = source_rows(layout, config, place, n);
+        SourceRows source = source_rows(layout, config, place, n);
         const bool of_heads = place.slot == Slot::q_norm || place.slot == Slot::k_norm;
-        const int parts = of_heads ? static_cast<int>(n / config.head_dim) : 1;
+        const int end = of_heads ? static_cast<int>(n / config.head_dim) : place.expert + 1;
         const float added = layout.unit_norms && is_norm(place.slot) && !place.bias ? 1.0f : 0.0f;
-        std::vector<const TensorView*> tensors = names.vector(place, parts);
+        std::vector<const TensorView*> tensors = names.vector(place, end);
+        if (is_of_expert(place.slot) && tensors.front()->shape.size() == 2) {  // of all experts
+          source.map.first = static_cast<uint32_t>(place.expert * n);
+          source.total = config.n_experts * n;
+        }
         require_values(checkpoint.path, tensors, source.total);
         plan.reads.push_back([&checkpoint, &out, n, source, added, tensors = std::move(tensors),
                               inverted = place.slot == Slot::act_scales] {
@@ -447,7 +461,7 @@ void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& we
         if (order) out.column_order = read_order(checkpoint.path, *order, cols);
       },
       [&](const Place& place, int64_t n, std::vector<float>& out) {
-        out = read_values(checkpoint.path, names.vector(place, 1), n);
+        out = read_values(checkpoint.path, names.vector(place, place.expert + 1), n);
       });
   names.refuse_unknown(config.tied_embeddings);
   number_input_forms(weights);

@@ -18,9 +18,12 @@ namespace nibble {
 
 /// The feed-forward network of one expert.
 struct ExpertWeights {
-  PackedMatrix gate;  // [ffn_dim, dim], if gated
-  PackedMatrix up;    // [ffn_dim, dim]
-  PackedMatrix down;  // [dim, ffn_dim]
+  PackedMatrix gate;             // [ffn_dim, dim], if gated
+  PackedMatrix up;               // [ffn_dim, dim]
+  PackedMatrix down;             // [dim, ffn_dim]
+  std::vector<float> gate_bias;  // [ffn_dim]
+  std::vector<float> up_bias;    // [ffn_dim]
+  std::vector<float> down_bias;  // [dim]
 };
 
 /// Vectors and matrices that the config does not ask for are empty.
@@ -37,6 +40,7 @@ struct LayerWeights {
   std::vector<float> o_bias;               // [dim]
   std::vector<float> q_norm;               // [head_dim], or [n_heads * head_dim]: see QkNorm
   std::vector<float> k_norm;               // [head_dim], or [n_kv_heads * head_dim]
+  std::vector<float> sinks;                // [n_heads]
   std::vector<float> attn_post_norm;       // [dim]
   std::vector<float> attn_post_norm_bias;  // [dim]
   std::vector<float> ffn_norm;             // [dim]
@@ -51,6 +55,7 @@ struct LayerWeights {
   std::vector<float> ffn_post_norm;        // [dim]
   std::vector<float> ffn_post_norm_bias;   // [dim]
   PackedMatrix router;                     // [n_experts, dim]
+  std::vector<float> router_bias;          // [n_experts]
   std::vector<ExpertWeights> experts;      // [n_experts], in place of gate, up and down
 };
 
@@ -118,12 +123,29 @@ void for_each_matrix(const LayerWeights& layer, Fn&& fn) {
 /// Calls fn(vector) for the vectors of the layer, be they empty.
 template <class Fn>
 void for_each_vector(const LayerWeights& l, Fn&& fn) {
-  for (const std::vector<float>* v :
-       {&l.attn_norm, &l.attn_norm_bias, &l.q_bias, &l.k_bias, &l.v_bias, &l.o_bias, &l.q_norm,
-        &l.k_norm, &l.attn_post_norm, &l.attn_post_norm_bias, &l.ffn_norm, &l.ffn_norm_bias,
-        &l.gate_bias, &l.up_bias, &l.down_bias, &l.act_factors, &l.ffn_post_norm,
-        &l.ffn_post_norm_bias})
+  for (const std::vector<float>* v : {&l.attn_norm,
+                                      &l.attn_norm_bias,
+                                      &l.q_bias,
+                                      &l.k_bias,
+                                      &l.v_bias,
+                                      &l.o_bias,
+                                      &l.q_norm,
+                                      &l.k_norm,
+                                      &l.sinks,
+                                      &l.attn_post_norm,
+                                      &l.attn_post_norm_bias,
+                                      &l.ffn_norm,
+                                      &l.ffn_norm_bias,
+                                      &l.gate_bias,
+                                      &l.up_bias,
+                                      &l.down_bias,
+                                      &l.act_factors,
+                                      &l.ffn_post_norm,
+                                      &l.ffn_post_norm_bias,
+                                      &l.router_bias})
     fn(*v);
+  for (const ExpertWeights& e : l.experts)
+    for (const std::vector<float>* v : {&e.gate_bias, &e.up_bias, &e.down_bias}) fn(*v);
 }
 
 /// Finds every tensor of the model's family, checks its shape against the config, and says what it

@@ -16,10 +16,10 @@ namespace {
 constexpr const char* kNibTensor = "nibble.vocabulary";
 
 // Texts of tokens that end a reply, whatever model they belong to.
-constexpr std::array<std::string_view, 14> kEndTexts = {
+constexpr std::array<std::string_view, 15> kEndTexts = {
     "</s>",          "<|endoftext|>",   "<|end_of_text|>",    "<|im_end|>", "<|end|>",
     "<|eot_id|>",    "<|eom_id|>",      "<end_of_turn>",      "<eos>",      "<EOT>",
-    "<|endofturn|>", "<|end_of_turn|>", "<end_of_utterance>", "<|return|>",
+    "<|endofturn|>", "<|end_of_turn|>", "<end_of_utterance>", "<|return|>", "<|call|>",
 };
 
 void check_id(Token token, const Vocabulary& vocabulary, const std::string& where,
@@ -145,11 +145,17 @@ void finish_vocabulary(Vocabulary& v, const std::string& where) {
   if (v.eos >= 0) v.end_tokens.push_back(v.eos);
   // Gemma has tokens for HTML: there </s> is one of them.
   const bool has_html = std::ranges::find(v.tokens, "</strong>") != v.tokens.end();
+  // A reply in channels is several messages: <|end|> ends each, <|return|> the reply.
+  const bool has_messages = std::ranges::find(v.tokens, "<|return|>") != v.tokens.end();
   for (size_t i = 0; i < std::min(v.tokens.size(), v.kinds.size()); ++i) {
     TokenKind& kind = v.kinds[i];
     if (kind != TokenKind::control && kind != TokenKind::user_defined) continue;
     if (std::ranges::find(kEndTexts, v.tokens[i]) == kEndTexts.end()) continue;
     if (has_html && v.tokens[i] == "</s>" && v.eos != static_cast<Token>(i)) continue;
+    if (has_messages && v.tokens[i] == "<|end|>") {
+      std::erase(v.end_tokens, static_cast<Token>(i));
+      continue;
+    }
     kind = TokenKind::control;  // as plain text it must not end a reply
     v.end_tokens.push_back(static_cast<Token>(i));
   }
