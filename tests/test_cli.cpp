@@ -286,9 +286,16 @@ void test_terminal_save() {
   home.send("/save ~/copy.jsonl\r");
   home.expect("5 messages saved to ");
   home.expect("> ");
+  write_file(model.file("old.jsonl"), "{\"messages\":[]}\n");
+  std::filesystem::create_symlink("old.jsonl", model.file("link.jsonl"));
+  home.send("/save ~/link.jsonl\r");
+  home.expect("5 messages saved to ");
+  home.expect("> ");
   home.send("\x04");
   check_eq(home.finish(), 0);
   check_eq(read_file(model.file("copy.jsonl")), read_file(path));
+  check(std::filesystem::is_symlink(model.file("link.jsonl")), "a link stays one");
+  check_eq(read_file(model.file("old.jsonl")), read_file(path), "what it leads to is saved");
   // What other commands read.
   answer({"perplexity", model.path(), path, "--weights", "f32", "--chat-template", "chatml"});
 }
