@@ -275,6 +275,14 @@ void test_layout() {
   check_eq(rows(10), std::string("[> a][  b]0,3"));
   b.set("a\xe4\xb8\xad\xe4\xb8\xad");  // two characters of two columns
   check_eq(rows(5), std::string("[> a\xe4\xb8\xad][\xe4\xb8\xad]1,2"));
+  b.set("\xe2\x9c\x85x");  // an emoji of two columns
+  check_eq(rows(5), std::string("[> \xe2\x9c\x85x][]1,0"));
+  for (const uint32_t wide : {0x231au, 0x26a1u, 0x2705u, 0x2b50u, 0x1f7e2u, 0x1f600u, 0x4e2du})
+    check_eq(char_width(wide), 2, std::to_string(wide));
+  for (const uint32_t narrow : {0x61u, 0xe9u, 0x1f321u, 0x2713u, 0xadu})
+    check_eq(char_width(narrow), 1, std::to_string(narrow));
+  for (const uint32_t mark : {0x301u, 0x5bfu, 0x93fu + 2, 0x1160u, 0x200du, 0xfe0fu})
+    check_eq(char_width(mark), 0, std::to_string(mark));
   b.set("abc");
   check(rows(0).size() > 0 && rows(1).size() > 0, "no terminal is too narrow");
 }

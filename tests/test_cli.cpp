@@ -286,9 +286,16 @@ void test_terminal_save() {
   home.send("/save ~/copy.jsonl\r");
   home.expect("5 messages saved to ");
   home.expect("> ");
+  write_file(model.file("old.jsonl"), "{\"messages\":[]}\n");
+  std::filesystem::create_symlink("old.jsonl", model.file("link.jsonl"));
+  home.send("/save ~/link.jsonl\r");
+  home.expect("5 messages saved to ");
+  home.expect("> ");
   home.send("\x04");
   check_eq(home.finish(), 0);
   check_eq(read_file(model.file("copy.jsonl")), read_file(path));
+  check(std::filesystem::is_symlink(model.file("link.jsonl")), "a link stays one");
+  check_eq(read_file(model.file("old.jsonl")), read_file(path), "what it leads to is saved");
   // What other commands read.
   answer({"perplexity", model.path(), path, "--weights", "f32", "--chat-template", "chatml"});
 }
@@ -369,6 +376,32 @@ void test_terminal_resized() {
   terminal.expect("\r\x1b[3A\x1b[J> \"\"\"xxx");
   terminal.send("\x03\x03");
   check_eq(terminal.finish(), 130);
+}
+
+/// A terminal without bracketed paste sends a text key by key.
+void test_terminal_typed_paste() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model, {"-c", "8000"});
+  terminal.expect("> ");
+  constexpr size_t kSize = 3000;
+  terminal.send(std::string(kSize, 'x') + "\r");
+  check(terminal.expect(kReply).size() < 100 * kSize, "it is not drawn with every key");
+  terminal.expect("> ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+}
+
+/// Escape before a key takes nothing of it.
+void test_terminal_escape() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model);
+  terminal.expect("> ");
+  terminal.send("ac\x1b\x1b[Db\x1b[F\x1b\xc3\xa9\r");  // Escape, left; Alt with a letter
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+  check_eq(read_file(model.file("state/nibble/history")), std::string("abc\xc3\xa9\n"));
 }
 
 /// Bytes that are no UTF-8 swallow no key.
@@ -505,6 +538,8 @@ int main(int argc, char** argv) {
               {"terminal controls", test_terminal_controls},
               {"terminal editing", test_terminal_editing},
               {"terminal resized", test_terminal_resized},
+              {"terminal typed paste", test_terminal_typed_paste},
+              {"terminal escape", test_terminal_escape},
               {"terminal latin-1", test_terminal_latin1},
               {"terminal interrupt", test_terminal_interrupt},
               {"terminal signals", test_terminal_signals},

@@ -59,6 +59,19 @@ void bench_bandwidth() {
   check_eq(text(generation, "backends"), "scalar", "kernels");
 }
 
+/// With f32 activations the cache is f32, too, and the figures say so.
+void bench_exact_cache() {
+  const TinyModel model(0.3f);
+  const auto bytes = [&](const char* activations, const char* type) {
+    const auto rows = bench_rows({model.path(), "-p", "0", "-n", "2", "-d", "200", "-r", "1",
+                                  "--activations", activations, "--no-bandwidth", "--no-check"});
+    check_eq(text(rows.at(0), "type_k"), type, activations);
+    return number(rows.at(0), "read_gb_s") * 1e9 / number(rows.at(0), "avg_ts");
+  };
+  const double kv = 2.0 * kLayers * kKvDim * 201.5;  // elements at the mean position
+  check_near(bytes("f32", "f32") - bytes("int8", "f16"), 2 * kv, 1, "bytes more of the cache");
+}
+
 void bench_drafts() {
   const TinyModel model(0.3f);
   const auto rows = bench_rows({model.path(), "-p", "2-4", "-n", "1-4*2", "--verify", "5", "-r",
@@ -168,6 +181,7 @@ int main(int argc, char** argv) {
                  {"combinations", bench_combinations},
                  {"bandwidth", bench_bandwidth},
                  {"drafts", bench_drafts},
+                 {"exact cache", bench_exact_cache},
                  {"ceilings", bench_ceilings},
                  {"threads", bench_threads},
                  {"formats", bench_formats},

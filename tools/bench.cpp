@@ -262,6 +262,8 @@ int run_bench(std::span<const std::string> args) {
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (request.shape == "list") return list_shapes();
+  // As a session then has it, whatever was asked for.
+  if (request.common.model.activations == Activations::f32) request.run.kv = KvType::f32;
   if (request.shape.empty()) request.model_path = resolve_model_path(request.common, *arguments);
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   if (tests_of(request).empty())

@@ -17,12 +17,17 @@
 namespace nibble::tools {
 namespace {
 
-/// The file that an argument means. No shell has seen it: ~/ is the home folder.
+/// The file that an argument means, where a link to it leads. No shell has seen it: ~/ is the home
+/// folder.
 std::string file_path(const std::string& argument) {
   if (argument.empty() || argument == "-")
     throw Error("FILE", "is missing", "as in /save chat.jsonl");
   const char* home = std::getenv("HOME");
-  return argument.starts_with("~/") && home && *home ? home + argument.substr(1) : argument;
+  const std::string path =
+      argument.starts_with("~/") && home && *home ? home + argument.substr(1) : argument;
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::canonical(path, error);
+  return error ? path : target.string();
 }
 
 /// Whether a file may be replaced: what else a user has under that name, many conversations among

@@ -5,28 +5,48 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "text/unicode.h"
 
 namespace nibble::tools {
 namespace {
 
-struct Range {
-  uint32_t first, last;
-};
+// East Asian Width W and F, emoji among them; runs go on over code points not assigned.
+constexpr CodeRange kWide[] = {
+    {0x1100, 0x115f},   {0x231a, 0x231b},   {0x2329, 0x232a},   {0x23e9, 0x23ec},
+    {0x23f0, 0x23f0},   {0x23f3, 0x23f3},   {0x25fd, 0x25fe},   {0x2614, 0x2615},
+    {0x2648, 0x2653},   {0x267f, 0x267f},   {0x2693, 0x2693},   {0x26a1, 0x26a1},
+    {0x26aa, 0x26ab},   {0x26bd, 0x26be},   {0x26c4, 0x26c5},   {0x26ce, 0x26ce},
+    {0x26d4, 0x26d4},   {0x26ea, 0x26ea},   {0x26f2, 0x26f3},   {0x26f5, 0x26f5},
+    {0x26fa, 0x26fa},   {0x26fd, 0x26fd},   {0x2705, 0x2705},   {0x270a, 0x270b},
+    {0x2728, 0x2728},   {0x274c, 0x274c},   {0x274e, 0x274e},   {0x2753, 0x2755},
+    {0x2757, 0x2757},   {0x2795, 0x2797},   {0x27b0, 0x27b0},   {0x27bf, 0x27bf},
+    {0x2b1b, 0x2b1c},   {0x2b50, 0x2b50},   {0x2b55, 0x2b55},   {0x2e80, 0x303e},
+    {0x3041, 0x3247},   {0x3250, 0x4dbf},   {0x4e00, 0xa4c6},   {0xa960, 0xa97c},
+    {0xac00, 0xd7a3},   {0xf900, 0xfad9},   {0xfe10, 0xfe6b},   {0xff01, 0xff60},
+    {0xffe0, 0xffe6},   {0x16fe0, 0x1b2fb}, {0x1f004, 0x1f004}, {0x1f0cf, 0x1f0cf},
+    {0x1f18e, 0x1f18e}, {0x1f191, 0x1f19a}, {0x1f200, 0x1f320}, {0x1f32d, 0x1f335},
+    {0x1f337, 0x1f37c}, {0x1f37e, 0x1f393}, {0x1f3a0, 0x1f3ca}, {0x1f3cf, 0x1f3d3},
+    {0x1f3e0, 0x1f3f0}, {0x1f3f4, 0x1f3f4}, {0x1f3f8, 0x1f43e}, {0x1f440, 0x1f440},
+    {0x1f442, 0x1f4fc}, {0x1f4ff, 0x1f53d}, {0x1f54b, 0x1f54e}, {0x1f550, 0x1f567},
+    {0x1f57a, 0x1f57a}, {0x1f595, 0x1f596}, {0x1f5a4, 0x1f5a4}, {0x1f5fb, 0x1f64f},
+    {0x1f680, 0x1f6c5}, {0x1f6cc, 0x1f6cc}, {0x1f6d0, 0x1f6d2}, {0x1f6d5, 0x1f6df},
+    {0x1f6eb, 0x1f6ec}, {0x1f6f4, 0x1f6fc}, {0x1f7e0, 0x1f7f0}, {0x1f90c, 0x1f93a},
+    {0x1f93c, 0x1f945}, {0x1f947, 0x1f9ff}, {0x1fa70, 0x1faff}, {0x20000, 0x3fffd}};
 
-// The common blocks, not all of Unicode: an error here only misplaces the cursor.
-constexpr Range kCombining[] = {
-    {0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},     {0x610, 0x61a},    {0x64b, 0x65f},
-    {0xe31, 0xe31},   {0xe34, 0xe3a},   {0xe47, 0xe4e},     {0x200b, 0x200f},  {0x20d0, 0x20ff},
-    {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0x1f3fb, 0x1f3ff}, {0xe0100, 0xe01ef}};
-constexpr Range kWide[] = {
-    {0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0x4dbf},  {0x4e00, 0xa4cf}, {0xac00, 0xd7a3},
-    {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},  {0xffe0, 0xffe6}, {0x1f300, 0x1f64f},
-    {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
+bool is_wide(uint32_t code_point) {
+  const auto after = std::ranges::upper_bound(kWide, code_point, {}, &CodeRange::first);
+  return after != std::begin(kWide) && code_point <= std::prev(after)->last;
+}
 
-template <size_t n>
-bool contains(const Range (&table)[n], uint32_t code_point) {
-  return std::ranges::any_of(
-      table, [=](Range r) { return r.first <= code_point && code_point <= r.last; });
+/// Whether it takes no column of its own: marks, joiners and the like, vowels within a Hangul
+/// syllable, colours of skin.
+bool combines(uint32_t code_point) {
+  constexpr uint32_t kFirstMark = 0x300;
+  if (code_point < kFirstMark) return false;
+  if (code_point >= 0x1160 && code_point <= 0x11ff) return true;
+  if (code_point >= 0x1f3fb && code_point <= 0x1f3ff) return true;
+  const Category of = category(code_point);
+  return of == Category::mn || of == Category::me || of == Category::cf;
 }
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t'; }
@@ -51,7 +71,7 @@ size_t EditBuffer::before(size_t pos) const {
   while (pos > 0) {
     do --pos;
     while (pos > 0 && (text_[pos] & 0xc0) == 0x80);
-    if (!contains(kCombining, decode_utf8(text_, pos).code_point)) break;
+    if (!combines(decode_utf8(text_, pos).code_point)) break;
   }
   return pos;
 }
@@ -60,7 +80,7 @@ size_t EditBuffer::after(size_t pos) const {
   if (pos < text_.size()) pos += decode_utf8(text_, pos).length;
   while (pos < text_.size()) {
     const DecodedChar next = decode_utf8(text_, pos);
-    if (!contains(kCombining, next.code_point)) break;
+    if (!combines(next.code_point)) break;
     pos += next.length;
   }
   return pos;
@@ -89,8 +109,8 @@ void EditBuffer::erase(size_t from, size_t to) {
 }
 
 int char_width(uint32_t code_point) {
-  if (contains(kCombining, code_point)) return 0;
-  return contains(kWide, code_point) ? 2 : 1;
+  if (combines(code_point)) return 0;
+  return is_wide(code_point) ? 2 : 1;
 }
 
 size_t text_width(std::string_view text) {

@@ -214,7 +214,7 @@ Input LineEditor::edit(RawMode& raw) {
     } else if (apply(key)) {
       break;
     }
-    refresh();
+    if (!has_more()) refresh();  // once for a text that a terminal pastes key by key
   }
   const std::string text = buffer_.text();
   if (ended_ == InputEnd::line) {
@@ -238,6 +238,11 @@ Input LineEditor::read_cooked(const std::string& prompt) {
   write_out("\n");  // what follows begins a line
   if (ended_ == InputEnd::end_of_input && !text.empty()) return {InputEnd::line, text};
   return {ended_, ""};
+}
+
+bool LineEditor::has_more() const {
+  pollfd keys = {in_, POLLIN, 0};
+  return next_ || ::poll(&keys, 1, 0) > 0;
 }
 
 bool LineEditor::read_byte(char& byte, int timeout_ms) {
@@ -316,6 +321,14 @@ LineEditor::Key LineEditor::read_escape() {
   while (!whole && sequence.size() < kLongest) {
     char c = 0;
     if (!read_byte(c, kPauseMs)) return ended_ == InputEnd::line ? Key::none : Key::ended;
+    if (c == kEscape) {  // Escape before a key, or Alt with one that has a sequence
+      sequence.clear();
+      continue;
+    }
+    if (sequence.empty() && (c & 0x80) != 0) {  // Alt with a letter of many bytes: the letter
+      next_ = c;
+      return Key::none;
+    }
     sequence += c;
     const bool longer = sequence[0] == '[' || sequence[0] == 'O';
     whole = !longer || (sequence.size() > 1 && c >= 0x40 && c <= 0x7e);

@@ -55,6 +55,7 @@ class LineEditor {
 
   Input edit(RawMode& raw);
   Input read_cooked(const std::string& prompt);  // where the terminal knows no escapes
+  bool has_more() const;                         // whether a key is waiting
   bool read_byte(char& byte, int timeout_ms);    // false: nothing came, see ended_
   Key read_key();
   Key read_escape();
