@@ -77,8 +77,6 @@ void validate_rope(const Config& c, const std::string& path) {
   const bool has_original =
       c.rope_scaling != RopeScaling::none && c.rope_scaling != RopeScaling::linear;
   require(!has_original || c.rope_original_context > 0, "the RoPE scaling has no original context");
-  require(c.query_growth == 0.0f || c.rope_original_context > 0,
-          "queries grow with the position, and there is no original context");
   if (c.rope_scaling == RopeScaling::llama3)
     require(c.rope_low_freq_factor > 0.0f && c.rope_high_freq_factor > c.rope_low_freq_factor &&
                 std::isfinite(c.rope_high_freq_factor),
@@ -185,6 +183,9 @@ void validate_config(const Config& c, const std::string& path) {
   require(c.sliding_window >= 0, "sliding_window is " + text(c.sliding_window));
   validate_layers(c, path);
   validate_scales(c, path);
+  // With any kind of positions: what a position is divided by.
+  require(c.query_growth == 0.0f || c.rope_original_context > 0,
+          "queries grow with the position, and there is no original context");
   if (c.positions == Positions::rope) validate_rope(c, path);
 }
 
