@@ -236,8 +236,8 @@ SamplerOptions read_sampling(const Checkpoint& checkpoint) {
   out.top_p = in_range("top_p", reader.number_or("top_p", out.top_p), 0.0f, 1.0f);
   out.min_p = in_range("min_p", reader.number_or("min_p", out.min_p), 0.0f, 1.0f);
   const float top_k =
-      in_range("top_k", reader.number_or("top_k", static_cast<float>(out.top_k)), 0.0f, 1e7f);
-  out.top_k = static_cast<int32_t>(top_k);
+      in_range("top_k", reader.number_or("top_k", static_cast<float>(out.top_k)), -1.0f, 1e7f);
+  out.top_k = std::max(0, static_cast<int32_t>(top_k));  // -1, vLLM's way to say it, is off, too
   out.repeat_penalty =
       in_range("repetition_penalty", reader.number_or("repetition_penalty", out.repeat_penalty),
                0.01f, 100.0f);
