@@ -442,6 +442,15 @@ std::vector<Case> all_cases(Cases& cases) {
   check(later.find(version) != std::string::npos, "the version is where a case looks for it");
   later.replace(later.find(version), version.size(), "\"nibble.format\":\"2\"");
   cases.crafted("nib: a later version", later, "version of the .nib format");
+  const auto config_case = [&](const std::string& name, const std::string& members,
+                               std::string_view why) {
+    std::string config = tiny_nib_config();
+    config.replace(config.size() - 1, 1, "," + members + "}");
+    cases.crafted("nib: " + name, with_nib_config(nib, config), why);
+  };
+  for (const std::string positions : {"rope", "alibi", "learned"})
+    config_case("queries grow, positions are of the kind " + positions,
+                R"("query_growth":0.1,"positions":")" + positions + "\"", "no original context");
   add_truncations(cases, "nib", nib, 61, alone);
   add_damage(cases, "nib", nib, nib.find("}}", 8) + 2, alone, 64);
 
@@ -464,7 +473,8 @@ std::vector<Case> all_cases(Cases& cases) {
     write_file(dir / "tokenizer.bin", tokenizer_bin);
     write_tiny_hugging_face(dir / "hf");
     write_file(dir / "nib", nib);
-    for (const char* name : {"gguf", "llama2c", "hf", "nib"}) exercise(dir / name);
+    write_file(dir / "nib2", with_nib_config(nib, tiny_nib_config()));
+    for (const char* name : {"gguf", "llama2c", "hf", "nib", "nib2"}) exercise(dir / name);
   });
   return cases.list();
 }

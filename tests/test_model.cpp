@@ -8,6 +8,7 @@
 #include "kernel_check.h"
 #include "logits.h"
 #include "nibble/nibble.h"
+#include "tiny_files.h"
 #include "tiny_model.h"
 
 using namespace nibble;
@@ -360,6 +361,27 @@ void every_gguf_type() {
   }
 }
 
+// What the authors recommend, in a directory and in the .nib file of it.
+void recommended_sampling() {
+  const TempDir dir;
+  write_tiny_hugging_face(dir / "hf");
+  const auto sampling = [&](const std::string& generation_config) {
+    write_file(dir / "hf/generation_config.json", generation_config);
+    quantize(dir / "hf", dir / "m.nib");
+    const SamplerOptions found = Model(dir / "hf").default_sampling();
+    check_eq(Model(dir / "m.nib").default_sampling().top_k, found.top_k);
+    std::filesystem::remove(dir / "m.nib");
+    return found;
+  };
+  const SamplerOptions all = sampling(R"({"temperature":0.5,"top_k":7,"top_p":0.75,"min_p":0.25})");
+  check(all.temperature == 0.5f && all.top_k == 7 && all.top_p == 0.75f && all.min_p == 0.25f);
+  check_eq(sampling(R"({"do_sample":false,"temperature":0.5})").temperature, 0.0f);
+  check_eq(sampling(R"({"temperature":null,"top_k":null})").top_k, SamplerOptions().top_k);
+  for (const char* off : {"0", "-1"})  // the latter is how vLLM says it
+    check_eq(sampling(std::string(R"({"top_k":)") + off + "}").top_k, 0);
+  check_error([&] { sampling(R"({"top_k":-2})"); }, "top_k: is -2");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -375,5 +397,6 @@ int main(int argc, char** argv) {
               {"types of the KV cache", cache_types},
               {"bad configs are refused by name", bad_configs},
               {"bad options", bad_options},
+              {"recommended sampling", recommended_sampling},
               {"every GGUF tensor type has its published logits", every_gguf_type}});
 }

@@ -8,6 +8,7 @@
 
 #include "files.h"
 #include "gguf_builder.h"
+#include "load/json.h"
 
 namespace nibble::test {
 
@@ -150,6 +151,30 @@ inline void write_tiny_hugging_face(const std::string& directory) {
   write_file(directory + "/config.json", tiny_config());
   write_file(directory + "/tokenizer.json", tiny_tokenizer_json());
   write_file(directory + "/model.safetensors", tiny_safetensors());
+}
+
+/// What the .nib file of tiny_gguf() says of the model.
+inline std::string tiny_nib_config() {
+  return R"({"architecture":"llama","n_layers":1,"dim":32,"n_heads":2,"n_kv_heads":1,)"
+         R"("head_dim":16,"ffn_dim":64,"vocab_size":16,"context_length":64,)"
+         R"("tied_embeddings":true,"rope_dim":16})";
+}
+
+/// A .nib file with another text as its "nibble.config".
+inline std::string with_nib_config(const std::string& nib, std::string_view config) {
+  uint64_t length = 0;
+  std::memcpy(&length, nib.data(), sizeof length);
+  Json::Object header = parse_json(nib.substr(sizeof length, length), "nib").as_object("nib");
+  for (auto& [name, entry] : header) {
+    if (name != "__metadata__") continue;
+    Json::Object metadata = entry.as_object("nib");
+    for (auto& [key, text] : metadata)
+      if (key == "nibble.config") text = std::string(config);
+    entry = std::move(metadata);
+  }
+  std::string text = write_json(Json(std::move(header)));
+  text.resize((text.size() + sizeof length + 63) / 64 * 64 - sizeof length, ' ');
+  return safetensors(text, nib.substr(sizeof length + length));
 }
 
 // The least vocabulary of llama2.c that is a tokenizer: three special tokens, 256 bytes, letters.

@@ -79,8 +79,6 @@ void validate_rope(const Config& c, const std::string& path) {
   const bool has_original =
       c.rope_scaling != RopeScaling::none && c.rope_scaling != RopeScaling::linear;
   require(!has_original || c.rope_original_context > 0, "the RoPE scaling has no original context");
-  require(c.query_growth == 0.0f || c.rope_original_context > 0,
-          "queries grow with the position, and there is no original context");
   if (c.rope_scaling == RopeScaling::llama3)
     require(c.rope_low_freq_factor > 0.0f && c.rope_high_freq_factor > c.rope_low_freq_factor &&
                 std::isfinite(c.rope_high_freq_factor),
@@ -188,6 +186,9 @@ void validate_config(const Config& c, const std::string& path) {
   require(c.sliding_window >= 0, "sliding_window is " + text(c.sliding_window));
   validate_layers(c, path);
   validate_scales(c, path);
+  // With any kind of positions: what a position is divided by.
+  require(c.query_growth == 0.0f || c.rope_original_context > 0,
+          "queries grow with the position, and there is no original context");
   if (c.positions == Positions::rope) validate_rope(c, path);
 }
 
@@ -238,8 +239,8 @@ SamplerOptions read_sampling(const Checkpoint& checkpoint) {
   out.top_p = in_range("top_p", reader.number_or("top_p", out.top_p), 0.0f, 1.0f);
   out.min_p = in_range("min_p", reader.number_or("min_p", out.min_p), 0.0f, 1.0f);
   const float top_k =
-      in_range("top_k", reader.number_or("top_k", static_cast<float>(out.top_k)), 0.0f, 1e7f);
-  out.top_k = static_cast<int32_t>(top_k);
+      in_range("top_k", reader.number_or("top_k", static_cast<float>(out.top_k)), -1.0f, 1e7f);
+  out.top_k = std::max(0, static_cast<int32_t>(top_k));  // -1, vLLM's way to say it, is off, too
   out.repeat_penalty =
       in_range("repetition_penalty", reader.number_or("repetition_penalty", out.repeat_penalty),
                0.01f, 100.0f);
