@@ -268,13 +268,13 @@ struct Avx2 {
   }
 
   /// How often two products of a code and x fit into an int16: 8 * 2 * 15 * 127 = 30,480, 4 * 2 *
-  /// 31 * 127 = 31,496, 2 * 2 * 63 * 127 = 32,004, of a table 2 * 126 * 127 = 32,004. Codes of q2 and
-  /// q3 are far below.
+  /// 31 * 127 = 31,496, 2 * 2 * 63 * 127 = 32,004 (of q6 and the tables of iq3_s), 2 * 107 * 127 =
+  /// 27,178 (those of iq2). Codes of q2 and q3 are far below.
   template <Codes C>
-  static constexpr size_t kWordSums = kTableCodes<C>   ? 1
-                                      : C == Codes::q5 ? 4
-                                      : C == Codes::q6 ? 2
-                                                       : 8;
+  static constexpr size_t kWordSums = C == Codes::iq2                       ? 1
+                                      : C == Codes::q5                      ? 4
+                                      : C == Codes::q6 || C == Codes::iq3_s ? 2
+                                                                            : 8;
 
   /// Units of less than eight bits.
   template <Codes C, size_t kUnits, size_t T>

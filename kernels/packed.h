@@ -86,27 +86,33 @@ constexpr size_t only_group(Codes codes) {
 }
 
 /// Codes that are not evenly spaced: the index that a panel holds stands for codes[index]. The zero
-/// of iq4 is 128. The others take seven bits, their zero is 64: AVX2 then needs no signs. Scheme k8
-/// multiplies d by `unit`, a power of two, where d alone may be too small for fp16.
+/// of iq4 is 128. The others take seven bits or six, their zero is 64 or kIq3Zero: AVX2 then needs
+/// no signs. Scheme k8 multiplies d by `unit`, a power of two, where d alone may be too small for
+/// fp16.
 struct CodeTable {
   uint8_t codes[16];
   float unit;
 };
+
+inline constexpr uint8_t kIq3Zero = 32;  // of iq3_xxs, iq3_s and fp4
 
 /// IQ4_NL and IQ4_XS.
 inline constexpr CodeTable kIq4Table = {
     {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241}, 1};
 // The others are magnitudes and the same with the sign changed.
 inline constexpr CodeTable kIq3SmallTable = {
-    {68, 76, 84, 92, 100, 108, 116, 126, 60, 52, 44, 36, 28, 20, 12, 2}, 0.25f};
+    {34, 38, 42, 46, 50, 54, 58, 63, 30, 26, 22, 18, 14, 10, 6, 1}, 0.5f};
 inline constexpr CodeTable kIq3Table = {
-    {65, 67, 69, 71, 73, 75, 77, 79, 63, 61, 59, 57, 55, 53, 51, 49}, 1};
+    {33, 35, 37, 39, 41, 43, 45, 47, 31, 29, 27, 25, 23, 21, 19, 17}, 1};
 inline constexpr CodeTable kFp4Table = {  // MXFP4, twice the values of E2M1
-    {64, 65, 66, 67, 68, 70, 72, 76, 64, 63, 62, 61, 60, 58, 56, 52}, 1};
+    {32, 33, 34, 35, 36, 38, 40, 44, 32, 31, 30, 29, 28, 26, 24, 20},
+    1};
 inline constexpr CodeTable kIq2Table = {  // 8, 25, 43
-    {72, 89, 107, 64, 56, 39, 21, 64}, 0.125f};
+    {72, 89, 107, 64, 56, 39, 21, 64},
+    0.125f};
 inline constexpr CodeTable kIq1Table = {  // eighths: -1, 0, 1 with 1/8 added, or taken off
-    {57, 65, 73, 64, 55, 63, 71, 64}, 0.125f};
+    {57, 65, 73, 64, 55, 63, 71, 64},
+    0.125f};
 
 /// The table of `codes`; of those that have none only the unit counts, which is 1.
 constexpr const CodeTable& code_table(Codes codes) {

@@ -95,17 +95,17 @@ constexpr Format kFormats[] = {
     {"q4 min g32", Codes::q4, Scheme::f16_min, 32, 0},
     {"q4 k6 g32", Codes::q4, Scheme::k6, 32, 0},  // Q4_K
     {"q4 k8 g32", Codes::q4, Scheme::k8, 32, 8},
-    {"q2 k4min g16", Codes::q2, Scheme::k4_min, 16, 0},  // Q2_K
-    {"q3 k8 g16", Codes::q3, Scheme::k8, 16, 4},         // Q3_K
-    {"q8 g32", Codes::q8, Scheme::f16, 32, 128},         // Q8_0
-    {"iq2 k8 g16", Codes::iq2, Scheme::k8, 16, 64},      // IQ1, IQ2
-    {"iq3 k8 g32", Codes::iq3_s, Scheme::k8, 32, 64},    // IQ3
-    {"iq4 g32", Codes::iq4, Scheme::f16, 32, 128},       // IQ4_NL
-    {"iq4 k8 g32", Codes::iq4, Scheme::k8, 32, 128},     // IQ4_XS
-    {"q5 g32", Codes::q5, Scheme::f16, 32, 16},          // Q5_0
-    {"q5 min g32", Codes::q5, Scheme::f16_min, 32, 0},   // Q5_1
-    {"q5 k6 g32", Codes::q5, Scheme::k6, 32, 0},         // Q5_K
-    {"q6 k8 g16", Codes::q6, Scheme::k8, 16, 32},        // Q6_K
+    {"q2 k4min g16", Codes::q2, Scheme::k4_min, 16, 0},      // Q2_K
+    {"q3 k8 g16", Codes::q3, Scheme::k8, 16, 4},             // Q3_K
+    {"q8 g32", Codes::q8, Scheme::f16, 32, 128},             // Q8_0
+    {"iq2 k8 g16", Codes::iq2, Scheme::k8, 16, 64},          // IQ1, IQ2
+    {"iq3 k8 g32", Codes::iq3_s, Scheme::k8, 32, kIq3Zero},  // IQ3
+    {"iq4 g32", Codes::iq4, Scheme::f16, 32, 128},           // IQ4_NL
+    {"iq4 k8 g32", Codes::iq4, Scheme::k8, 32, 128},         // IQ4_XS
+    {"q5 g32", Codes::q5, Scheme::f16, 32, 16},              // Q5_0
+    {"q5 min g32", Codes::q5, Scheme::f16_min, 32, 0},       // Q5_1
+    {"q5 k6 g32", Codes::q5, Scheme::k6, 32, 0},             // Q5_K
+    {"q6 k8 g16", Codes::q6, Scheme::k8, 16, 32},            // Q6_K
 };
 constexpr uint32_t kCols = 4096;
 

@@ -43,10 +43,10 @@ inline std::vector<Format> quantized_formats() {
   all.push_back({Codes::q3, Scheme::k8, 16, 4});
   all.push_back({Codes::iq1, Scheme::k8, 16, 64});
   all.push_back({Codes::iq2, Scheme::k8, 16, 64});
-  all.push_back({Codes::iq3_xxs, Scheme::k8, 32, 64});
-  all.push_back({Codes::iq3_s, Scheme::k8, 32, 64});
-  all.push_back({Codes::fp4, Scheme::k8, 32, 64});
-  all.push_back({Codes::fp4, Scheme::f16, 32, 64});
+  all.push_back({Codes::iq3_xxs, Scheme::k8, 32, kIq3Zero});
+  all.push_back({Codes::iq3_s, Scheme::k8, 32, kIq3Zero});
+  all.push_back({Codes::fp4, Scheme::k8, 32, kIq3Zero});
+  all.push_back({Codes::fp4, Scheme::f16, 32, kIq3Zero});
   all.push_back({Codes::iq4, Scheme::f16, 32, 128});
   all.push_back({Codes::iq4, Scheme::k8, 32, 128});
   all.push_back({Codes::q5, Scheme::f16, 32, 16});
@@ -173,7 +173,7 @@ inline Matrix random_matrix(Random& random, const Format& f, uint32_t rows, uint
   return m;
 }
 
-/// What the codes of GGUF's uneven types stand for, by its documents; eighths or quarters of units
+/// What the codes of GGUF's uneven types stand for, by its documents; eighths or halves of units
 /// in the IQ types of less than four bits.
 inline int table_value(Codes codes, unsigned index) {
   static constexpr int kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -187,7 +187,7 @@ inline int table_value(Codes codes, unsigned index) {
     case Codes::iq2:
       return sign2 * kTwo[low2];
     case Codes::iq3_xxs:
-      return sign3 * (low3 == 7 ? 62 : 4 + 8 * static_cast<int>(low3));
+      return sign3 * (low3 == 7 ? 31 : 2 + 4 * static_cast<int>(low3));
     case Codes::iq3_s:
       return sign3 * (1 + 2 * static_cast<int>(low3));
     case Codes::fp4:
@@ -247,7 +247,7 @@ inline void read_scheme(const PackedShape& shape, const uint8_t* panel, size_t k
       const uint8_t* super = panel + k / 256 * (shape.group == 16 ? 288 : 160);
       w.s = half_at(super + 2 * r) * static_cast<int8_t>(super[32 + 16 * j + r]);
       if (shape.codes == Codes::iq1 || shape.codes == Codes::iq2) w.s /= 8;
-      if (shape.codes == Codes::iq3_xxs) w.s /= 4;
+      if (shape.codes == Codes::iq3_xxs) w.s /= 2;
       w.z = shape.zero;
       break;
     }
@@ -303,7 +303,7 @@ inline Weight weight_at(const PackedView& view, size_t n, size_t k) {
     case Codes::iq4: {
       const uint8_t byte = codes[64 * (k / 8) + 4 * r + k % 4];
       w.q = table_value(view.shape.codes, k / 4 % 2 == 0 ? byte % 16u : byte / 16u) +
-            (view.shape.codes == Codes::iq4 ? 128 : 64);
+            (view.shape.codes == Codes::iq4 ? 128 : 32);
       break;
     }
     case Codes::q5: {  // 320 bytes hold 32 columns

@@ -35,7 +35,7 @@ struct ChatOptions {
 enum class StopReason : uint8_t { end, stop_text, length, context, cancelled };
 
 struct Reply {
-  std::string text;
+  std::string text;  // with what gpt-oss thinks before as <think>, which messages() leave out
   StopReason stop = StopReason::end;
   int n_prompt = 0;    // tokens evaluated before the reply, those kept from before not counted
   int n_new = 0;       // tokens of the reply

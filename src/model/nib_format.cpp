@@ -72,6 +72,8 @@ NibMatrices read_nib_matrices(const Checkpoint& checkpoint) {
     m.shape.scheme = parse_name<Scheme>(kSchemeNames, text_of(entry, "scheme", at), at);
     m.shape.group = small_number<uint16_t>(entry, "group", at);
     m.shape.zero = small_number<uint8_t>(entry, "zero", at);
+    // The first files with these have the zero of an earlier table.
+    if (kernel_codes(m.shape.codes) == Codes::iq3_s) m.shape.zero = kIq3Zero;
     m.source_type = text_of(entry, "source", at);
     out.emplace(name, std::move(m));
   }

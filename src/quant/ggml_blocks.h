@@ -74,9 +74,9 @@ struct BlockIQ4_NL {  // w = d * (table[q] - 128), see code_table()
   uint8_t qs[16];  // [32] x 4 bits
 };
 
-struct BlockMXFP4 {  // w = 2^(e - 128) * (table[q] - 64)
+struct BlockMXFP4 {  // w = 2^(e - 128) * (table[q] - 32)
   static constexpr size_t kCols = kSmallBlock;
-  static constexpr PackedForm kForm{Codes::fp4, Scheme::f16, 32, 64};
+  static constexpr PackedForm kForm{Codes::fp4, Scheme::f16, 32, kIq3Zero};
   uint8_t e;
   uint8_t qs[16];  // [32] x 4 bits
 };
@@ -139,7 +139,7 @@ struct BlockIQ4_XS {  // w = d * (sc - 32) * (table[q] - 128), per 32 columns
   uint8_t qs[128];      // [8][16]: columns 32i + b in the low, 32i + 16 + b in the high nibble
 };
 
-// The IQ types: w = d * unit * sc * (table[code] - 64), see code_table(). Points of iq_grids.h
+// The IQ types: w = d * unit * sc * (table[code] - zero), see code_table(). Points of iq_grids.h
 // give the magnitudes of 8 or 4 columns, other bits their signs, bit i that of column i. Seven
 // signs are followed by an eighth that makes their number even. Integers are little-endian.
 
@@ -186,7 +186,7 @@ struct BlockIQ2_S {  // sc per 16 columns
 
 struct BlockIQ3_XXS {  // sc per 32 columns
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::iq3_xxs, Scheme::k8, 32, 64};
+  static constexpr PackedForm kForm{Codes::iq3_xxs, Scheme::k8, 32, kIq3Zero};
   uint8_t d[2];       // fp16
   uint8_t qs[64];     // [64] points
   uint8_t signs[32];  // [8] x 32 bits: four times seven signs, (sc - 1) / 2
@@ -194,7 +194,7 @@ struct BlockIQ3_XXS {  // sc per 32 columns
 
 struct BlockIQ3_S {  // sc per 32 columns
   static constexpr size_t kCols = kSuperBlock;
-  static constexpr PackedForm kForm{Codes::iq3_s, Scheme::k8, 32, 64};
+  static constexpr PackedForm kForm{Codes::iq3_s, Scheme::k8, 32, kIq3Zero};
   uint8_t d[2];       // fp16
   uint8_t qs[64];     // [64] points, bits 7:0
   uint8_t qh[8];      // [64] x 1 bit: bit 8 of the points
