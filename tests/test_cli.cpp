@@ -51,6 +51,7 @@ void test_usage() {
   check_refused({"chat", ""}, 2, "MODEL: the path is empty");
   check_refused({"chat", "-m", ""}, 2, "-m: the path is empty");
   check_refused({"complete", "-f", ""}, 1, "FILE: the path is empty");
+  check_refused({"perplexity", "m.gguf"}, 2, "needs a FILE of text");
   check_refused({"chat", "a", "b"}, 2, "unexpected argument \"b\" (a prompt stands after -p)");
   check_refused({"complete", "--temp", "x"}, 2, "--temp");
   check_refused({"chat", "none.gguf"}, 1, "none.gguf");

@@ -319,6 +319,8 @@ int run_perplexity(std::span<const std::string> args) {
   if (arguments->empty()) throw UsageError("perplexity needs a FILE");
   const std::string path = arguments->back();
   arguments->pop_back();
+  if (path.ends_with(".gguf") || path.ends_with(".nib"))
+    throw UsageError("perplexity needs a FILE of text: \"" + path + "\" is a model");
   const std::string model_path = resolve_model_path(request.common, *arguments);
   if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
 

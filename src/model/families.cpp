@@ -23,6 +23,7 @@ constexpr SlotName kGguf[] = {
     {Slot::o, "blk.#.attn_output.weight"},
     {Slot::q_norm, "blk.#.attn_q_norm.weight"},
     {Slot::k_norm, "blk.#.attn_k_norm.weight"},
+    {Slot::sinks, "blk.#.attn_sinks.weight"},
     {Slot::attn_post_norm, "blk.#.post_attention_norm.weight"},
     {Slot::ffn_norm, "blk.#.ffn_norm.weight"},
     {Slot::gate, "blk.#.ffn_gate.weight"},
@@ -30,7 +31,6 @@ constexpr SlotName kGguf[] = {
     {Slot::down, "blk.#.ffn_down.weight"},
     {Slot::act_scales, "blk.#.ffn.act.scales"},
     {Slot::ffn_post_norm, "blk.#.post_ffw_norm.weight"},
-    {Slot::sinks, "blk.#.attn_sinks.weight"},
     {Slot::router, "blk.#.ffn_gate_inp.weight"},
     // Files of before 2024-04 have a tensor for each expert, as .nib files do.
     {Slot::expert_gate, "blk.#.ffn_gate_exps.weight"},

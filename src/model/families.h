@@ -10,7 +10,7 @@
 namespace nibble {
 
 /// The tensors of a transformer: weights, and biases beside some of them. Those from attn_norm on
-/// occur once per layer, those of experts once per expert.
+/// occur once per layer, those from expert_gate on once per expert.
 enum class Slot : uint8_t {
   embedding,
   embedding_norm,
@@ -29,6 +29,7 @@ enum class Slot : uint8_t {
   o,
   q_norm,
   k_norm,
+  sinks,
   attn_post_norm,
   ffn_norm,
   gate,
@@ -40,7 +41,6 @@ enum class Slot : uint8_t {
   expert_gate,
   expert_up,
   expert_down,
-  sinks,
 };
 
 /// '#' stands for the layer's number, '@' for the expert's; a name of an expert without '@' is a

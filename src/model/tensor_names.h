@@ -33,9 +33,9 @@ class TensorNames {
   /// The weights of that place, which may be one expert's of a tensor [n_experts, rows, cols].
   /// Error if they are missing.
   MatrixSource matrix(const Place& place, int64_t n_experts);
-  /// The tensors of the parts place.expert.. before `end` of a vector: one if they share it. Error
-  /// if one is missing.
-  std::vector<const TensorView*> vector(const Place& place, int end);
+  /// The tensors of the parts place.expert.. before `end` of a vector: one if they share it. Of a
+  /// tensor [n_experts, n] the row of an expert. Error if one is missing.
+  std::vector<TensorView> vector(const Place& place, int end, int64_t n_experts);
   /// The tensor NAME + suffix of a tensor NAME, or null.
   const TensorView* find_beside(const TensorView& tensor, const char* suffix);
 

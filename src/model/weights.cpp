@@ -139,10 +139,6 @@ bool is_norm(Slot slot) {
   }
 }
 
-bool is_of_expert(Slot slot) {
-  return slot == Slot::expert_gate || slot == Slot::expert_up || slot == Slot::expert_down;
-}
-
 // Where the rows of a place lie in its tensor, and how many rows that tensor has.
 struct SourceRows {
   RowMap map;
@@ -202,31 +198,30 @@ void require_shape(const std::string& path, const TensorView& tensor,
 }
 
 // Error unless the tensors, one after the other, are `n` values.
-void require_values(const std::string& path, const std::vector<const TensorView*>& tensors,
-                    int64_t n) {
+void require_values(const std::string& path, const std::vector<TensorView>& tensors, int64_t n) {
   const uint64_t total = static_cast<uint64_t>(n), part = total / tensors.size();
-  for (const TensorView* tensor : tensors) {
-    const std::string where = path + ": " + tensor->name;
-    if (tensor->type != DType::f32 && tensor->type != DType::f16 && tensor->type != DType::bf16)
-      throw Error::mismatch(where, "type", "F32, F16 or BF16", dtype_info(tensor->type).name);
-    if (tensor->n_elements() != part || part * tensors.size() != total)
-      throw Error::mismatch(where, "shape", "[" + std::to_string(part) + "]", tensor->shape_text());
+  for (const TensorView& tensor : tensors) {
+    const std::string where = path + ": " + tensor.name;
+    if (tensor.type != DType::f32 && tensor.type != DType::f16 && tensor.type != DType::bf16)
+      throw Error::mismatch(where, "type", "F32, F16 or BF16", dtype_info(tensor.type).name);
+    if (tensor.n_elements() != part || part * tensors.size() != total)
+      throw Error::mismatch(where, "shape", "[" + std::to_string(part) + "]", tensor.shape_text());
   }
 }
 
 // The values of such tensors. Error if they are not finite.
-std::vector<float> read_values(const std::string& path,
-                               const std::vector<const TensorView*>& tensors, int64_t n) {
+std::vector<float> read_values(const std::string& path, const std::vector<TensorView>& tensors,
+                               int64_t n) {
   require_values(path, tensors, n);
   std::vector<float> values(static_cast<size_t>(n));
   uint64_t done = 0;
-  for (const TensorView* tensor : tensors) {
-    dequantize(tensor->type, tensor->data.data(), tensor->n_elements(), values.data() + done);
-    done += tensor->n_elements();
+  for (const TensorView& tensor : tensors) {
+    dequantize(tensor.type, tensor.data.data(), tensor.n_elements(), values.data() + done);
+    done += tensor.n_elements();
   }
   for (const float v : values)
     if (!std::isfinite(v))
-      throw Error(path + ": " + tensors.front()->name, "holds a value that is not finite");
+      throw Error(path + ": " + tensors.front().name, "holds a value that is not finite");
   return values;
 }
 
@@ -368,15 +363,11 @@ WeightPlan plan_weights(const Checkpoint& checkpoint, const Config& config,
         plan.matrices.push_back(std::move(planned));
       },
       [&](const Place& place, int64_t n, std::vector<float>& out) {
-        SourceRows source = source_rows(layout, config, place, n);
+        const SourceRows source = source_rows(layout, config, place, n);
         const bool of_heads = place.slot == Slot::q_norm || place.slot == Slot::k_norm;
         const int end = of_heads ? static_cast<int>(n / config.head_dim) : place.expert + 1;
         const float added = layout.unit_norms && is_norm(place.slot) && !place.bias ? 1.0f : 0.0f;
-        std::vector<const TensorView*> tensors = names.vector(place, end);
-        if (is_of_expert(place.slot) && tensors.front()->shape.size() == 2) {  // of all experts
-          source.map.first = static_cast<uint32_t>(place.expert * n);
-          source.total = config.n_experts * n;
-        }
+        std::vector<TensorView> tensors = names.vector(place, end, config.n_experts);
         require_values(checkpoint.path, tensors, source.total);
         plan.reads.push_back([&checkpoint, &out, n, source, added, tensors = std::move(tensors),
                               inverted = place.slot == Slot::act_scales] {
@@ -446,7 +437,7 @@ void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& we
   for_each_tensor(
       config, weights,
       [&](const Place& place, int64_t rows, int64_t cols, PackedMatrix& out) {
-        const TensorView& tensor = *names.vector(place, place.expert + 1).front();
+        const TensorView tensor = names.vector(place, place.expert + 1, 0).front();
         const std::string where = checkpoint.path + ": " + tensor.name;
         const auto entry = matrices.find(tensor.name);
         if (entry == matrices.end()) throw Error(where, "is not in nibble.matrices");
@@ -461,7 +452,7 @@ void map_weights(const Checkpoint& checkpoint, const Config& config, Weights& we
         if (order) out.column_order = read_order(checkpoint.path, *order, cols);
       },
       [&](const Place& place, int64_t n, std::vector<float>& out) {
-        out = read_values(checkpoint.path, names.vector(place, place.expert + 1), n);
+        out = read_values(checkpoint.path, names.vector(place, place.expert + 1, 0), n);
       });
   names.refuse_unknown(config.tied_embeddings);
   number_input_forms(weights);

@@ -3,6 +3,7 @@
 // file, which stand in another one. It is refused with an Error, or two tokens go through it.
 #include <random>
 
+#include "family_cases.h"
 #include "fuzz/fuzz.h"
 #include "nibble/nibble.h"
 #include "quantized_model.h"
@@ -80,8 +81,10 @@ std::vector<std::string> fuzz_seeds() {
                    R"(,"positions":"alibi","alibi_max_bias":8.0,"query_growth":0.1,)"
                    R"("rope_original_context":32,"sliding_window":3,"window_layers":[1],)"
                    R"("nope_layers":[1],"activation":"gelu","residual_scale":0.5})");
+  const FamilyCase experts = gpt_oss_cases().front();
   return {tiny_gguf(),
           packed(tiny_gguf()),
+          experts.gguf(experts.config, experts.tensors()),
           kNibConfig + tiny_nib_config(),
           kNibConfig + settings,
           tiny_llama2c(),
