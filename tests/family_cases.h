@@ -21,7 +21,8 @@ struct FamilyCase {
   /// A GGUF file as llama.cpp's converter writes it; empty where it has no such architecture or
   /// drops what the case is about.
   std::function<std::string(const FamilyConfig&, const Tensors&)> gguf = {};
-  bool gguf_only = false;  // not read from a Hugging Face directory
+  /// Writes the Hugging Face directory, if that is not just the tensors as they are.
+  std::function<void(const std::string&, const FamilyConfig&, const Tensors&)> publish = {};
 };
 
 std::vector<FamilyCase> llama_cases();   // LLaMA, Mistral, Qwen2/3, SmolLM3, Granite, MiniCPM, ...
@@ -36,9 +37,9 @@ std::vector<FamilyCase> gpt_cases();        // GPT-2, StarCoder, StarCoder 2, GP
 std::vector<FamilyCase> opt_cases();        // OPT
 std::vector<FamilyCase> alibi_cases();      // Falcon, MPT, BLOOM
 
-std::vector<FamilyCase> gpt_oss_cases();    // gpt-oss, of GGUF files alone
+std::vector<FamilyCase> gpt_oss_cases();  // gpt-oss
 
-/// All of the above that are read from Hugging Face directories.
+/// All of the above but gpt-oss, whose directories are of a kind of their own.
 const std::vector<FamilyCase>& all_cases();
 const FamilyCase& case_named(const std::string& name);
 

@@ -1,15 +1,46 @@
-// gpt-oss, from GGUF files: experts and router with biases, a gate that is clamped, a learned score
-// in the softmax of attention, YaRN between fractions of pairs.
+// gpt-oss: experts in MXFP4, they and the router with biases, a gate that is clamped, a learned
+// score in the softmax of attention, YaRN between fractions of pairs.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "family_cases.h"
+#include "stored_tensors.h"
 
 namespace nibble::test {
 namespace {
 
 const std::string kExperts = kLayer + "mlp.experts.";
 const char* const kParts[] = {"gate", "up", "down"};
+
+// E2M1, the elements of MXFP4: sign, two bits of exponent, one of mantissa.
+constexpr double kElements[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+
+// The code of the element nearest to x.
+int code_of(double x) {
+  int best = 0;
+  for (int i = 1; i < 8; ++i)
+    if (std::abs(std::abs(x) - kElements[i]) < std::abs(std::abs(x) - kElements[best])) best = i;
+  return x < 0 ? best + 8 : best;
+}
+
+// The power of two that makes elements of up to 6 of 32 weights.
+int exponent_of(const float* weights) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::abs(weights[i]));
+  return static_cast<int>(std::ceil(std::log2(largest / 6)));
+}
+
+// Rounds to what MXFP4 holds.
+void round_to_mxfp4(Tensor& t) {
+  for (size_t i = 0; i < t.data.size(); i += 32) {
+    const double scale = std::exp2(exponent_of(&t.data[i]));
+    for (size_t j = i; j < i + 32; ++j) {
+      const int code = code_of(static_cast<double>(t.data[j]) / scale);
+      t.data[j] = static_cast<float>((code < 8 ? 1 : -1) * kElements[code % 8] * scale);
+    }
+  }
+}
 
 std::string expert_name(const char* part, int layer, int expert) {
   return layer_name(kExperts, layer) + std::to_string(expert) + "." + part + "_proj";
@@ -29,9 +60,11 @@ void make(TensorMaker& m, const FamilyConfig& c) {
     for (int e = 0; e < n_experts; ++e) {
       for (const char* part : {"gate", "up"}) {  // large enough to be clamped
         m.matrix(expert_name(part, i, e) + ".weight", s.ffn, s.dim);
-        m.vector(expert_name(part, i, e) + ".bias", s.ffn, 0, 12);
+        round_to_mxfp4(m.tensors.at(expert_name(part, i, e) + ".weight"));
+        m.vector(expert_name(part, i, e) + ".bias", s.ffn, 0, 9);
       }
       m.linear(expert_name("down", i, e), s.dim, s.ffn, true);
+      round_to_mxfp4(m.tensors.at(expert_name("down", i, e) + ".weight"));
     }
   }
   m.norm("model.norm.weight", s.dim);
@@ -159,11 +192,64 @@ std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
   return out.build();
 }
 
+// Rows of the tensors in turns, and experts one after the other; at last blocks and scales.
+struct Experts {
+  std::string blocks, scales, bias;
+  void add(const Tensors& tensors, const std::vector<std::string>& names) {
+    const Tensor& first = tensors.at(names.front() + ".weight");
+    const size_t rows = first.shape[0], cols = first.shape[1];
+    for (size_t row = 0; row < rows; ++row)
+      for (const std::string& name : names) {
+        const float* from = tensors.at(name + ".weight").data.data() + row * cols;
+        for (size_t k = 0; k < cols; k += 32) {
+          const int exponent = exponent_of(from + k);
+          scales += static_cast<char>(exponent + 127);
+          const auto code = [&](size_t i) {
+            return code_of(static_cast<double>(from[k + i]) / std::exp2(exponent));
+          };
+          for (size_t i = 0; i < 32; i += 2)
+            blocks += static_cast<char>(code(i) | code(i + 1) << 4);
+        }
+        bias += raw(tensors.at(name + ".bias").data[row]);
+      }
+  }
+};
+
+void publish(const std::string& directory, const FamilyConfig& c, const Tensors& tensors) {
+  const Shapes s(c);
+  const auto n_experts = static_cast<uint64_t>(c.integer("num_local_experts"));
+  const auto dim = static_cast<uint64_t>(s.dim), ffn = static_cast<uint64_t>(s.ffn);
+  StoredTensors stored;
+  for (const auto& [name, t] : tensors)
+    if (name.find(".experts.") == name.npos)
+      stored.push_back({name, DType::f32, t.shape, bytes_of(t.data)});
+  for (int i = 0; i < s.layers; ++i) {
+    Experts gate_up, down;
+    for (int e = 0; e < static_cast<int>(n_experts); ++e) {
+      gate_up.add(tensors, {expert_name("gate", i, e), expert_name("up", i, e)});
+      down.add(tensors, {expert_name("down", i, e)});
+    }
+    const auto store = [&](const char* part, const Experts& all, uint64_t rows, uint64_t cols) {
+      const std::string name = layer_name(kExperts, i) + part + "_proj_";
+      stored.push_back({name + "blocks", DType::u8, {n_experts, rows, cols / 32, 16}, all.blocks});
+      stored.push_back({name + "scales", DType::u8, {n_experts, rows, cols / 32}, all.scales});
+      stored.push_back({name + "bias", DType::f32, {n_experts, rows}, all.bias});
+    };
+    store("gate_up", gate_up, 2 * ffn, dim);
+    store("down", down, dim, ffn);
+  }
+  std::filesystem::create_directories(directory);
+  write_file(directory + "/model.safetensors", safetensors_of(stored));
+  write_file(directory + "/config.json", c.text());
+}
+
 const FamilyConfig kGptOss(R"({"architectures":["GptOssForCausalLM"],"attention_bias":true,
   "eos_token_id":2,"experts_per_token":2,"head_dim":24,"hidden_act":"silu","hidden_size":64,
-  "initial_context_length":16,"intermediate_size":48,"max_position_embeddings":512,
+  "initial_context_length":16,"intermediate_size":96,"max_position_embeddings":512,
   "model_type":"gpt_oss","num_attention_heads":4,"num_experts_per_tok":2,"num_hidden_layers":3,
-  "num_key_value_heads":2,"num_local_experts":5,"rms_norm_eps":1e-05,
+  "num_key_value_heads":2,"num_local_experts":5,"quantization_config":{
+  "modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router",
+  "model.embed_tokens","lm_head"],"quant_method":"mxfp4"},"rms_norm_eps":1e-05,
   "rope_scaling":{"beta_fast":32.0,"beta_slow":1.0,"factor":32.0,
   "original_max_position_embeddings":1024,"rope_type":"yarn","truncate":false},
   "rope_theta":1500,"sliding_window":9,"swiglu_limit":7.0,"tie_word_embeddings":false,
@@ -172,7 +258,7 @@ const FamilyConfig kGptOss(R"({"architectures":["GptOssForCausalLM"],"attention_
 }  // namespace
 
 std::vector<FamilyCase> gpt_oss_cases() {
-  return {{"gpt-oss", kGptOss, make, reference, gguf, true}};
+  return {{"gpt-oss", kGptOss, make, reference, gguf, publish}};
 }
 
 }  // namespace nibble::test

@@ -14,7 +14,7 @@ void read_yarn(const Fields& f, Config& out) {
       f.size_or("original_max_position_embeddings", out.context_length, kMaxContext);
   out.rope_beta_fast = f.number_or("beta_fast", 32.0f);
   out.rope_beta_slow = f.number_or("beta_slow", 1.0f);
-  f.only("truncate", true);
+  out.rope_truncate = f.bool_or("truncate", true);
   const float scale = f.number_or("mscale", 0.0f), all = f.number_or("mscale_all_dim", 0.0f);
   const float usual = scale != 0.0f && all != 0.0f ? yarn_magnitude(out.rope_factor, scale) /
                                                          yarn_magnitude(out.rope_factor, all)

@@ -84,6 +84,17 @@ void read_olmoe(const Fields& f, Config& out) {
   out.qkv_clip = f.number_or("clip_qkv", 0.0f);
 }
 
+void read_gpt_oss(const Fields& f, Config& out) {
+  read_window(f, out, 128);
+  read_window_pattern(f, "sliding_window_pattern", 2, out);
+  read_attention_bias(f, out);
+  read_experts(f, "num_local_experts", out);
+  out.normalize_experts = true;
+  out.activation = Activation::swiglu_oai;  // of which "hidden_act" is a part
+  if (const float limit = f.number_or("swiglu_limit", 7.0f); limit != 7.0f)
+    throw Error(f.where("swiglu_limit"), "is " + std::to_string(limit) + ", expected 7");
+}
+
 void read_phi3(const Fields& f, Config& out) { read_window(f, out); }
 
 // Gemma says what its activation is in "hidden_activation"; "hidden_act" is a leftover.
@@ -330,6 +341,11 @@ constexpr Reader kReaders[] = {
     {.model_type = "qwen3", .read = read_qwen3, .head_dim = 128},
     {.model_type = "qwen3_moe", .read = read_qwen3_moe},
     {.model_type = "olmoe", .read = read_olmoe, .norm_eps = 1e-5f},
+    {.model_type = "gpt_oss",
+     .read = read_gpt_oss,
+     .norm_eps = 1e-5f,
+     .head_dim = 64,
+     .rope_theta = 150000.0f},
     {.model_type = "phi3", .read = read_phi3, .norm_eps = 1e-5f},
     {.model_type = "gemma", .read = read_gemma, .head_dim = 256, .tied = true},
     {.model_type = "gemma2", .read = read_gemma2, .head_dim = 256, .tied = true},

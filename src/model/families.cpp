@@ -70,6 +70,14 @@ constexpr SlotName kMixtral[] = {
     {Slot::expert_down, "model.layers.#.block_sparse_moe.experts.@.w2.weight"},
 };
 
+constexpr SlotName kGptOssNames[] = {
+    {Slot::sinks, "model.layers.#.self_attn.sinks"},
+    {Slot::router, "model.layers.#.mlp.router.weight"},
+    {Slot::expert_gate, "model.layers.#.mlp.experts.gate_up_proj_blocks"},
+    {Slot::expert_up, "model.layers.#.mlp.experts.gate_up_proj_blocks"},
+    {Slot::expert_down, "model.layers.#.mlp.experts.down_proj_blocks"},
+};
+
 constexpr SlotName kPhi3[] = {
     {Slot::q, "model.layers.#.self_attn.qkv_proj.weight"},
     {Slot::k, "model.layers.#.self_attn.qkv_proj.weight"},
@@ -355,7 +363,12 @@ constexpr Family kFamilies[] = {
     {"qwen3", "qwen3", "qwen3", kQwen3, kPlain, kPlain},
     {"qwen3moe", "qwen3moe", "qwen3_moe", kQwen3, kPlain, kPlain},
     {"olmoe", "olmoe", "olmoe", kOlmoe, kPlain, kPlain},
-    {"gpt-oss", "gpt-oss", "", kGptOss, {.names = kGgufFfnNorm}, {}},
+    {"gpt-oss",
+     "gpt-oss",
+     "gpt_oss",
+     kGptOss,
+     {.names = kGgufFfnNorm},
+     {.names = kGptOssNames, .expert_pairs = true}},
     {"phi3",
      "phi3",
      "phi3",

@@ -59,6 +59,7 @@ struct Layout {
   std::span<const SlotName> names = {};  // that differ from the usual ones of such files
   QkvOrder qkv = QkvOrder::separate;
   bool gate_up = false;           // one tensor: gate, then up
+  bool expert_pairs = false;      // one tensor for each expert's gate and up: row by row in turns
   bool interleaved_rope = false;  // rows of q and k pair (2i, 2i + 1)
   bool transposed = false;        // matrices of layers are [inputs, outputs]
   bool unit_norms = false;        // norms multiply by 1 + weight

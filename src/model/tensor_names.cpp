@@ -5,11 +5,12 @@
 #include "base/checked.h"
 #include "model/nib_format.h"
 #include "nibble/error.h"
+#include "quant/hf_mxfp4.h"
 
 namespace nibble {
 namespace {
 
-constexpr std::string_view kWeight = "weight", kBias = "bias";
+constexpr std::string_view kWeight = "weight", kBlocks = "blocks", kBias = "bias";
 
 std::string fill(std::string name, const Place& place) {
   const auto replace = [&](char mark, int n) {
@@ -18,8 +19,9 @@ std::string fill(std::string name, const Place& place) {
   };
   replace('#', place.layer);
   replace('@', place.expert);
-  if (place.bias && name.ends_with(kWeight))
-    name.replace(name.size() - kWeight.size(), kWeight.size(), kBias);
+  for (const std::string_view part : {kWeight, kBlocks})
+    if (place.bias && name.ends_with(part))
+      name.replace(name.size() - part.size(), part.size(), kBias);
   return name;
 }
 
@@ -128,7 +130,10 @@ MatrixSource TensorNames::matrix(const Place& place, int64_t n_experts) {
       used_.insert(tensor->name);
       return expert_of(*tensor, place.expert, n_experts, checkpoint_.path);
     }
-    std::optional<MatrixSource> source = find_matrix(checkpoint_, quant_, name);
+    std::optional<MatrixSource> source =
+        tensor && name.ends_with(kBlocks)
+            ? mxfp4_expert_of(checkpoint_, *tensor, place.expert, n_experts)
+            : find_matrix(checkpoint_, quant_, name);
     if (!source) continue;
     for (const TensorView* part : source->tensors) used_.insert(part->name);
     return std::move(*source);

@@ -168,6 +168,13 @@ SourceRows source_rows(const Layout& layout, const Config& c, const Place& place
   }
   if (is_qkv && layout.qkv != QkvOrder::separate)
     out.total = int64_t{q_rows} + 2 * int64_t{kv_rows};
+  if (layout.expert_pairs && (place.slot == Slot::expert_gate || place.slot == Slot::expert_up)) {
+    out.map = {.first = place.slot == Slot::expert_gate ? 0u : 1u,
+               .head_dim = 1,
+               .group = 1,
+               .source_group = 2};
+    out.total = 2 * rows;
+  }
   if (layout.gate_up && (place.slot == Slot::gate || place.slot == Slot::up)) {
     out.map.first = place.slot == Slot::gate ? 0 : static_cast<uint32_t>(rows);
     out.total = 2 * rows;

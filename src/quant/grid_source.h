@@ -29,8 +29,8 @@ struct GridSource {
   const std::byte* codes = nullptr;
   size_t line = 0;  // words (awq_fast: elements) from one line of `layout` to the next
 
-  /// Scales, f16, bf16 or f32: that of (row, group) is element row * row_stride + group *
-  /// group_stride.
+  /// Scales, f16, bf16, f32 or, 2^(e - 128), bytes e: that of (row, group) is element row *
+  /// row_stride + group * group_stride.
   struct Scales {
     DType type = DType::f16;
     const std::byte* data = nullptr;

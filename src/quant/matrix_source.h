@@ -29,7 +29,8 @@ struct MatrixSource {
   DType type = DType::f32;
   std::span<const std::byte> data;
   bool transposed = false;  // stored as [cols, rows]
-  // or codes, scales and zeros apart, as checkpoints of AWQ, GPTQ and compressed-tensors have them.
+  // or codes, scales and zeros apart, as checkpoints of AWQ, GPTQ, compressed-tensors and MXFP4
+  // have them.
   std::shared_ptr<const GridSource> grid;
 
   /// The tensors that it is made of, in the checkpoint.

@@ -233,6 +233,7 @@ float scale_value(const GridSource::Scales& scales, size_t i) {
 
 /// A scale that fp16 holds, as its bits.
 uint16_t scale_bits(const GridSource::Scales& scales, size_t i) {
+  if (scales.type == DType::u8) return half_power(static_cast<uint8_t>(scales.data[i]));
   if (scales.type == DType::f16) return load_as<uint16_t>(scales.data + i * sizeof(uint16_t));
   return float_to_half(scale_value(scales, i));
 }
