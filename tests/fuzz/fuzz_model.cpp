@@ -66,6 +66,12 @@ std::string quantized_directory(const std::string& quantization, const Store& st
   return directory(read_file(path + "/config.json"), read_file(path + "/model.safetensors"));
 }
 
+std::string published(const FamilyCase& c) {
+  const TempDir dir;
+  c.publish(dir / "hf", c.config, c.tensors());
+  return directory(read_file(dir / "hf/config.json"), read_file(dir / "hf/model.safetensors"));
+}
+
 }  // namespace
 
 std::vector<std::string> fuzz_seeds() {
@@ -85,6 +91,7 @@ std::vector<std::string> fuzz_seeds() {
   return {tiny_gguf(),
           packed(tiny_gguf()),
           experts.gguf(experts.config, experts.tensors()),
+          published(experts),
           kNibConfig + tiny_nib_config(),
           kNibConfig + settings,
           tiny_llama2c(),
