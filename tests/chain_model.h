@@ -138,4 +138,13 @@ class ChainModel {
   TempDir folder_;
 };
 
+/// Arguments of a command that runs the model as it is, greedily.
+inline std::vector<std::string> command(const char* name, const ChainModel& model,
+                                        std::vector<std::string> more = {}) {
+  std::vector<std::string> args = {name, model.path(), "--weights", "f32", "--temp", "0"};
+  if (std::string(name) == "chat") args.insert(args.end(), {"--chat-template", "chatml"});
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
 }  // namespace nibble::test
