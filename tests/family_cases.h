@@ -21,8 +21,9 @@ struct FamilyCase {
   /// A GGUF file as llama.cpp's converter writes it; empty where it has no such architecture or
   /// drops what the case is about.
   std::function<std::string(const FamilyConfig&, const Tensors&)> gguf = {};
-  /// Writes the Hugging Face directory, if that is not just the tensors as they are.
-  std::function<void(const std::string&, const FamilyConfig&, const Tensors&)> publish = {};
+  /// Writes the Hugging Face directory.
+  std::function<void(const std::string&, const FamilyConfig&, const Tensors&)> publish =
+      write_hugging_face;
 };
 
 std::vector<FamilyCase> llama_cases();   // LLaMA, Mistral, Qwen2/3, SmolLM3, Granite, MiniCPM, ...

@@ -66,10 +66,7 @@ void run_case(const FamilyCase& c) {
   const auto logits = [&](const std::string& name, const ModelOptions& how) {
     return logits_of(Model(dir / name, how), tokens, options);
   };
-  if (c.publish)
-    c.publish(dir / "hf", c.config, tensors);
-  else
-    write_hugging_face(dir / "hf", c.config, tensors);
+  c.publish(dir / "hf", c.config, tensors);
   const Model model(dir / "hf", exact_options());
   const std::vector<float> found = logits_of(model, tokens, options);
   check_close(found, expected.data, "Hugging Face", kTolerance);

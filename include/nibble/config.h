@@ -47,9 +47,7 @@ struct Traits {
   bool ffn_bias = false;  // of every expert and the router, if there are experts
   QkNorm qk_norm = QkNorm::none;
   Positions positions = Positions::rope;
-  // A learned score of each head takes part in the softmax of attention, and no value belongs to
-  // it.
-  bool attention_sinks = false;
+  bool attention_sinks = false;  // a learned score of each head, without a value, in its softmax
 };
 
 /// The architecture of a model, whatever file it came from. All counts are positive and proven

@@ -14,7 +14,6 @@ Channels::Channels(const Tokenizer& tokenizer)
       message_(tokenizer.find("<|message|>")) {}
 
 std::optional<std::string> Channels::push(Token token) {
-  if (!used()) return std::nullopt;
   if (token == start_ || token == channel_) {
     in_header_ = true;
     header_.clear();

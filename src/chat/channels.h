@@ -17,7 +17,7 @@ class Channels {
 
   /// Whether the tokenizer has the tokens of the format.
   bool used() const { return channel_ >= 0 && message_ >= 0 && start_ >= 0; }
-  /// What stands in the text for `token`; nothing if it is the token's own text.
+  /// What stands in the text for `token`; nothing if it is the token's own text. Only if used().
   std::optional<std::string> push(Token token);
 
  private:

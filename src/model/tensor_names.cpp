@@ -44,18 +44,6 @@ bool is_head(std::string_view name) {
   return name.starts_with("lm_head.") || name.starts_with("embed_out.");
 }
 
-TensorView row_of(const TensorView& all, int row, int64_t n_rows, const std::string& path) {
-  if (all.shape[0] != static_cast<uint64_t>(n_rows))
-    throw Error::mismatch(path + ": " + all.name, "shape",
-                          "[" + std::to_string(n_rows) + ", " + std::to_string(all.shape[1]) + "]",
-                          all.shape_text());
-  TensorView out = all;
-  out.shape.erase(out.shape.begin());
-  const size_t bytes = all.data.size() / all.shape[0];
-  out.data = all.data.subspan(static_cast<size_t>(row) * bytes, bytes);
-  return out;
-}
-
 Layout layout_of(const Family& family, FileFormat format) {
   switch (format) {
     case FileFormat::hugging_face:
@@ -147,9 +135,8 @@ std::vector<TensorView> TensorNames::vector(const Place& place, int end, int64_t
     const TensorView* tensor = find(part);
     if (!tensor) missing(part);
     if (!out.empty() && tensor->data.data() == out.front().data.data()) break;  // one for all parts
-    out.push_back(*tensor);
-    if (place.slot >= Slot::expert_gate && tensor->shape.size() == 2)
-      out.back() = row_of(*tensor, part.expert, n_experts, checkpoint_.path);
+    const bool of_all = place.slot >= Slot::expert_gate && tensor->shape.size() == 2;
+    out.push_back(of_all ? part_of(*tensor, part.expert, n_experts, checkpoint_.path) : *tensor);
   }
   return out;
 }

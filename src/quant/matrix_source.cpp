@@ -57,18 +57,21 @@ MatrixSource matrix_of(const TensorView& tensor, const std::string& path) {
   return source;
 }
 
-MatrixSource expert_of(const TensorView& tensor, int64_t index, int64_t count,
-                       const std::string& path) {
-  if (tensor.shape.size() != 3 || tensor.shape[0] != static_cast<uint64_t>(count))
+TensorView part_of(const TensorView& tensor, int64_t index, int64_t count,
+                   const std::string& path) {
+  if (tensor.shape.empty() || tensor.shape[0] != static_cast<uint64_t>(count))
     throw Error::mismatch(path + ": " + tensor.name, "shape",
-                          "[" + std::to_string(count) + ", rows, cols]", tensor.shape_text());
-  TensorView part;
-  part.name = tensor.name;
-  part.type = tensor.type;
-  part.shape = {tensor.shape[1], tensor.shape[2]};
+                          "[" + std::to_string(count) + ", ...]", tensor.shape_text());
+  TensorView part = tensor;
+  part.shape.erase(part.shape.begin());
   const size_t bytes = tensor.data.size() / static_cast<size_t>(count);
   part.data = tensor.data.subspan(static_cast<size_t>(index) * bytes, bytes);
-  MatrixSource source = matrix_of(part, path);
+  return part;
+}
+
+MatrixSource expert_of(const TensorView& tensor, int64_t index, int64_t count,
+                       const std::string& path) {
+  MatrixSource source = matrix_of(part_of(tensor, index, count, path), path);
   // Whoever consumes the last of them may let go of the tensor.
   source.tensors.clear();
   if (index == count - 1) source.tensors.push_back(&tensor);

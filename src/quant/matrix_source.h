@@ -49,7 +49,11 @@ struct MatrixSource {
 /// sizes that do not fit each other; `path` is the file that errors name.
 MatrixSource matrix_of(const TensorView& tensor, const std::string& path = {});
 
-/// Matrix `index` of a tensor [count, rows, cols]. Error as above, or if there are not `count`.
+/// Part `index` of a tensor [count, ...], with the rest of its shape. Error naming it if there are
+/// not `count`; `path` as above.
+TensorView part_of(const TensorView& tensor, int64_t index, int64_t count, const std::string& path);
+
+/// Matrix `index` of a tensor [count, rows, cols]. Error as from both.
 MatrixSource expert_of(const TensorView& tensor, int64_t index, int64_t count,
                        const std::string& path);
 
