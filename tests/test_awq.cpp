@@ -75,14 +75,14 @@ std::vector<float> awkward_lanes(size_t n) {
 void test_nearest_is_rtn() {
   const size_t n = 64;
   const std::vector<float> w = awkward_lanes(n);
-  for (const bool symmetric : {false, true}) {
-    const LaneGrid grid = nearest_grid(w.data(), n, {symmetric});
+  for (const Scheme scheme : {Scheme::f16_zero, Scheme::f16}) {
+    const LaneGrid grid = nearest_grid(w.data(), n, scheme);
     std::vector<uint8_t> codes(n * 16), expected(n);
-    round_lanes(w.data(), n, grid, {symmetric}, codes.data());
+    round_lanes(w.data(), n, grid, scheme, codes.data());
     for (size_t r = 0; r < 16; ++r) {
       std::vector<float> row(n);
       for (size_t c = 0; c < n; ++c) row[c] = w[c * 16 + r];
-      const RtnGroup group = rtn4_group(row.data(), n, symmetric, expected.data());
+      const RtnGroup group = rtn4_group(row.data(), n, scheme == Scheme::f16, expected.data());
       check_eq(grid.scale[r], group.scale, "scale");
       check_eq(grid.z[r], static_cast<float>(group.zero), "zero");
       for (size_t c = 0; c < n; ++c) check_eq(int(codes[c * 16 + r]), int(expected[c]), "code");
@@ -95,8 +95,8 @@ void test_one_signed_groups_stay_apart() {
   const std::vector<float> w = awkward_lanes(n);
   const std::vector<float> importance(n, 1.0f);
   std::vector<float> back(n * 16);
-  const LaneGrid grid = weighted_grid(w.data(), n, importance.data(), {});
-  round_trip(w.data(), n, grid, {}, back.data());
+  const LaneGrid grid = weighted_grid(w.data(), n, importance.data(), Scheme::f16_zero);
+  round_trip(w.data(), n, grid, Scheme::f16_zero, back.data());
   for (size_t c = 0; c < n; ++c) {
     check_near(double{back[c * 16]}, double{w[c * 16]}, 0.5, "positive");
     check_near(double{back[c * 16 + 1]}, double{w[c * 16 + 1]}, 0.5, "negative");
@@ -106,9 +106,9 @@ void test_one_signed_groups_stay_apart() {
 }
 
 double weighted(const std::vector<float>& w, const std::vector<float>& h, const LaneGrid& grid,
-                GridRule rule, size_t r) {
+                Scheme scheme, size_t r) {
   std::vector<float> back(w.size());
-  round_trip(w.data(), h.size(), grid, rule, back.data());
+  round_trip(w.data(), h.size(), grid, scheme, back.data());
   double sum = 0;
   for (size_t c = 0; c < h.size(); ++c) {
     const double d = double{back[c * 16 + r]} - double{w[c * 16 + r]};
@@ -122,17 +122,79 @@ void test_weighted_grid() {
   const std::vector<float> w = normal(n * 16, 21);
   std::vector<float> h = normal(n, 22);
   for (float& v : h) v = v * v + (v > 1.5f ? 50 : 0);
-  for (const GridRule rule : {GridRule{false}, GridRule{true}}) {
-    const LaneGrid nearest = nearest_grid(w.data(), n, rule);
-    const LaneGrid best = weighted_grid(w.data(), n, h.data(), rule);
+  for (const Scheme scheme : {Scheme::f16_zero, Scheme::f16}) {
+    const LaneGrid nearest = nearest_grid(w.data(), n, scheme);
+    const LaneGrid best = weighted_grid(w.data(), n, h.data(), scheme);
     double sum_nearest = 0, sum_best = 0;
     for (size_t r = 0; r < 16; ++r) {
-      const double a = weighted(w, h, nearest, rule, r), b = weighted(w, h, best, rule, r);
+      const double a = weighted(w, h, nearest, scheme, r), b = weighted(w, h, best, scheme, r);
       check(b <= a * 1.0001, "never worse");
       sum_nearest += a;
       sum_best += b;
     }
     check(sum_best < 0.9 * sum_nearest, "better");
+  }
+}
+
+// The formats of Q4_K and Q6_K: what is stored is what was chosen, and worth its bits.
+void test_shared_scales_of_groups() {
+  Machine machine;
+  const size_t cols = 600, rows = 40;  // neither whole groups of 256 nor whole panels
+  const std::vector<float> w = normal(rows * cols, 23), x = loud_inputs(700, cols);
+  const Panels panels(w, rows, cols);
+  const InputStats stats = stats_of(machine.compute, x, cols, 32);
+  const Feedback feedback = make_feedback(machine.compute, copy_of(stats.gram));
+  const auto error = [&](PackedShape shape, Rounding rounding) {
+    shape.rows = rows;
+    shape.cols = cols;
+    const RoundedMatrix m =
+        round_matrix(machine.compute, panels.view, stats, {shape.group, shape.scheme, rounding},
+                     rounding == Rounding::compensated ? &feedback : nullptr);
+    const size_t bytes = packed_layout(shape, "test").total_bytes();
+    AnonymousMemory memory(bytes);
+    pack_rounded(m, shape, {memory.data(), bytes}, machine.pool);
+    const PackedView view = packed_view(shape, {memory.data(), bytes}, "test");
+    std::vector<float> values(cols * 16), row(cols);
+    for (size_t r = 0; r < rows; ++r) {
+      panel_values(m, r / 16, values.data());
+      unpack_row(view, r, row.data());
+      for (size_t c = 0; c < cols; ++c)
+        check_near(double{row[c]}, double{values[c * 16 + r % 16]}, 1e-6, "stored");
+    }
+    return error_of(m, panels, x);
+  };
+  const PackedShape own{.codes = Codes::q4, .scheme = Scheme::f16_zero, .group = 32};
+  const PackedShape q4_k{.codes = Codes::q4, .scheme = Scheme::k6, .group = 32};
+  const PackedShape q6_k{.codes = Codes::q6, .scheme = Scheme::k8, .group = 16, .zero = 32};
+  check(error(q4_k, Rounding::nearest) < error(own, Rounding::nearest), "fewer bits, less error");
+  check(error(q4_k, Rounding::importance) < 0.9 * error(q4_k, Rounding::nearest), "importance");
+  for (const PackedShape& shape : {q4_k, q6_k})
+    check(error(shape, Rounding::compensated) < 0.6 * error(shape, Rounding::nearest),
+          "compensation");
+  check(error(q6_k, Rounding::nearest) < 0.1 * error(q4_k, Rounding::nearest), "two more bits");
+}
+
+// Groups of one sign, dead, tiny or huge beside others under one scale.
+void test_awkward_groups_share() {
+  const size_t n = 256;
+  std::vector<float> w = awkward_lanes(n), back(n * 16);
+  const std::vector<float> flat(n, 1.0f);
+  for (size_t c = 0; c < n; ++c) w[c * 16 + 4] *= 0.1f;  // minima reach to 63 times 65504
+  for (const Scheme scheme : {Scheme::k6, Scheme::k8}) {
+    const size_t group = scheme == Scheme::k6 ? 32 : 16;
+    std::vector<LaneGrid> wishes;
+    for (size_t c = 0; c < n; c += group)
+      wishes.push_back(weighted_grid(&w[c * 16], group, flat.data(), scheme));
+    const SuperScale super = super_scale(wishes, scheme);
+    for (size_t c = 0; c < n; c += group) {
+      const LaneGrid grid =
+          stored_grid(&w[c * 16], group, flat.data(), scheme, super, wishes[c / group]);
+      round_trip(&w[c * 16], group, grid, scheme, &back[c * 16]);
+    }
+    for (size_t i = 0; i < back.size(); ++i) {
+      const double most = i % 16 == 4 ? 4e5 : i % 16 == 3 ? 1e-7 : 0.8;
+      check_near(double{back[i]}, double{w[i]}, most, "lane " + std::to_string(i % 16));
+    }
   }
 }
 
@@ -229,6 +291,8 @@ int main(int argc, char** argv) {
                  {"nearest grid is rtn", test_nearest_is_rtn},
                  {"awkward groups", test_one_signed_groups_stay_apart},
                  {"weighted grid", test_weighted_grid},
+                 {"scales that groups share", test_shared_scales_of_groups},
+                 {"awkward groups share", test_awkward_groups_share},
                  {"clip", test_clip},
                  {"scale search", test_search},
                  {"scales shared by query heads", test_shared_scales},

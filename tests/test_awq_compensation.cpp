@@ -153,40 +153,47 @@ void test_drift_is_corrected() {
       check_eq(whole.view.panel(1)[c * 16 + r], 0.0f, "lanes without a row");
 }
 
-/// Every column has the code nearest to what makes good the errors of those behind it, with the
-/// columns in front free: w_k + (H_RR^-1 H_RF e_F)_k, R = 0..k, F the columns behind.
-void test_errors_are_made_good() {
-  Machine machine;
-  constexpr size_t kCols = 72, kGroup = 32, kRows = 3;  // 8 columns are no whole group
-  const std::vector<float> w = normal(kRows * kCols, 44), x = loud_inputs(300, kCols);
-  const Panels panels(w, kRows, kCols);
-  const InputStats stats = stats_of(machine.compute, x, kCols, kGroup);
-  const std::vector<double> gram = damped_gram(x, kCols);
-  RoundingRule rule;
-  rule.group = kGroup;
-  rule.rounding = Rounding::compensated;
-  const Feedback feedback = make_feedback(machine.compute, copy_of(stats.gram));
-  const RoundedMatrix m = round_matrix(machine.compute, panels.view, stats, rule, &feedback);
-  for (size_t r = 0; r < kRows; ++r) {
-    std::vector<double> error(kCols);
-    for (size_t i = 0; i < kCols; ++i) {
-      const size_t left = kCols - i, k = left - 1;  // columns 0..k are left
+// Every code is the nearest one to the weight and what the errors behind it ask for, codes 0..most.
+void check_made_good(const RoundedMatrix& m, const std::vector<float>& w,
+                     const std::vector<double>& gram, double most) {
+  for (size_t r = 0; r < m.rows; ++r) {
+    std::vector<double> error(m.cols);
+    for (size_t i = 0; i < m.cols; ++i) {
+      const size_t left = m.cols - i, k = left - 1;  // columns 0..k are left
       std::vector<double> h(left * left), made_good(left);
       for (size_t a = 0; a < left; ++a) {
-        for (size_t b = 0; b < left; ++b) h[a * left + b] = gram[a * kCols + b];
-        for (size_t f = left; f < kCols; ++f) made_good[a] += gram[a * kCols + f] * error[f];
+        for (size_t b = 0; b < left; ++b) h[a * left + b] = gram[a * m.cols + b];
+        for (size_t f = left; f < m.cols; ++f) made_good[a] += gram[a * m.cols + f] * error[f];
       }
       eliminate(h, made_good);
-      const LaneGrid& grid = m.grids[k / kGroup];
-      const double s = double{grid.s[r]}, z = double{grid.z[r]};
-      const double code = m.codes[k * 16 + r], weight = double{w[r * kCols + k]};
-      const double wanted = std::clamp((weight + made_good[k]) / s + z, 0.0, 15.0);
+      const LaneGrid& grid = m.grids[k / m.group];
+      const double s = double{grid.s[r]}, z = double{grid.z[r]}, min = double{grid.m[r]};
+      const double code = m.codes[k * 16 + r], weight = double{w[r * m.cols + k]};
+      const double wanted = std::clamp((weight + made_good[k] - min) / s + z, 0.0, most);
       check(std::abs(code - wanted) < 0.51, "column " + std::to_string(k));
-      error[k] = weight - s * (code - z);
+      error[k] = weight - (s * (code - z) + min);
     }
   }
 }
 
+/// Every column has the code nearest to what makes good the errors of those behind it, with the
+/// columns in front free: w_k + (H_RR^-1 H_RF e_F)_k, R = 0..k, F the columns behind.
+void test_errors_are_made_good() {
+  Machine machine;
+  constexpr size_t kCols = 72, kRows = 3;  // 8 columns are no whole group
+  const std::vector<float> w = normal(kRows * kCols, 44), x = loud_inputs(300, kCols);
+  const Panels panels(w, kRows, kCols);
+  const InputStats stats = stats_of(machine.compute, x, kCols, 32);
+  const std::vector<double> gram = damped_gram(x, kCols);
+  const Feedback feedback = make_feedback(machine.compute, copy_of(stats.gram));
+  for (const auto& [scheme, group, most] :
+       {std::tuple{Scheme::f16_zero, size_t{32}, 15.0}, std::tuple{Scheme::k6, size_t{32}, 15.0},
+        std::tuple{Scheme::k8, size_t{16}, 63.0}}) {
+    const RoundingRule rule{group, scheme, Rounding::compensated};
+    check_made_good(round_matrix(machine.compute, panels.view, stats, rule, &feedback), w, gram,
+                    most);
+  }
+}
 void test_dead_inputs() {
   Machine machine;
   const size_t cols = 64;

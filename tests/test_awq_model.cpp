@@ -120,6 +120,37 @@ void test_scales_pay() {
     check(error(true, rounding) < rtn, "rounding");
 }
 
+void test_shared_scales() {
+  Setup setup;
+  const std::vector<float> exact = logits_in(setup.in(), WeightType::f32);
+  const auto error = [&](GroupScales group_scales, bool scales, Rounding rounding) {
+    setup.options.group_scales = group_scales;
+    setup.options.scales = scales;
+    setup.options.rounding = rounding;
+    const std::string out = setup.dir / "out.nib";
+    const double bits = quantize(setup.in(), out, setup.options).info.bits_per_weight;
+    return std::pair{relative_norm(logits_in(out), exact), bits};
+  };
+  using enum GroupScales;
+  const auto nearest = error(shared, false, Rounding::nearest);
+  const auto best = error(shared, true, Rounding::compensated);
+  const auto mixed = error(shared_mix, true, Rounding::compensated);
+  check(best.first < nearest.first, "calibration pays");
+  check(mixed.first < best.first, "six bits pay");
+  check(mixed.second > best.second, "and cost");
+
+  const auto refused = [&](const char* why, const std::function<void(QuantizeOptions&)>& change) {
+    QuantizeOptions options = setup.options;
+    change(options);
+    check_error([&] { quantize(setup.in(), setup.dir / "refused", options); }, why);
+  };
+  refused("groups of 32", [](QuantizeOptions& o) { o.group = 64; });
+  refused("symmetric", [](QuantizeOptions& o) { o.symmetric = true; });
+  refused("format awq", [](QuantizeOptions& o) { o.format = QuantizeFormat::awq; });
+  refused("clipping", [](QuantizeOptions& o) { o.rounding = Rounding::clip; });
+  refused("4-bit", [](QuantizeOptions& o) { o.weights = WeightType::q8; });
+}
+
 void test_layers_are_reported() {
   Setup setup;
   std::vector<QuantizedLayer> layers;
@@ -453,6 +484,7 @@ int main(int argc, char** argv) {
              {
                  {"folding keeps the function", test_folding_keeps_the_function},
                  {"scales pay", test_scales_pay},
+                 {"shared scales", test_shared_scales},
                  {"layers are reported", test_layers_are_reported},
                  {"an AWQ directory is the same model", test_awq_directory_is_the_same_model},
                  {"groups that do not divide", test_groups_that_do_not_divide},

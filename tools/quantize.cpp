@@ -62,6 +62,21 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
   return 0;
 }
 
+struct Format {
+  WeightType weights = WeightType::automatic;
+  GroupScales group_scales = GroupScales::own;
+};
+
+std::function<void(const std::string&)> to_format(Format& target) {
+  return to_choice<Format>(target, {{"auto", {}},
+                                    {"q4", {WeightType::q4}},
+                                    {"q4_k", {WeightType::automatic, GroupScales::shared}},
+                                    {"q4_k_m", {WeightType::automatic, GroupScales::shared_mix}},
+                                    {"q8", {WeightType::q8}},
+                                    {"f16", {WeightType::f16}},
+                                    {"f32", {WeightType::f32}}});
+}
+
 struct Method {
   bool scales = false;
   Rounding rounding = Rounding::nearest;
@@ -82,6 +97,7 @@ std::function<void(const std::string&)> to_method(Method& target) {
 
 int run_quantize(std::span<const std::string> args) {
   QuantizeOptions options;
+  Format format;
   Method method;
   std::string calibration_flag;  // a flag of calibration
   Flags flags("quantize IN OUT",
@@ -92,8 +108,9 @@ int run_quantize(std::span<const std::string> args) {
              "rounding by the error of the outputs; awq+clip, awq+importance, awq+gptq: both",
              "rtn", to_method(method)});
   flags.add({"--weights", "TYPE",
-             "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32", "auto",
-             to_weight_type(options.weights)});
+             "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32; q4_k, q4_k_m: as "
+             "auto, with scales as GGUF's Q4_K has them, and the matrices that lose most as Q6_K",
+             "auto", to_format(format)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});
   flags.add({"--sym", "", "no zero points", "", to_switch(options.symmetric)});
@@ -127,6 +144,8 @@ int run_quantize(std::span<const std::string> args) {
   outlive_readers();
   options.scales = method.scales;
   options.rounding = method.rounding;
+  options.weights = format.weights;
+  options.group_scales = format.group_scales;
   if (!options.needs_calibration() && !calibration_flag.empty())
     throw UsageError(calibration_flag + ": the method rtn does not calibrate (--method awq does)");
   if (options.resume && !options.works_by_layer())

@@ -16,6 +16,14 @@ enum class Rounding : uint8_t {
   compensated,  // GPTQ: as importance, and the error of a column moves to those not yet rounded
 };
 
+/// How 4-bit matrices of layers store the scales of their groups.
+enum class GroupScales : uint8_t {
+  own,         // each group an fp16 and, unless symmetric, a zero point
+  shared,      // as GGUF's Q4_K: groups of 32 columns, scale and minimum of 6 bits times what 256
+               // columns share, 4.5 bits a weight
+  shared_mix,  // and the matrices that lose most by it as Q6_K: about 4.8 bits a weight
+};
+
 enum class QuantizeFormat : uint8_t {
   nib,  // one .nib file
   awq,  // a Hugging Face directory as AutoAWQ writes it ("gemm"), for vLLM and transformers
@@ -35,8 +43,11 @@ struct QuantizeOptions {
   WeightType weights = WeightType::automatic;
   int group = 32;          // 32, 64, 128
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
-  int threads = 0;         // 0: the performance cores this process may use
-  std::string isa = {};    // as in ModelOptions
+  /// Shared ones are searched, by Rounding::nearest, too, but not by clip; they need groups of 32
+  /// that are not symmetric, and QuantizeFormat::nib.
+  GroupScales group_scales = GroupScales::own;
+  int threads = 0;       // 0: the performance cores this process may use
+  std::string isa = {};  // as in ModelOptions
   Progress progress = {};
   /// Once it is true, quantize() throws Error within about a second. Asked often, from any thread;
   /// what it throws is passed on.
@@ -57,7 +68,9 @@ struct QuantizeOptions {
 
   bool needs_calibration() const { return scales || rounding != Rounding::nearest; }
   /// Whether it goes layer by layer, and keeps finished ones while it runs.
-  bool works_by_layer() const { return needs_calibration() || format == QuantizeFormat::awq; }
+  bool works_by_layer() const {
+    return needs_calibration() || format == QuantizeFormat::awq || group_scales != GroupScales::own;
+  }
 };
 
 struct QuantizeResult {

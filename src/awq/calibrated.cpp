@@ -165,8 +165,20 @@ LayerRule LayerByLayer::rule() const {
   LayerRule out;
   out.scales = options_.scales;
   out.rounding.group = static_cast<size_t>(options_.group);
-  out.rounding.grid.symmetric = options_.symmetric;
-  out.rounding.rounding = options_.rounding;
+  out.rounding.scheme = options_.symmetric ? Scheme::f16 : Scheme::f16_zero;
+  return out;
+}
+
+std::vector<RoundingRule> LayerByLayer::rules_of(const LayerPlan& plan,
+                                                 std::span<PackedMatrix* const> matrices) const {
+  std::vector<RoundingRule> out;
+  for (const PackedMatrix* m : matrices) {
+    const auto planned =
+        std::find_if(plan.matrices.begin(), plan.matrices.end(),
+                     [&](const PlannedMatrix* of) { return of->destination == m; });
+    const PackedShape& shape = (*planned)->shape;
+    out.push_back({shape.group, shape.scheme, options_.rounding});
+  }
   return out;
 }
 
@@ -188,8 +200,8 @@ QuantizedLayer LayerByLayer::quantize(int index) {
     const double from = size * static_cast<double>(k);
     if (rows_) rows_->measure(index, loaded_, inputs, part_of(index, from, size));
     if (k == 0) scale_layer(compute_, impl_.config, layer, quantized, inputs, rule(), errors);
-    const std::vector<RoundedMatrix> rounded =
-        round_matrices(compute_, stages[k].matrices, inputs, rule(), errors);
+    const std::vector<RoundedMatrix> rounded = round_matrices(
+        compute_, stages[k].matrices, rules_of(plan, stages[k].matrices), inputs, errors);
     for (size_t i = 0; i < rounded.size(); ++i)
       loaded_.write_rounded(stages[k].matrices[i], rounded[i]);
   }

@@ -36,6 +36,8 @@ class LayerByLayer {
   bool is_embedding(const PlannedMatrix& m) const;
   AnonymousMemory load_as_it_is(const PlannedMatrix& m) const;
   LayerRule rule() const;
+  std::vector<RoundingRule> rules_of(const LayerPlan& plan,
+                                     std::span<PackedMatrix* const> matrices) const;
   StatsPlan stats_plan() const;
   bool compensated() const { return options_.rounding == Rounding::compensated; }
   QuantizedLayer quantize(int index);

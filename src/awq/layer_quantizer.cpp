@@ -97,20 +97,21 @@ std::vector<Stage> stages_of(const Config& config, LayerWeights& layer,
 
 std::vector<RoundedMatrix> round_matrices(const Compute& compute,
                                           std::span<PackedMatrix* const> matrices,
-                                          LayerInputs& inputs, const LayerRule& rule,
+                                          std::span<const RoundingRule> rules, LayerInputs& inputs,
                                           LayerErrors& errors) {
   std::vector<RoundedMatrix> out;
   const InputStats* feedback_of = nullptr;
   Feedback feedback;
-  for (const PackedMatrix* m : matrices) {
-    FloatPanels w = panels_of(*m);
-    const InputStats* stats = inputs.find(m);
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    const RoundingRule& rule = rules[i];
+    FloatPanels w = panels_of(*matrices[i]);
+    const InputStats* stats = inputs.find(matrices[i]);
     if (!stats) {
-      const InputStats flat = flat_stats(w.cols, rule.rounding.group);
-      out.push_back(round_matrix(compute, w, flat, rule.rounding, nullptr));
+      const InputStats flat = flat_stats(w.cols, rule.group);
+      out.push_back(round_matrix(compute, w, flat, rule, nullptr));
       continue;
     }
-    const bool compensated = rule.rounding.rounding == Rounding::compensated;
+    const bool compensated = rule.rounding == Rounding::compensated;
     if (compensated && feedback_of != stats) {  // matrices that share an input come one by one
       feedback = make_feedback(compute, copy_of(stats->gram));
       feedback_of = stats;
@@ -122,8 +123,7 @@ std::vector<RoundedMatrix> round_matrices(const Compute& compute,
       w.data = corrected.row(0);
       correct_drift(compute, w, *stats, feedback, kDriftShare);
     }
-    out.push_back(
-        round_matrix(compute, w, *stats, rule.rounding, compensated ? &feedback : nullptr));
+    out.push_back(round_matrix(compute, w, *stats, rule, compensated ? &feedback : nullptr));
     OutputError error(compute, *stats);
     const double remaining = error.sum(w.n_panels(), [&](size_t p, float* d) {
       panel_values(out.back(), p, d);

@@ -13,7 +13,7 @@ namespace nibble {
 
 struct LayerRule {
   bool scales = true;
-  RoundingRule rounding;
+  RoundingRule rounding;  // by which scales are compared
 };
 
 /// Squared errors of a layer's products relative to the products, mean over matrices.
@@ -41,11 +41,11 @@ void scale_layer(const Compute& compute, const Config& config, LayerWeights& lay
 std::vector<Stage> stages_of(const Config& config, LayerWeights& layer,
                              std::span<PackedMatrix* const> quantized);
 
-/// Rounds f32 matrices, compensated with the correction for drift if there is any; they stay as
-/// they are.
+/// Rounds f32 matrices by a rule each, compensated with the correction for drift if there is any;
+/// they stay as they are.
 std::vector<RoundedMatrix> round_matrices(const Compute& compute,
                                           std::span<PackedMatrix* const> matrices,
-                                          LayerInputs& inputs, const LayerRule& rule,
+                                          std::span<const RoundingRule> rules, LayerInputs& inputs,
                                           LayerErrors& errors);
 
 }  // namespace nibble

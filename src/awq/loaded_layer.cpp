@@ -37,7 +37,10 @@ void retarget(PlannedMatrix& m, PackTarget::Kind kind) {
 }
 
 bool is_rounded(const PlannedMatrix& m) {
-  return layer_of(m.name) >= 0 && m.target.kind == PackTarget::Kind::q4 && !m.source.has_grid();
+  using Kind = PackTarget::Kind;
+  const Kind kind = m.target.kind;
+  return layer_of(m.name) >= 0 && !m.source.has_grid() &&
+         (kind == Kind::q4 || kind == Kind::q4_k || kind == Kind::q6_k);
 }
 
 int layer_of(std::string_view name) {

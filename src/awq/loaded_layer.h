@@ -63,7 +63,7 @@ class LoadedLayer {
   std::vector<Forms> forms_;  // in the order of the plan's matrices
 };
 
-/// Whether a planned matrix is one that quantization rounds: a linear layer to 4 bits.
+/// Whether a planned matrix is one that quantization rounds: a linear layer to 4 bits, or 6.
 bool is_rounded(const PlannedMatrix& m);
 
 /// Plans another format for a matrix.

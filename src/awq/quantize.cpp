@@ -1,5 +1,6 @@
 #include "nibble/quantize.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
@@ -63,10 +64,24 @@ void refuse_overwriting(const Checkpoint& in, const std::string& out,
   }
 }
 
+void check_shared_scales(const QuantizeOptions& options) {
+  const std::string where = "scales shared by 256 columns";
+  if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
+    throw Error(where, "are for 4-bit weights");
+  if (options.group != 32)
+    throw Error(where, "have groups of 32, not of " + std::to_string(options.group), "--group 32");
+  if (options.symmetric) throw Error(where, "have minima: symmetric groups have none");
+  if (options.format == QuantizeFormat::awq)
+    throw Error(where, "are unknown to format awq", "--format nib, or --weights q4");
+  if (options.rounding == Rounding::clip)
+    throw Error(where, "are not searched by clipping", "--method awq+importance or awq+gptq");
+}
+
 void check_options(const QuantizeOptions& options) {
   if (options.format == QuantizeFormat::awq && options.weights != WeightType::automatic &&
       options.weights != WeightType::q4)
     throw Error("format awq", "has 4-bit weights only", "--weights auto");
+  if (options.group_scales != GroupScales::own) check_shared_scales(options);
   if (!options.needs_calibration()) return;
   if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
     throw Error("weights", "are not 4-bit, so there is nothing to calibrate", "--weights auto");
@@ -95,6 +110,7 @@ std::string recipe_of(const Checkpoint& checkpoint, const ModelImpl& tools,
   text += config_to_json(tools.config, tools.sampling) + "\n";
   line("group", options.group);
   line("symmetric", options.symmetric);
+  line("group_scales", static_cast<int>(options.group_scales));
   line("scales", options.scales);
   line("rounding", static_cast<int>(options.rounding));
   line("format", static_cast<int>(options.format));
@@ -118,6 +134,25 @@ void keep_indivisible(WeightPlan& plan, QuantizeResult& result) {
   }
 }
 
+// The matrices that llama.cpp's Q4_K_M gives six bits: v and down of the first and the last eighth
+// of the layers, and of every third between.
+bool deserves_six_bits(const Weights& weights, const PackedMatrix* m, int layer) {
+  const auto n = static_cast<int>(weights.layers.size());
+  if (layer >= n / 8 && layer < 7 * n / 8 && (layer - n / 8) % 3 != 2) return false;
+  const LayerWeights& of = weights.layers[static_cast<size_t>(layer)];
+  return m == &of.v || m == &of.down ||
+         std::any_of(of.experts.begin(), of.experts.end(),
+                     [&](const ExpertWeights& expert) { return m == &expert.down; });
+}
+
+void share_scales(WeightPlan& plan, const Weights& weights, bool mix) {
+  for (PlannedMatrix& m : plan.matrices) {
+    if (!is_rounded(m)) continue;
+    const bool six = mix && deserves_six_bits(weights, m.destination, layer_of(m.name));
+    retarget(m, six ? PackTarget::Kind::q6_k : PackTarget::Kind::q4_k);
+  }
+}
+
 // A router reads scaled inputs, so its columns are scaled, too. That must not change which experts
 // it chooses.
 void widen_routers(WeightPlan& plan) {
@@ -132,7 +167,7 @@ void refuse_quantized_input(const WeightPlan& plan) {
   for (const PlannedMatrix& m : plan.matrices)
     if (layer_of(m.name) >= 0 && m.source.has_grid())
       throw Error(m.source.where, "is quantized already (" + m.source.type_name + ")",
-                  "calibrate the original in 16 or 32 bits; --method rtn keeps the codes");
+                  "quantize the original; --method rtn --weights auto keeps the codes");
 }
 
 // Gives the pieces of finished layers: vectors at once, matrices when asked for.
@@ -205,6 +240,8 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
     check_awq_source(job.checkpoint, job.plan);
     keep_indivisible(job.plan, result);
   }
+  if (options.group_scales != GroupScales::own)
+    share_scales(job.plan, job.impl->weights, options.group_scales == GroupScales::shared_mix);
   widen_routers(job.plan);
   const std::string vocabulary = options.needs_calibration() ? job.vocabulary() : "";
   const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, vocabulary, options),

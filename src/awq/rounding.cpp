@@ -12,6 +12,10 @@ namespace {
 constexpr double kDamping = 0.01;  // GPTQ's percdamp
 constexpr size_t kMaxGroup = 128;
 
+float value_of(const LaneGrid& grid, size_t r, uint8_t code) {
+  return grid.s[r] * (static_cast<float>(code) - grid.z[r]) + grid.m[r];
+}
+
 float* row_of(float* panel, size_t c) { return panel + c * kLanes; }
 const float* row_of(const float* panel, size_t c) { return panel + c * kLanes; }
 
@@ -19,42 +23,92 @@ LaneGrid choose_grid(const Compute& compute, const float* w, size_t n, size_t g,
                      const InputStats& stats, const RoundingRule& rule) {
   switch (rule.rounding) {
     case Rounding::clip:
-      return clipped_grid(compute.kernels, w, n, stats.group_gram[g], rule.grid);
+      return clipped_grid(compute.kernels, w, n, stats.group_gram[g], rule.scheme);
     case Rounding::importance:
-      return weighted_grid(w, n, stats.mean_square.data() + g * rule.group, rule.grid);
+      return weighted_grid(w, n, stats.mean_square.data() + g * rule.group, rule.scheme);
     case Rounding::nearest:
     case Rounding::compensated:
       break;
   }
-  return nearest_grid(w, n, rule.grid);
+  return nearest_grid(w, n, rule.scheme);
+}
+
+// What the groups of w [n][16], n <= 256, share in a k scheme.
+SuperScale choose_super(const float* w, size_t n, const float* importance,
+                        const RoundingRule& rule) {
+  LaneGrid grids[kSuperCols / 16];
+  size_t n_groups = 0;
+  for (size_t c = 0; c < n; c += rule.group)
+    grids[n_groups++] =
+        weighted_grid(row_of(w, c), std::min(rule.group, n - c), importance + c, rule.scheme);
+  return super_scale(std::span(grids).first(n_groups), rule.scheme);
+}
+
+LaneGrid choose_stored(const float* w, size_t n, const float* importance, const SuperScale& super,
+                       const RoundingRule& rule) {
+  return stored_grid(w, n, importance, rule.scheme, super,
+                     weighted_grid(w, n, importance, rule.scheme));
+}
+
+// One panel of a k scheme without compensation.
+void round_k_panel(const float* w, const RoundingRule& rule, const float* importance, size_t cols,
+                   uint8_t* codes, LaneGrid* grids, SuperScale* supers) {
+  for (size_t begin = 0; begin < cols; begin += rule.group) {
+    SuperScale& super = supers[begin / kSuperCols];
+    if (begin % kSuperCols == 0)
+      super = choose_super(row_of(w, begin), std::min(kSuperCols, cols - begin), importance + begin,
+                           rule);
+    const size_t n = std::min(rule.group, cols - begin);
+    LaneGrid& grid = grids[begin / rule.group];
+    grid = choose_stored(row_of(w, begin), n, importance + begin, super, rule);
+    round_lanes(row_of(w, begin), n, grid, rule.scheme, codes + begin * kLanes);
+  }
+}
+
+// What column k is rounded from: moved [end - begin][16] = w + what the errors of the columns
+// behind `end` ask of columns begin..end-1.
+void move_columns(const Compute& compute, const float* w, const Feedback& feedback, size_t cols,
+                  size_t begin, size_t end, const float* error, float* moved) {
+  const size_t n = end - begin;
+  if (end < cols)
+    compute.kernels.matmul_f32(float_panels(row_of(const_cast<float*>(error), end), 1, cols - end),
+                               0, 1, feedback.upper.row(begin) + end, feedback.upper.cols(), n,
+                               moved, kLanes);
+  else
+    std::fill_n(moved, n * kLanes, 0.0f);
+  for (size_t i = 0; i < n * kLanes; ++i) moved[i] += row_of(w, begin)[i];
 }
 
 // One panel with compensation. error [cols][16] is scratch.
 void compensate_panel(const Compute& compute, const float* w, const RoundingRule& rule,
                       const Feedback& feedback, size_t cols, float* error, uint8_t* codes,
-                      LaneGrid* grids) {
-  alignas(64) float moved[kMaxGroup * kLanes];  // what the columns behind the group ask for
+                      LaneGrid* grids, SuperScale* supers) {
+  alignas(64) float moved[kSuperCols * kLanes];
+  const float* importance = feedback.remaining.data();
   for (size_t g = ceil_div(cols, rule.group); g-- > 0;) {
     const size_t begin = g * rule.group, end = std::min(cols, begin + rule.group);
     const size_t n = end - begin;
-    if (end < cols)
-      compute.kernels.matmul_f32(float_panels(row_of(error, end), 1, cols - end), 0, 1,
-                                 feedback.upper.row(begin) + end, feedback.upper.cols(), n, moved,
-                                 kLanes);
-    else
-      std::fill_n(moved, n * kLanes, 0.0f);
-    for (size_t i = 0; i < n * kLanes; ++i) moved[i] += row_of(w, begin)[i];
-    grids[g] = weighted_grid(moved, n, feedback.remaining.data() + begin, rule.grid);
+    if (is_k_scheme(rule.scheme)) {
+      const size_t s = begin / kSuperCols, first = s * kSuperCols;
+      if (end == cols || end % kSuperCols == 0) {
+        move_columns(compute, w, feedback, cols, first, end, error, moved);
+        supers[s] = choose_super(moved, end - first, importance + first, rule);
+      }
+      move_columns(compute, w, feedback, cols, begin, end, error, moved);
+      grids[g] = choose_stored(moved, n, importance + begin, supers[s], rule);
+    } else {
+      move_columns(compute, w, feedback, cols, begin, end, error, moved);
+      grids[g] = weighted_grid(moved, n, importance + begin, rule.scheme);
+    }
     for (size_t k = n; k-- > 0;) {
       float* v = row_of(moved, k);
       const float* factors = feedback.upper.row(begin + k) + begin;
       for (size_t j = k + 1; j < n; ++j)
         for (size_t r = 0; r < kLanes; ++r) v[r] += row_of(error, begin + j)[r] * factors[j];
-      round_lanes(v, 1, grids[g], rule.grid, codes + (begin + k) * kLanes);
-      for (size_t r = 0; r < kLanes; ++r) {
-        const float steps = static_cast<float>(codes[(begin + k) * kLanes + r]) - grids[g].z[r];
-        row_of(error, begin + k)[r] = row_of(w, begin + k)[r] - grids[g].s[r] * steps;
-      }
+      uint8_t* code = codes + (begin + k) * kLanes;
+      round_lanes(v, 1, grids[g], rule.scheme, code);
+      for (size_t r = 0; r < kLanes; ++r)
+        row_of(error, begin + k)[r] = row_of(w, begin + k)[r] - value_of(grids[g], r, code[r]);
     }
   }
 }
@@ -93,6 +147,49 @@ void solve_factored(const Kernels& kernels, const FloatMatrix& factor, float* x)
         for (size_t r = 0; r < kLanes; ++r) v[r] -= factor.row(c)[j] * row_of(x, j)[r];
     }
     end = begin;
+  }
+}
+
+// Sets the code of row r, column c of a panel whose codes are zero, as code_at() reads it.
+template <Codes C>
+void add_code(uint8_t* panel, size_t c, size_t r, unsigned code) {
+  uint8_t* unit = panel + c / kUnitCols<C> * kUnitBytes<C>;
+  c %= kUnitCols<C>;
+  const size_t byte = 4 * r + c % 4, in_line = c % kLineCols<C>;
+  unit[c / kLineCols<C> * kLineBytes + byte] |=
+      static_cast<uint8_t>((code & ones(kLowBits<C>)) << (in_line / 4 * kLowBits<C>));
+  if constexpr (kUpperBits<C> != 0)
+    unit[kUpperOffset<C> + byte] |=
+        static_cast<uint8_t>(code >> kLowBits<C> << (c / 4 * kUpperBits<C>));
+}
+
+template <class T>
+T& struct_at(uint8_t* scales, size_t i) {
+  return reinterpret_cast<T*>(scales)[i];
+}
+
+// The scale of group g, lane r.
+void pack_scale(const PackedShape& shape, const LaneGrid& grid, const SuperScale* supers, size_t g,
+                size_t r, uint8_t* scales) {
+  const size_t per_super = kSuperCols / shape.group;
+  const unsigned sc = grid.scale[r] & 255u, mn = grid.scale[r] >> 8;
+  if (shape.scheme == Scheme::f16) {
+    struct_at<ScaleF16>(scales, g).s[r] = grid.scale[r];
+  } else if (shape.scheme == Scheme::f16_zero) {
+    struct_at<ScaleF16Zero>(scales, g).s[r] = grid.scale[r];
+    struct_at<ScaleF16Zero>(scales, g).z[r] = static_cast<uint8_t>(grid.z[r]);
+  } else if (shape.scheme == Scheme::k8) {
+    auto& super = struct_at<ScaleK8x16>(scales, g / per_super);
+    super.d[r] = supers[g / per_super].d[r];
+    super.sc[g % per_super][r] = static_cast<int8_t>(sc);
+  } else {
+    auto& super = struct_at<ScaleK6>(scales, g / per_super);
+    const size_t pair = g % per_super / 2, odd = g % 2;
+    super.d[r] = supers[g / per_super].d[r];
+    super.dmin[r] = supers[g / per_super].dmin[r];
+    super.sc[pair][r] |= static_cast<uint8_t>((sc & 15) << (4 * odd));
+    super.mn[pair][r] |= static_cast<uint8_t>((mn & 15) << (4 * odd));
+    super.hi[pair][r] |= static_cast<uint8_t>((sc >> 4 | mn >> 4 << 4) << (2 * odd));
   }
 }
 
@@ -151,23 +248,30 @@ void correct_drift(const Compute& compute, const FloatPanels& w, const InputStat
 
 RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const InputStats& stats,
                            const RoundingRule& rule, const Feedback* feedback) {
-  RoundedMatrix out{w.rows, w.cols, rule.group, {}, {}};
+  RoundedMatrix out{w.rows, w.cols, rule.group, {}, {}, {}};
   const size_t n_groups = out.n_groups(), panel_codes = w.cols * kLanes;
+  const bool k_scheme = is_k_scheme(rule.scheme);
   out.codes.resize(w.n_panels() * panel_codes);
   out.grids.resize(w.n_panels() * n_groups);
+  if (k_scheme) out.supers.resize(w.n_panels() * out.n_supers());
+  const std::vector<float> flat(w.cols, 1.0f);
+  const float* importance =
+      rule.rounding == Rounding::nearest ? flat.data() : stats.mean_square.data();
   std::vector<FloatMatrix> error;  // [threads] of [cols, 16]
   for (int i = 0; feedback && i < compute.pool.size(); ++i) error.emplace_back(w.cols, kLanes);
   compute.pool.run(w.n_panels(), [&](size_t p, int thread) {
     const float* panel = w.panel(p);
     uint8_t* codes = out.codes.data() + p * panel_codes;
     LaneGrid* grids = out.grids.data() + p * n_groups;
+    SuperScale* supers = k_scheme ? out.supers.data() + p * out.n_supers() : nullptr;
     if (feedback)
       return compensate_panel(compute, panel, rule, *feedback, w.cols,
-                              error[static_cast<size_t>(thread)].row(0), codes, grids);
+                              error[static_cast<size_t>(thread)].row(0), codes, grids, supers);
+    if (k_scheme) return round_k_panel(panel, rule, importance, w.cols, codes, grids, supers);
     for (size_t g = 0; g < n_groups; ++g) {
       const size_t begin = g * rule.group, n = std::min(rule.group, w.cols - begin);
       grids[g] = choose_grid(compute, row_of(panel, begin), n, g, stats, rule);
-      round_lanes(row_of(panel, begin), n, grids[g], rule.grid, codes + begin * kLanes);
+      round_lanes(row_of(panel, begin), n, grids[g], rule.scheme, codes + begin * kLanes);
     }
   });
   return out;
@@ -176,11 +280,9 @@ RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const I
 void panel_values(const RoundedMatrix& m, size_t panel, float* out) {
   const uint8_t* codes = m.codes.data() + panel * m.cols * kLanes;
   const LaneGrid* grids = m.grids.data() + panel * m.n_groups();
-  for (size_t c = 0; c < m.cols; ++c) {
-    const LaneGrid& grid = grids[c / m.group];
+  for (size_t c = 0; c < m.cols; ++c)
     for (size_t r = 0; r < kLanes; ++r)
-      out[c * kLanes + r] = grid.s[r] * (static_cast<float>(codes[c * kLanes + r]) - grid.z[r]);
-  }
+      out[c * kLanes + r] = value_of(grids[c / m.group], r, codes[c * kLanes + r]);
 }
 
 void pack_rounded(const RoundedMatrix& m, const PackedShape& shape, std::span<std::byte> out,
@@ -192,25 +294,18 @@ void pack_rounded(const RoundedMatrix& m, const PackedShape& shape, std::span<st
     const LaneGrid* grids = m.grids.data() + p * m.n_groups();
     uint8_t* lines = bytes + p * layout.code_stride;
     // Columns of the last group beyond the matrix get the code of zero.
-    const auto code = [&](size_t c, size_t r) {
-      return c < m.cols ? codes[c * kLanes + r] : static_cast<uint8_t>(grids[c / m.group].z[r]);
-    };
-    for (size_t c = 0; c < layout.cols_padded; c += 8)
-      for (size_t j = 0; j < kLineBytes; ++j)
-        lines[c * 8 + j] =
-            static_cast<uint8_t>(code(c + j % 4, j / 4) | code(c + 4 + j % 4, j / 4) << 4);
+    for (size_t c = 0; c < m.n_groups() * m.group; ++c)
+      for (size_t r = 0; r < kLanes; ++r) {
+        const uint8_t code =
+            c < m.cols ? codes[c * kLanes + r] : static_cast<uint8_t>(grids[c / m.group].z[r]);
+        shape.codes == Codes::q6 ? add_code<Codes::q6>(lines, c, r, code)
+                                 : add_code<Codes::q4>(lines, c, r, code);
+      }
     const size_t lanes = std::min(kLanes, m.rows - p * kLanes);  // the others have scale 0
     uint8_t* scales = bytes + layout.codes_bytes + p * layout.scale_stride;
+    const SuperScale* supers = m.supers.data() + (m.supers.empty() ? 0 : p * m.n_supers());
     for (size_t g = 0; g < m.n_groups(); ++g)
-      for (size_t r = 0; r < lanes; ++r) {
-        if (shape.scheme == Scheme::f16) {
-          reinterpret_cast<ScaleF16*>(scales)[g].s[r] = grids[g].scale[r];
-        } else {
-          auto& scale = reinterpret_cast<ScaleF16Zero*>(scales)[g];
-          scale.s[r] = grids[g].scale[r];
-          scale.z[r] = static_cast<uint8_t>(grids[g].z[r]);
-        }
-      }
+      for (size_t r = 0; r < lanes; ++r) pack_scale(shape, grids[g], supers, g, r, scales);
   });
 }
 

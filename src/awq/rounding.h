@@ -1,5 +1,5 @@
-// Matrices rounded to 4 bits: by the nearest value of a grid, or with the error of each column
-// compensated by those that follow.
+// Matrices rounded to 4 bits (or 6): by the nearest value of a grid, or with the error of each
+// column compensated by those that follow.
 #pragma once
 
 #include <cstddef>
@@ -24,9 +24,11 @@ struct FloatPanels {
 /// Codes and grids of a matrix, panel by panel.
 struct RoundedMatrix {
   size_t rows = 0, cols = 0, group = 0;
-  std::vector<uint8_t> codes;   // [n_panels][cols][16]
-  std::vector<LaneGrid> grids;  // [n_panels][n_groups]
+  std::vector<uint8_t> codes;      // [n_panels][cols][16]
+  std::vector<LaneGrid> grids;     // [n_panels][n_groups]
+  std::vector<SuperScale> supers;  // [n_panels][n_supers], of k schemes
   size_t n_groups() const { return (cols + group - 1) / group; }
+  size_t n_supers() const { return (cols + kSuperCols - 1) / kSuperCols; }
   size_t n_panels() const { return (rows + kLanes - 1) / kLanes; }
 };
 
@@ -51,19 +53,21 @@ void correct_drift(const Compute& compute, const FloatPanels& w, const InputStat
 
 struct RoundingRule {
   size_t group = 32;
-  GridRule grid;
+  Scheme scheme = Scheme::f16_zero;
   Rounding rounding = Rounding::nearest;
 };
 
-/// Rounds W whose inputs have these statistics. `feedback` is needed for Rounding::compensated.
+/// Rounds W whose inputs have these statistics. `feedback` is needed for Rounding::compensated. In
+/// a k scheme Rounding::nearest searches scales, too, all columns counting the same; clip is not
+/// for them.
 RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const InputStats& stats,
                            const RoundingRule& rule, const Feedback* feedback);
 
 /// out [cols][16] = the values of a panel.
 void panel_values(const RoundedMatrix& m, size_t panel, float* out);
 
-/// Writes the matrix as a packed one (packed.h), q4 with fp16 scales and, if `shape` has them,
-/// integer zeros; out is zero before.
+/// Writes the matrix as a packed one (packed.h), of the scheme that it was rounded to; out is zero
+/// before.
 void pack_rounded(const RoundedMatrix& m, const PackedShape& shape, std::span<std::byte> out,
                   ThreadPool& pool);
 

@@ -81,7 +81,7 @@ void write_error(const float* w, const std::vector<float>& s, const std::vector<
     const float* in = w + begin * kLanes;
     for (size_t c = 0; c < n; ++c)
       for (size_t r = 0; r < kLanes; ++r) out[c * kLanes + r] = in[c * kLanes + r] * s[begin + c];
-    round_trip(out, n, nearest_grid(out, n, rule.grid), rule.grid, out);
+    round_trip(out, n, nearest_grid(out, n, rule.scheme), rule.scheme, out);
     for (size_t c = 0; c < n; ++c)
       for (size_t r = 0; r < kLanes; ++r)
         out[c * kLanes + r] = out[c * kLanes + r] * inverse[begin + c] - in[c * kLanes + r];

@@ -335,6 +335,8 @@ PackedShape target_format(DType type, const PackTarget& target) {
     shape.codes = type == DType::f16 ? Codes::f16 : type == DType::bf16 ? Codes::bf16 : Codes::f32;
     return shape;
   }
+  if (target.kind == Kind::q4_k) return shape_of_form(BlockQ4_K::kForm);
+  if (target.kind == Kind::q6_k) return shape_of_form(BlockQ6_K::kForm);
   const bool q8 = target.kind == Kind::q8;
   shape.codes = q8 ? Codes::q8 : Codes::q4;
   shape.group = target.group;

@@ -84,6 +84,8 @@ struct PackTarget {
     keep,  // the codes and scales of a quantized GGUF type, exactly; f32, f16 and bf16 as they are
     q4,    // round to nearest, 4 bits
     q8,    // round to nearest, 8 bits, symmetric
+    q4_k,  // the format of Q4_K, that of Q6_K: pack_panels() does not round to these, awq/ does
+    q6_k,
     f16,
     f32,
   };
