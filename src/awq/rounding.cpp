@@ -10,7 +10,13 @@ namespace nibble {
 namespace {
 
 constexpr double kDamping = 0.01;  // GPTQ's percdamp
-constexpr size_t kMaxGroup = 128;
+
+/// Where a panel of a RoundedMatrix goes.
+struct RoundedPanel {
+  uint8_t* codes;      // [cols][16]
+  LaneGrid* grids;     // [n_groups]
+  SuperScale* supers;  // [n_supers], of k schemes
+};
 
 float value_of(const LaneGrid& grid, size_t r, uint8_t code) {
   return grid.s[r] * (static_cast<float>(code) - grid.z[r]) + grid.m[r];
@@ -44,24 +50,25 @@ SuperScale choose_super(const float* w, size_t n, const float* importance,
   return super_scale(std::span(grids).first(n_groups), rule.scheme);
 }
 
-LaneGrid choose_stored(const float* w, size_t n, const float* importance, const SuperScale& super,
-                       const RoundingRule& rule) {
-  return stored_grid(w, n, importance, rule.scheme, super,
-                     weighted_grid(w, n, importance, rule.scheme));
+// The grid of one group; `super` is there in k schemes.
+LaneGrid choose_weighted(const float* w, size_t n, const float* importance, Scheme scheme,
+                         const SuperScale* super) {
+  const LaneGrid grid = weighted_grid(w, n, importance, scheme);
+  return super ? stored_grid(w, n, importance, scheme, *super, grid) : grid;
 }
 
 // One panel of a k scheme without compensation.
 void round_k_panel(const float* w, const RoundingRule& rule, const float* importance, size_t cols,
-                   uint8_t* codes, LaneGrid* grids, SuperScale* supers) {
+                   const RoundedPanel& out) {
   for (size_t begin = 0; begin < cols; begin += rule.group) {
-    SuperScale& super = supers[begin / kSuperCols];
+    SuperScale& super = out.supers[begin / kSuperCols];
     if (begin % kSuperCols == 0)
       super = choose_super(row_of(w, begin), std::min(kSuperCols, cols - begin), importance + begin,
                            rule);
     const size_t n = std::min(rule.group, cols - begin);
-    LaneGrid& grid = grids[begin / rule.group];
-    grid = choose_stored(row_of(w, begin), n, importance + begin, super, rule);
-    round_lanes(row_of(w, begin), n, grid, rule.scheme, codes + begin * kLanes);
+    LaneGrid& grid = out.grids[begin / rule.group];
+    grid = choose_weighted(row_of(w, begin), n, importance + begin, rule.scheme, &super);
+    round_lanes(row_of(w, begin), n, grid, rule.scheme, out.codes + begin * kLanes);
   }
 }
 
@@ -81,34 +88,31 @@ void move_columns(const Compute& compute, const float* w, const Feedback& feedba
 
 // One panel with compensation. error [cols][16] is scratch.
 void compensate_panel(const Compute& compute, const float* w, const RoundingRule& rule,
-                      const Feedback& feedback, size_t cols, float* error, uint8_t* codes,
-                      LaneGrid* grids, SuperScale* supers) {
+                      const Feedback& feedback, size_t cols, float* error,
+                      const RoundedPanel& out) {
   alignas(64) float moved[kSuperCols * kLanes];
   const float* importance = feedback.remaining.data();
   for (size_t g = ceil_div(cols, rule.group); g-- > 0;) {
     const size_t begin = g * rule.group, end = std::min(cols, begin + rule.group);
     const size_t n = end - begin;
-    if (is_k_scheme(rule.scheme)) {
-      const size_t s = begin / kSuperCols, first = s * kSuperCols;
-      if (end == cols || end % kSuperCols == 0) {
-        move_columns(compute, w, feedback, cols, first, end, error, moved);
-        supers[s] = choose_super(moved, end - first, importance + first, rule);
-      }
-      move_columns(compute, w, feedback, cols, begin, end, error, moved);
-      grids[g] = choose_stored(moved, n, importance + begin, supers[s], rule);
-    } else {
-      move_columns(compute, w, feedback, cols, begin, end, error, moved);
-      grids[g] = weighted_grid(moved, n, importance + begin, rule.scheme);
+    SuperScale* super = out.supers ? out.supers + begin / kSuperCols : nullptr;
+    if (super && (end == cols || end % kSuperCols == 0)) {  // the last group of those that share
+      const size_t first = begin / kSuperCols * kSuperCols;
+      move_columns(compute, w, feedback, cols, first, end, error, moved);
+      *super = choose_super(moved, end - first, importance + first, rule);
     }
+    move_columns(compute, w, feedback, cols, begin, end, error, moved);
+    const LaneGrid& grid = out.grids[g] =
+        choose_weighted(moved, n, importance + begin, rule.scheme, super);
     for (size_t k = n; k-- > 0;) {
       float* v = row_of(moved, k);
       const float* factors = feedback.upper.row(begin + k) + begin;
       for (size_t j = k + 1; j < n; ++j)
         for (size_t r = 0; r < kLanes; ++r) v[r] += row_of(error, begin + j)[r] * factors[j];
-      uint8_t* code = codes + (begin + k) * kLanes;
-      round_lanes(v, 1, grids[g], rule.scheme, code);
+      uint8_t* code = out.codes + (begin + k) * kLanes;
+      round_lanes(v, 1, grid, rule.scheme, code);
       for (size_t r = 0; r < kLanes; ++r)
-        row_of(error, begin + k)[r] = row_of(w, begin + k)[r] - value_of(grids[g], r, code[r]);
+        row_of(error, begin + k)[r] = row_of(w, begin + k)[r] - value_of(grid, r, code[r]);
     }
   }
 }
@@ -261,17 +265,16 @@ RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const I
   for (int i = 0; feedback && i < compute.pool.size(); ++i) error.emplace_back(w.cols, kLanes);
   compute.pool.run(w.n_panels(), [&](size_t p, int thread) {
     const float* panel = w.panel(p);
-    uint8_t* codes = out.codes.data() + p * panel_codes;
-    LaneGrid* grids = out.grids.data() + p * n_groups;
-    SuperScale* supers = k_scheme ? out.supers.data() + p * out.n_supers() : nullptr;
+    const RoundedPanel to{out.codes.data() + p * panel_codes, out.grids.data() + p * n_groups,
+                          k_scheme ? out.supers.data() + p * out.n_supers() : nullptr};
     if (feedback)
       return compensate_panel(compute, panel, rule, *feedback, w.cols,
-                              error[static_cast<size_t>(thread)].row(0), codes, grids, supers);
-    if (k_scheme) return round_k_panel(panel, rule, importance, w.cols, codes, grids, supers);
+                              error[static_cast<size_t>(thread)].row(0), to);
+    if (k_scheme) return round_k_panel(panel, rule, importance, w.cols, to);
     for (size_t g = 0; g < n_groups; ++g) {
       const size_t begin = g * rule.group, n = std::min(rule.group, w.cols - begin);
-      grids[g] = choose_grid(compute, row_of(panel, begin), n, g, stats, rule);
-      round_lanes(row_of(panel, begin), n, grids[g], rule.scheme, codes + begin * kLanes);
+      to.grids[g] = choose_grid(compute, row_of(panel, begin), n, g, stats, rule);
+      round_lanes(row_of(panel, begin), n, to.grids[g], rule.scheme, to.codes + begin * kLanes);
     }
   });
   return out;
