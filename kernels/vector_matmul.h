@@ -147,7 +147,7 @@ void matmul_q(const PackedView& w, size_t panel_begin, size_t panel_end, const Q
   });
 }
 
-constexpr size_t kUnpackedCols = 128;  // a whole number of groups, 8 KB of f32
+constexpr size_t kUnpackedCols = 256;  // a whole number of groups, 16 KB of f32
 
 /// Widens the groups of columns k0..k0+n-1 of a panel (n rounded up to whole groups) to
 /// weights [n][16].
@@ -212,23 +212,35 @@ void matmul_f32_tile(const float* weights, size_t n, const float* x, size_t x_st
   for (size_t t = 0; t < T; ++t) V::store(y + t * y_stride, acc[t]);
 }
 
+/// Rows t..end-1 of that.
+template <class V>
+void matmul_f32_rows(const float* weights, size_t n, const float* x, size_t x_stride, bool first,
+                     size_t t, size_t end, float* y, size_t y_stride) {
+  constexpr size_t kTile = V::kTileRows;
+  for (; t + kTile <= end; t += kTile)
+    matmul_f32_tile<V, kTile>(weights, n, x + t * x_stride, x_stride, first, y + t * y_stride,
+                              y_stride);
+  for (; t < end; ++t)
+    matmul_f32_tile<V, 1>(weights, n, x + t * x_stride, x_stride, first, y + t * y_stride,
+                          y_stride);
+}
+
 template <class V>
 void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
                 size_t x_stride, size_t n_rows, float* y, size_t y_stride) {
-  constexpr size_t kTile = V::kTileRows;
-  alignas(64) float buffer[kUnpackedCols * kPanelRows];
-  for (size_t panel = panel_begin; panel < panel_end; ++panel) {
-    float* out = y + panel * kPanelRows;
+  constexpr size_t kTile = V::kTileRows, kPanels = 4, kRows = 8 * kTile;
+  alignas(64) float buffer[kPanels][kUnpackedCols * kPanelRows];
+  for (size_t first = panel_begin; first < panel_end; first += kPanels) {
+    const size_t n_panels = min_of(kPanels, panel_end - first);
     for (size_t k0 = 0; k0 < w.shape.cols; k0 += kUnpackedCols) {
       const size_t n = min_of(kUnpackedCols, w.shape.cols - k0);
-      const float* weights = unpack_columns<V>(w, panel, k0, n, buffer);
-      size_t t = 0;
-      for (; t + kTile <= n_rows; t += kTile)
-        matmul_f32_tile<V, kTile>(weights, n, x + t * x_stride + k0, x_stride, k0 == 0,
-                                  out + t * y_stride, y_stride);
-      for (; t < n_rows; ++t)
-        matmul_f32_tile<V, 1>(weights, n, x + t * x_stride + k0, x_stride, k0 == 0,
-                              out + t * y_stride, y_stride);
+      const float* weights[kPanels];
+      for (size_t p = 0; p < n_panels; ++p)
+        weights[p] = unpack_columns<V>(w, first + p, k0, n, buffer[p]);
+      for (size_t row = 0; row < n_rows; row += kRows)  // which stay in the first-level cache
+        for (size_t p = 0; p < n_panels; ++p)
+          matmul_f32_rows<V>(weights[p], n, x + k0, x_stride, k0 == 0, row,
+                             min_of(row + kRows, n_rows), y + (first + p) * kPanelRows, y_stride);
     }
   }
 }

@@ -327,9 +327,10 @@ std::vector<float> input_of_second_q(LayerwiseModel& model, const RoundedMatrix*
         impl, cache, ws, index, window.size(),
         [&](std::span<const PackedMatrix* const> readers, const float* x, size_t stride,
             size_t n_rows, size_t cols) {
-          if (readers.front() != &impl.weights.layers[1].q) return;
+          if (readers.front() != &impl.weights.layers[1].q) return true;
           for (size_t t = 0; t < n_rows; ++t)
             out.insert(out.end(), x + t * stride, x + t * stride + cols);
+          return true;
         },
         part);
   };
@@ -363,7 +364,7 @@ void test_rows_of_two_models() {
     rows.embed();
     layer.load(model.layers[0]);
     rounded = round_matrix(compute, panels_of(down), InputStats(96, plan), {}, nullptr);
-    const Stage first{.matrices = {&down}};
+    const Stage first{.matrices = {&down}, .unneeded = {}};
     LayerInputs before(compute, plan, first, false);
     rows.measure(0, layer, before, [](double) {});
     check_eq(before.find(&down)->drift.row(3)[3], 0.0f, "nothing is rounded yet");
@@ -371,7 +372,7 @@ void test_rows_of_two_models() {
     layer.write_rounded(&down, rounded);
     rows.finish(0, layer);
     layer.load(model.layers[1]);
-    const Stage second{.matrices = {&q}, .in_attention = true};
+    const Stage second{.matrices = {&q}, .unneeded = {}, .in_attention = true};
     LayerInputs inputs(compute, plan, second, true);
     rows.measure(1, layer, inputs, [](double) {});
     check(inputs.find(&impl.weights.layers[1].o) == nullptr, "the stage alone");

@@ -191,8 +191,9 @@ QuantizedLayer LayerByLayer::quantize(int index) {
     if (is_rounded(*m)) quantized.push_back(m->destination);
 
   LayerErrors errors;
-  const std::vector<Stage> stages = compensated() ? stages_of(impl_.config, layer, quantized)
-                                                  : std::vector<Stage>{{.matrices = quantized}};
+  std::vector<Stage> stages(1);
+  stages.front().matrices = quantized;
+  if (compensated()) stages = stages_of(impl_.config, layer, quantized);
   const double size = compensated() ? 1.0 / static_cast<double>(stages.size() + 1) : 0.5;
   for (size_t k = 0; k < stages.size(); ++k) {
     // The first inputs are those of all matrices, for the scales.

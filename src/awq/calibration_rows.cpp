@@ -12,7 +12,9 @@ int longest_of(const CalibrationRows::Windows& windows) {
   return static_cast<int>(out);
 }
 
-void no_tap(std::span<const PackedMatrix* const>, const float*, size_t, size_t, size_t) {}
+bool no_tap(std::span<const PackedMatrix* const>, const float*, size_t, size_t, size_t) {
+  return true;
+}
 void no_step(double) {}
 
 }  // namespace
@@ -62,6 +64,7 @@ std::vector<TappedRows> CalibrationRows::run(HiddenStates& states, size_t window
   const InputTap tap = [&](std::span<const PackedMatrix* const> readers, const float* x,
                            size_t stride, size_t n_rows, size_t cols) {
     if (inputs.wants(readers)) out.emplace_back(readers, RowsView{x, stride, n_rows, cols}, stream);
+    return inputs.needs(readers);
   };
   states.load(window, workspace_.x, workspace_.x_stride);
   run_layer(model_, cache_, workspace_, index, states.length(window), tap,
@@ -73,8 +76,10 @@ void CalibrationRows::measure(int index, LoadedLayer& layer, LayerInputs& inputs
                               const Step& step) {
   if (!paired()) {
     const InputTap tap = [&](std::span<const PackedMatrix* const> readers, const float* x,
-                             size_t stride, size_t n_rows,
-                             size_t cols) { inputs.add(readers, x, stride, n_rows, cols); };
+                             size_t stride, size_t n_rows, size_t cols) {
+      inputs.add(readers, x, stride, n_rows, cols);
+      return true;
+    };
     advance(*exact_, *exact_, index, tap, step);
     return inputs.finish();
   }

@@ -27,6 +27,13 @@ bool LayerInputs::wants(std::span<const PackedMatrix* const> readers) const {
   return !stage_alone_ || in_stage(readers);
 }
 
+bool LayerInputs::needs(std::span<const PackedMatrix* const> readers) const {
+  const auto& unneeded = stage_.unneeded;
+  return !stage_alone_ || std::any_of(readers.begin(), readers.end(), [&](const PackedMatrix* m) {
+    return std::find(unneeded.begin(), unneeded.end(), m) == unneeded.end();
+  });
+}
+
 void LayerInputs::add(std::span<const PackedMatrix* const> readers, const float* x, size_t stride,
                       size_t n_rows, size_t cols) {
   std::shared_ptr<InputStats>& stats = by_reader_[readers.front()];

@@ -28,9 +28,10 @@ struct TappedRows {
 /// The matrices of a layer that are rounded together, because none makes the input of another.
 struct Stage {
   std::vector<PackedMatrix*> matrices;
-  bool in_attention = false;  // attention alone makes their inputs
-  bool compared = true;       // their rows are the same tokens in both models; experts' may not be
-  float residual_scale = 0;   // if not 0: what they make times this is added to the stream as it is
+  std::vector<const PackedMatrix*> unneeded;  // of whose outputs no input of `matrices` is made
+  bool in_attention = false;                  // attention alone makes their inputs
+  bool compared = true;      // their rows are the same tokens in both models; experts' may not be
+  float residual_scale = 0;  // if not 0: what they make times this is added to the stream as it is
 };
 
 /// The statistics of every input of a layer's matrices; matrices that share an input share them.
@@ -42,6 +43,8 @@ class LayerInputs {
 
   /// Whether the inputs of these matrices are asked for.
   bool wants(std::span<const PackedMatrix* const> readers) const;
+  /// Whether they are made of the outputs of these matrices.
+  bool needs(std::span<const PackedMatrix* const> readers) const;
   bool stage_alone() const { return stage_alone_; }
   /// How much of the layer has to run for them.
   bool attention_alone() const { return stage_alone_ && stage_.in_attention; }

@@ -90,6 +90,10 @@ std::vector<Stage> stages_of(const Config& config, LayerWeights& layer,
   stages[kUp].compared = stages[kDown].compared = layer.experts.empty();
   if (config.norm_placement == NormPlacement::before)  // else there is a norm between
     stages[kO].residual_scale = stages[kDown].residual_scale = config.residual_scale;
+  for (size_t i = 0; i < kCount; ++i)  // its own, and those that read what these make
+    for (size_t j = i; j < kCount; ++j)
+      stages[i].unneeded.insert(stages[i].unneeded.end(), stages[j].matrices.begin(),
+                                stages[j].matrices.end());
   std::erase_if(stages, [](const Stage& stage) { return stage.matrices.empty(); });
   if (stages.empty()) stages.emplace_back();  // the text has to pass all the same
   return stages;

@@ -56,7 +56,7 @@ void Products::quantize(const Input& in, size_t t,
 
 // One parallel loop: pieces are (panels of a product, block of its rows).
 void Products::multiply(std::span<const Product> products, const Input& in, size_t n) const {
-  if (tap_) show_input(products, in, n);
+  if (tap_ && !show_input(products, in, n)) return;
   size_t bytes = 0;
   for (const Product& p : products) bytes += p.w->bytes;
   const size_t piece_bytes =
@@ -89,19 +89,21 @@ void Products::multiply(std::span<const Product> products, const Input& in, size
   model_.pool->run(n_pieces, piece, n_threads_);
 }
 
-// Neighbours that read the same rows are shown together.
-void Products::show_input(std::span<const Product> products, const Input& in, size_t n) const {
+// Neighbours that read the same rows are shown together. Returns whether any product is needed.
+bool Products::show_input(std::span<const Product> products, const Input& in, size_t n) const {
   std::vector<const PackedMatrix*> readers;
+  bool needed = false;
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& p = products[i];
     readers.push_back(p.w);
     const bool last = i + 1 == products.size();
     if (!last && products[i + 1].first_row == p.first_row && products[i + 1].n_rows == p.n_rows)
       continue;
-    (*tap_)(readers, in.x + p.first_row * in.stride, in.stride, p.n_rows > 0 ? p.n_rows : n,
-            in.cols);
+    needed |= (*tap_)(readers, in.x + p.first_row * in.stride, in.stride,
+                      p.n_rows > 0 ? p.n_rows : n, in.cols);
     readers.clear();
   }
+  return needed;
 }
 
 void Products::multiply_piece(const Product& p, size_t first_panel, size_t end_panel,

@@ -58,7 +58,7 @@ class Products {
 
   QuantizedRows quantized_rows(const PackedMatrix& w, size_t cols) const;
   bool reads_int8(const PackedMatrix& w) const;
-  void show_input(std::span<const Product> products, const Input& in, size_t n) const;
+  bool show_input(std::span<const Product> products, const Input& in, size_t n) const;
   void multiply_piece(const Product& p, size_t first_panel, size_t end_panel, const Input& in,
                       size_t first_row, size_t n_rows) const;
 

@@ -22,8 +22,9 @@ bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
                 const std::atomic<bool>& cancel);
 
 /// Sees the input of matrix products: rows x [n_rows, stride] of `cols` columns that all matrices
-/// of `readers` multiply.
-using InputTap = std::function<void(std::span<const PackedMatrix* const> readers, const float* x,
+/// of `readers` multiply. Returns whether the products are needed; what is made of them is rubbish
+/// if not.
+using InputTap = std::function<bool(std::span<const PackedMatrix* const> readers, const float* x,
                                     size_t stride, size_t n_rows, size_t cols)>;
 
 /// The parts of run_layers(), for calibration, which stands between the layers: the embeddings of
