@@ -345,6 +345,11 @@ void quantize_file() {
   check(logits({"logits", out}) == logits({"logits", model.path(), "--weights", "q8"}),
         "the file gives the logits of the same weights quantized at load");
   check_eq(answer({"tokenize", out, "aab"}), "262 263\n", "the tokenizer is inside");
+
+  check_eq(nibble_cli({"quantize", model.path(), out, "--weights", "q4_k_m"}).status, 0, "q4_k_m");
+  const std::string mixed = answer({"info", out});
+  for (const char* part : {"q4 g32 k (F32)", "q6 g16 k (F32)"})
+    check(mixed.find(part) != std::string::npos, std::string(part) + " in:\n" + mixed);
 }
 
 void quantize_refusals() {
@@ -358,6 +363,8 @@ void quantize_refusals() {
   check_refused({"quantize", model.path(), out, "--format", "onnx"}, 2, "none of nib");
   check_refused({"quantize", model.path(), out, "--group", "48"}, 2, "none of 32, 64, 128");
   check_refused({"quantize", model.path(), out, "--weights", "q3"}, 2, "none of auto, q4");
+  check_refused({"quantize", model.path(), out, "--weights", "q4_k", "--group", "64"}, 1,
+                "groups of 32, not of 64");
   check_refused({"quantize", model.file("none.bin"), out}, 1, "none.bin");
   check_refused({"quantize", model.path(), model.file("no/where.nib")}, 1, "no/where.nib");
   check_refused({"quantize", "", out}, 2, "is empty");

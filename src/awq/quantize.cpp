@@ -65,12 +65,12 @@ void refuse_overwriting(const Checkpoint& in, const std::string& out,
 }
 
 void check_shared_scales(const QuantizeOptions& options) {
-  const std::string where = "scales shared by 256 columns";
+  const std::string where = "weights as Q4_K";
   if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
     throw Error(where, "are for 4-bit weights");
   if (options.group != 32)
     throw Error(where, "have groups of 32, not of " + std::to_string(options.group), "--group 32");
-  if (options.symmetric) throw Error(where, "have minima: symmetric groups have none");
+  if (options.symmetric) throw Error(where, "have minima, which symmetric groups have not");
   if (options.format == QuantizeFormat::awq)
     throw Error(where, "are unknown to format awq", "--format nib, or --weights q4");
   if (options.rounding == Rounding::clip)
