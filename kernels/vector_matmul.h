@@ -212,7 +212,7 @@ void matmul_f32_tile(const float* weights, size_t n, const float* x, size_t x_st
   for (size_t t = 0; t < T; ++t) V::store(y + t * y_stride, acc[t]);
 }
 
-/// Rows t..end-1 of that.
+/// The same for rows t..end-1.
 template <class V>
 void matmul_f32_rows(const float* weights, size_t n, const float* x, size_t x_stride, bool first,
                      size_t t, size_t end, float* y, size_t y_stride) {
@@ -229,20 +229,20 @@ template <class V>
 void matmul_f32(const PackedView& w, size_t panel_begin, size_t panel_end, const float* x,
                 size_t x_stride, size_t n_rows, float* y, size_t y_stride) {
   constexpr size_t kPanels = 4, kRows = 8 * V::kTileRows;
-  // More rows than the first-level cache holds are read once for several panels.
+  // More rows than the nearest caches hold are read once for several panels.
   const size_t together = n_rows > kRows ? kPanels : 1;
   alignas(64) float buffer[kPanels][kUnpackedCols * kPanelRows];
-  for (size_t first = panel_begin; first < panel_end; first += together) {
-    const size_t n_panels = min_of(together, panel_end - first);
+  for (size_t panel = panel_begin; panel < panel_end; panel += together) {
+    const size_t n_panels = min_of(together, panel_end - panel);
     for (size_t k0 = 0; k0 < w.shape.cols; k0 += kUnpackedCols) {
       const size_t n = min_of(kUnpackedCols, w.shape.cols - k0);
       const float* weights[kPanels];
       for (size_t p = 0; p < n_panels; ++p)
-        weights[p] = unpack_columns<V>(w, first + p, k0, n, buffer[p]);
+        weights[p] = unpack_columns<V>(w, panel + p, k0, n, buffer[p]);
       for (size_t row = 0; row < n_rows; row += kRows)
         for (size_t p = 0; p < n_panels; ++p)
           matmul_f32_rows<V>(weights[p], n, x + k0, x_stride, k0 == 0, row,
-                             min_of(row + kRows, n_rows), y + (first + p) * kPanelRows, y_stride);
+                             min_of(row + kRows, n_rows), y + (panel + p) * kPanelRows, y_stride);
     }
   }
 }

@@ -194,6 +194,7 @@ void test_errors_are_made_good() {
                     most);
   }
 }
+
 void test_dead_inputs() {
   Machine machine;
   const size_t cols = 64;

@@ -1,9 +1,11 @@
 // Quantization of whole models with calibration: tiny random ones, in every output form.
+#include <array>
 #include <atomic>
 #include <map>
 
 #include "awq/calibration_rows.h"
 #include "awq/fold.h"
+#include "awq/layer_quantizer.h"
 #include "check.h"
 #include "logits.h"
 #include "model/model_impl.h"
@@ -30,11 +32,11 @@ struct Setup {
   TempDir dir;
   TinyModel tiny;
   QuantizeOptions options;
-  explicit Setup(int ffn_dim = 96, bool bias = false) {
-    tiny.dim = 64;
+  explicit Setup(int ffn_dim = 96, bool bias = false, int dim = 64) {
+    tiny.dim = dim;
     tiny.n_heads = 4;
     tiny.n_kv_heads = 2;
-    tiny.head_dim = 16;
+    tiny.head_dim = dim / 4;
     tiny.ffn_dim = ffn_dim;
     tiny.n_layers = 3;
     tiny.vocab = 16;
@@ -121,7 +123,7 @@ void test_scales_pay() {
 }
 
 void test_shared_scales() {
-  Setup setup;
+  Setup setup(512, false, 256);
   const std::vector<float> exact = logits_in(setup.in(), WeightType::f32);
   const auto error = [&](GroupScales group_scales, bool scales, Rounding rounding) {
     setup.options.group_scales = group_scales;
@@ -136,8 +138,8 @@ void test_shared_scales() {
   const auto best = error(shared, true, Rounding::compensated);
   const auto mixed = error(shared_mix, true, Rounding::compensated);
   check(best.first < nearest.first, "calibration pays");
-  check(mixed.first < best.first, "six bits pay");
-  check(mixed.second > best.second, "and cost");
+  check(mixed.first < nearest.first, "with some matrices in six bits, too");
+  check(mixed.second > best.second, "which cost");
 
   const auto refused = [&](const char* why, const std::function<void(QuantizeOptions&)>& change) {
     QuantizeOptions options = setup.options;
@@ -148,7 +150,15 @@ void test_shared_scales() {
   refused("symmetric", [](QuantizeOptions& o) { o.symmetric = true; });
   refused("format awq", [](QuantizeOptions& o) { o.format = QuantizeFormat::awq; });
   refused("clipping", [](QuantizeOptions& o) { o.rounding = Rounding::clip; });
-  refused("4-bit", [](QuantizeOptions& o) { o.weights = WeightType::q8; });
+  refused("are for 4-bit", [](QuantizeOptions& o) { o.weights = WeightType::q8; });
+
+  Setup narrow;
+  narrow.options.group_scales = shared_mix;
+  const QuantizeResult result = quantize(narrow.in(), narrow.dir / "out.nib", narrow.options);
+  check_eq(result.notes.size(), size_t{1}, "inputs of 64 and 96 are noted");
+  narrow.options.group_scales = own;
+  quantize(narrow.in(), narrow.dir / "own.nib", narrow.options);
+  check(read_file(narrow.dir / "out.nib") == read_file(narrow.dir / "own.nib"), "their own scales");
 }
 
 void test_layers_are_reported() {
@@ -346,6 +356,44 @@ std::vector<float> input_of_second_q(LayerwiseModel& model, const RoundedMatrix*
   return out;
 }
 
+// Products that a stage does not need are left out, which must not change what it sees.
+void test_products_left_out() {
+  const Setup setup;
+  LayerwiseModel model(setup.in());
+  model.load_embedding();
+  ModelImpl& impl = *model.impl;
+  const Compute compute{*impl.kernels, *impl.pool};
+  const StatsPlan plan{.n_tokens = 16, .full_gram = true};
+  LayerWeights& weights = impl.weights.layers[0];
+  const std::vector<PackedMatrix*> all = {&weights.q,    &weights.k,  &weights.v,   &weights.o,
+                                          &weights.gate, &weights.up, &weights.down};
+  LoadedLayer layer(model.checkpoint, compute);
+  CalibrationRows rows(impl, {kTokens, {9, 4, 4, 13}}, /*paired=*/true, 1 << 20,
+                       setup.dir / "rows");
+  rows.embed();
+  layer.load(model.layers[0]);
+  const auto same = [](const FloatMatrix& a, const FloatMatrix& b) {
+    return a.rows() == b.rows() && a.cols() == b.cols() &&
+           std::equal(a.row(0), a.row(0) + a.rows() * a.cols(), b.row(0));
+  };
+  const std::vector<Stage> stages = stages_of(impl.config, weights, all);
+  check_eq(stages.size(), size_t{4}, "stages");
+  for (size_t k = 0; k < stages.size(); ++k) {
+    Stage whole = stages[k];
+    whole.unneeded.clear();
+    check_eq(stages[k].unneeded.size(), std::array<size_t, 4>{7, 4, 3, 1}[k], "left out");
+    LayerInputs some(compute, plan, stages[k], k > 0), every(compute, plan, whole, k > 0);
+    rows.measure(0, layer, some, [](double) {});
+    rows.measure(0, layer, every, [](double) {});
+    for (PackedMatrix* m : stages[k].matrices) {
+      const InputStats &a = *some.find(m), &b = *every.find(m);
+      check(same(a.gram, b.gram) && same(a.drift, b.drift) && same(a.owed, b.owed), "the same");
+      check(k == 0 || a.drift.row(0)[0] != 0 || a.drift.row(1)[2] != 0, "something has drifted");
+      layer.write_rounded(m, round_matrix(compute, panels_of(*m), a, {}, nullptr));
+    }
+  }
+}
+
 void test_rows_of_two_models() {
   const Setup setup;
   LayerwiseModel model(setup.in());
@@ -492,6 +540,7 @@ int main(int argc, char** argv) {
                  {"resume", test_resume},
                  {"killed before a layer is finished", test_killed_early},
                  {"cancelled", test_cancelled},
+                 {"products left out", test_products_left_out},
                  {"rows of two models", test_rows_of_two_models},
                  {"the input is never overwritten", test_input_is_never_overwritten},
                  {"weights that are not finite", test_weights_that_are_not_finite},

@@ -101,15 +101,15 @@ int run_quantize(std::span<const std::string> args) {
   Method method;
   std::string calibration_flag;  // a flag of calibration
   Flags flags("quantize IN OUT",
-              "Writes the model IN with 4-bit weights as OUT. Weights that are quantized already "
-              "keep their own grid.");
+              "Writes the model IN with 4-bit weights as OUT. With --method rtn --weights auto, "
+              "weights that are quantized already keep their own grid.");
   flags.add({"--method", "NAME",
              "rtn: round to nearest; awq: with activation-aware scales; clip, importance, gptq: "
              "rounding by the error of the outputs; awq+clip, awq+importance, awq+gptq: both",
              "rtn", to_method(method)});
   flags.add({"--weights", "TYPE",
-             "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32; q4_k, q4_k_m: as "
-             "auto, with scales as GGUF's Q4_K has them, and the matrices that lose most as Q6_K",
+             "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32; q4_k: as auto, "
+             "with scales as GGUF's Q4_K has them; q4_k_m: and v and down of some layers as Q6_K",
              "auto", to_format(format)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});

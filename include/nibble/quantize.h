@@ -21,7 +21,8 @@ enum class GroupScales : uint8_t {
   own,         // each group an fp16 and, unless symmetric, a zero point
   shared,      // as GGUF's Q4_K: groups of 32 columns, scale and minimum of 6 bits times what 256
                // columns share, 4.5 bits a weight
-  shared_mix,  // and the matrices that lose most by it as Q6_K: about 4.8 bits a weight
+  shared_mix,  // and `v` and `down` of about half the layers as Q6_K, which llama.cpp's Q4_K_M
+               // chooses: about 4.8 bits a weight
 };
 
 enum class QuantizeFormat : uint8_t {
@@ -33,7 +34,7 @@ enum class QuantizeFormat : uint8_t {
 struct QuantizedLayer {
   int layer = 0, n_layers = 0;
   /// Squared error of the layer's matrix products relative to the products, mean over the matrices:
-  /// rounded to nearest without scales, and as written.
+  /// rounded to nearest with group scales of their own and no others, and as written.
   double error_before = 0, error_after = 0;
   double seconds = 0;       // that it took
   double seconds_left = 0;  // for the other layers, about
@@ -44,7 +45,8 @@ struct QuantizeOptions {
   int group = 32;          // 32, 64, 128
   bool symmetric = false;  // no zero points: scale = absmax / 7, codes 1..15 around 8
   /// Shared ones are searched, by Rounding::nearest, too, but not by clip; they need groups of 32
-  /// that are not symmetric, and QuantizeFormat::nib.
+  /// that are not symmetric, and QuantizeFormat::nib. A matrix that they would make larger, as its
+  /// inputs are no multiple of 256, has its own.
   GroupScales group_scales = GroupScales::own;
   int threads = 0;       // 0: the performance cores this process may use
   std::string isa = {};  // as in ModelOptions

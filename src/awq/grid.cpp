@@ -174,6 +174,14 @@ LaneGrid weighted_k_grid(const float* w, size_t n, const float* importance, Sche
   return best;
 }
 
+// The least fp16 number that is not below x >= 0, or the greatest. Where weights are tiny, those to
+// both sides of x differ by much.
+uint16_t half_from_above(float x) {
+  const uint16_t half = float_to_half(clamp(x, 0, kLargestScale));
+  const bool below = half_to_float(half) < x && x < kLargestScale;
+  return static_cast<uint16_t>(half + (below ? 1 : 0));
+}
+
 // Scale sc and minimum mn, made from integers.
 void set_stored(LaneGrid& grid, size_t r, Scheme scheme, const SuperScale& super, float sc,
                 float mn) {
@@ -238,8 +246,8 @@ SuperScale super_scale(std::span<const LaneGrid> grids, Scheme scheme) {
     }
   SuperScale out;
   for (size_t r = 0; r < kLanes; ++r) {
-    out.d[r] = float_to_half(clamp(s[r] / most_of(scheme), 0, kLargestScale));
-    out.dmin[r] = float_to_half(clamp(m[r] / most_of(scheme), 0, kLargestScale));
+    out.d[r] = half_from_above(s[r] / most_of(scheme));
+    out.dmin[r] = half_from_above(m[r] / most_of(scheme));
   }
   return out;
 }

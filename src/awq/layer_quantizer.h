@@ -28,7 +28,7 @@ struct LayerErrors {
     }
     double value() const { return n == 0 ? 0 : sum / static_cast<double>(n); }
   };
-  Mean before, after;  // rounded to nearest without scales, and as written
+  Mean before, after;  // rounded to nearest by LayerRule::rounding without scales; as written
 };
 
 /// Searches scales and folds them into the f32 panels and vectors of the layer, and into `inputs`.

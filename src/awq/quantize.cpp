@@ -145,12 +145,27 @@ bool deserves_six_bits(const Weights& weights, const PackedMatrix* m, int layer)
                      [&](const ExpertWeights& expert) { return m == &expert.down; });
 }
 
-void share_scales(WeightPlan& plan, const Weights& weights, bool mix) {
+// 256 columns have one scale: where the last ones are few, that is more bytes than it saves.
+void share_scales(WeightPlan& plan, const Weights& weights, bool mix, QuantizeResult& result) {
+  using Kind = PackTarget::Kind;
+  const auto bytes = [](const PlannedMatrix& m) {
+    return packed_layout(m.shape, m.name).total_bytes();
+  };
+  size_t n_larger = 0;
   for (PlannedMatrix& m : plan.matrices) {
     if (!is_rounded(m)) continue;
+    PlannedMatrix shared = m;
+    retarget(shared, Kind::q4_k);
+    const bool larger = bytes(shared) > bytes(m);
+    n_larger += larger ? 1 : 0;
+    if (larger) continue;
     const bool six = mix && deserves_six_bits(weights, m.destination, layer_of(m.name));
-    retarget(m, six ? PackTarget::Kind::q6_k : PackTarget::Kind::q4_k);
+    retarget(m, six ? Kind::q6_k : Kind::q4_k);
   }
+  if (n_larger > 0)
+    result.notes.push_back(std::to_string(n_larger) +
+                           " matrices keep a scale for each group: their inputs are no multiple of "
+                           "256, and shared scales would take more bytes");
 }
 
 // A router reads scaled inputs, so its columns are scaled, too. That must not change which experts
@@ -166,8 +181,9 @@ void widen_routers(WeightPlan& plan) {
 void refuse_quantized_input(const WeightPlan& plan) {
   for (const PlannedMatrix& m : plan.matrices)
     if (layer_of(m.name) >= 0 && m.source.has_grid())
-      throw Error(m.source.where, "is quantized already (" + m.source.type_name + ")",
-                  "quantize the original; --method rtn --weights auto keeps the codes");
+      throw Error(
+          m.source.where, "is quantized already (" + m.source.type_name + ")",
+          "quantize the original; --method rtn --weights auto --format nib keeps the codes");
 }
 
 // Gives the pieces of finished layers: vectors at once, matrices when asked for.
@@ -241,7 +257,8 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
     keep_indivisible(job.plan, result);
   }
   if (options.group_scales != GroupScales::own)
-    share_scales(job.plan, job.impl->weights, options.group_scales == GroupScales::shared_mix);
+    share_scales(job.plan, job.impl->weights, options.group_scales == GroupScales::shared_mix,
+                 result);
   widen_routers(job.plan);
   const std::string vocabulary = options.needs_calibration() ? job.vocabulary() : "";
   const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, vocabulary, options),

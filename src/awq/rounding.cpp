@@ -39,22 +39,13 @@ LaneGrid choose_grid(const Compute& compute, const float* w, size_t n, size_t g,
   return nearest_grid(w, n, rule.scheme);
 }
 
-// What the groups of w [n][16], n <= 256, share in a k scheme.
-SuperScale choose_super(const float* w, size_t n, const float* importance,
-                        const RoundingRule& rule) {
-  LaneGrid grids[kSuperCols / 16];
-  size_t n_groups = 0;
+// What the groups of w [n][16], n <= 256, share in a k scheme, and the grids they wish for.
+SuperScale choose_super(const float* w, size_t n, const float* importance, const RoundingRule& rule,
+                        LaneGrid* wishes) {
   for (size_t c = 0; c < n; c += rule.group)
-    grids[n_groups++] =
+    wishes[c / rule.group] =
         weighted_grid(row_of(w, c), std::min(rule.group, n - c), importance + c, rule.scheme);
-  return super_scale(std::span(grids).first(n_groups), rule.scheme);
-}
-
-// The grid of one group; `super` is there in k schemes.
-LaneGrid choose_weighted(const float* w, size_t n, const float* importance, Scheme scheme,
-                         const SuperScale* super) {
-  const LaneGrid grid = weighted_grid(w, n, importance, scheme);
-  return super ? stored_grid(w, n, importance, scheme, *super, grid) : grid;
+  return super_scale({wishes, ceil_div(n, rule.group)}, rule.scheme);
 }
 
 // One panel of a k scheme without compensation.
@@ -62,25 +53,25 @@ void round_k_panel(const float* w, const RoundingRule& rule, const float* import
                    const RoundedPanel& out) {
   for (size_t begin = 0; begin < cols; begin += rule.group) {
     SuperScale& super = out.supers[begin / kSuperCols];
+    LaneGrid& grid = out.grids[begin / rule.group];
     if (begin % kSuperCols == 0)
       super = choose_super(row_of(w, begin), std::min(kSuperCols, cols - begin), importance + begin,
-                           rule);
+                           rule, &grid);
     const size_t n = std::min(rule.group, cols - begin);
-    LaneGrid& grid = out.grids[begin / rule.group];
-    grid = choose_weighted(row_of(w, begin), n, importance + begin, rule.scheme, &super);
+    grid = stored_grid(row_of(w, begin), n, importance + begin, rule.scheme, super, grid);
     round_lanes(row_of(w, begin), n, grid, rule.scheme, out.codes + begin * kLanes);
   }
 }
 
-// What column k is rounded from: moved [end - begin][16] = w + what the errors of the columns
-// behind `end` ask of columns begin..end-1.
+// moved [end - begin][16] = columns begin..end-1 of w + what the errors of those from `end` on ask
+// of them.
 void move_columns(const Compute& compute, const float* w, const Feedback& feedback, size_t cols,
                   size_t begin, size_t end, const float* error, float* moved) {
   const size_t n = end - begin;
   if (end < cols)
-    compute.kernels.matmul_f32(float_panels(row_of(const_cast<float*>(error), end), 1, cols - end),
-                               0, 1, feedback.upper.row(begin) + end, feedback.upper.cols(), n,
-                               moved, kLanes);
+    compute.kernels.matmul_f32(float_panels(row_of(error, end), 1, cols - end), 0, 1,
+                               feedback.upper.row(begin) + end, feedback.upper.cols(), n, moved,
+                               kLanes);
   else
     std::fill_n(moved, n * kLanes, 0.0f);
   for (size_t i = 0; i < n * kLanes; ++i) moved[i] += row_of(w, begin)[i];
@@ -99,11 +90,13 @@ void compensate_panel(const Compute& compute, const float* w, const RoundingRule
     if (super && (end == cols || end % kSuperCols == 0)) {  // the last group of those that share
       const size_t first = begin / kSuperCols * kSuperCols;
       move_columns(compute, w, feedback, cols, first, end, error, moved);
-      *super = choose_super(moved, end - first, importance + first, rule);
+      *super = choose_super(moved, end - first, importance + first, rule,
+                            out.grids + first / rule.group);
     }
     move_columns(compute, w, feedback, cols, begin, end, error, moved);
-    const LaneGrid& grid = out.grids[g] =
-        choose_weighted(moved, n, importance + begin, rule.scheme, super);
+    LaneGrid& grid = out.grids[g];
+    grid = weighted_grid(moved, n, importance + begin, rule.scheme);
+    if (super) grid = stored_grid(moved, n, importance + begin, rule.scheme, *super, grid);
     for (size_t k = n; k-- > 0;) {
       float* v = row_of(moved, k);
       const float* factors = feedback.upper.row(begin + k) + begin;
