@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "quant/block_scales.h"
+#include "quant/ggml_blocks.h"
 #include "quant/packed_matrix.h"
 
 namespace nibble {
@@ -160,33 +162,35 @@ void add_code(uint8_t* panel, size_t c, size_t r, unsigned code) {
         static_cast<uint8_t>(code >> kLowBits<C> << (c / 4 * kUpperBits<C>));
 }
 
-template <class T>
-T& struct_at(uint8_t* scales, size_t i) {
-  return reinterpret_cast<T*>(scales)[i];
+// The scales of a panel, each group's own, in lane r.
+void pack_own_scales(const RoundedMatrix& m, Scheme scheme, size_t panel, size_t r,
+                     uint8_t* scales) {
+  for (size_t g = 0; g < m.n_groups(); ++g) {
+    const LaneGrid& grid = m.grids[panel * m.n_groups() + g];
+    if (scheme == Scheme::f16) {
+      struct_at<ScaleF16>(scales, g).s[r] = grid.scale[r];
+    } else {
+      struct_at<ScaleF16Zero>(scales, g).s[r] = grid.scale[r];
+      struct_at<ScaleF16Zero>(scales, g).z[r] = static_cast<uint8_t>(grid.z[r]);
+    }
+  }
 }
 
-// The scale of group g, lane r.
-void pack_scale(const PackedShape& shape, const LaneGrid& grid, const SuperScale* supers, size_t g,
-                size_t r, uint8_t* scales) {
-  const size_t per_super = kSuperCols / shape.group;
-  const unsigned sc = grid.scale[r] & 255u, mn = grid.scale[r] >> 8;
-  if (shape.scheme == Scheme::f16) {
-    struct_at<ScaleF16>(scales, g).s[r] = grid.scale[r];
-  } else if (shape.scheme == Scheme::f16_zero) {
-    struct_at<ScaleF16Zero>(scales, g).s[r] = grid.scale[r];
-    struct_at<ScaleF16Zero>(scales, g).z[r] = static_cast<uint8_t>(grid.z[r]);
-  } else if (shape.scheme == Scheme::k8) {
-    auto& super = struct_at<ScaleK8x16>(scales, g / per_super);
-    super.d[r] = supers[g / per_super].d[r];
-    super.sc[g % per_super][r] = static_cast<int8_t>(sc);
-  } else {
-    auto& super = struct_at<ScaleK6>(scales, g / per_super);
-    const size_t pair = g % per_super / 2, odd = g % 2;
-    super.d[r] = supers[g / per_super].d[r];
-    super.dmin[r] = supers[g / per_super].dmin[r];
-    super.sc[pair][r] |= static_cast<uint8_t>((sc & 15) << (4 * odd));
-    super.mn[pair][r] |= static_cast<uint8_t>((mn & 15) << (4 * odd));
-    super.hi[pair][r] |= static_cast<uint8_t>((sc >> 4 | mn >> 4 << 4) << (2 * odd));
+// Those of a k scheme, as the blocks of GGUF have them.
+template <class Block>
+void pack_k_scales(const RoundedMatrix& m, size_t panel, size_t r, uint8_t* scales) {
+  constexpr size_t kGroups = kSuperCols / Block::kForm.group;
+  for (size_t s = 0; s < m.n_supers(); ++s) {
+    const SuperScale& super = m.supers[panel * m.n_supers() + s];
+    BlockScales block;
+    block.d = super.d[r];
+    block.m = super.dmin[r];
+    for (size_t i = 0; i < std::min(kGroups, m.n_groups() - s * kGroups); ++i) {
+      const LaneGrid& grid = m.grids[panel * m.n_groups() + s * kGroups + i];
+      block.sc[i] = static_cast<int8_t>(grid.scale[r] & 255);
+      block.mn[i] = static_cast<uint8_t>(grid.scale[r] >> 8);
+    }
+    store_scales<Block>(block, s * kSuperCols, r, scales);
   }
 }
 
@@ -299,9 +303,14 @@ void pack_rounded(const RoundedMatrix& m, const PackedShape& shape, std::span<st
       }
     const size_t lanes = std::min(kLanes, m.rows - p * kLanes);  // the others have scale 0
     uint8_t* scales = bytes + layout.codes_bytes + p * layout.scale_stride;
-    const SuperScale* supers = m.supers.data() + (m.supers.empty() ? 0 : p * m.n_supers());
-    for (size_t g = 0; g < m.n_groups(); ++g)
-      for (size_t r = 0; r < lanes; ++r) pack_scale(shape, grids[g], supers, g, r, scales);
+    for (size_t r = 0; r < lanes; ++r) {
+      if (shape.scheme == Scheme::k6)
+        pack_k_scales<BlockQ4_K>(m, p, r, scales);
+      else if (shape.scheme == Scheme::k8)
+        pack_k_scales<BlockQ6_K>(m, p, r, scales);
+      else
+        pack_own_scales(m, shape.scheme, p, r, scales);
+    }
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/half.h"
+#include "quant/block_scales.h"
 #include "quant/transpose.h"
 
 namespace nibble {
@@ -238,28 +239,23 @@ uint16_t scale_bits(const GridSource::Scales& scales, size_t i) {
   return float_to_half(scale_value(scales, i));
 }
 
-template <class T>
-T& scale_at(uint8_t* scales, size_t i) {
-  return reinterpret_cast<T*>(scales)[i];
-}
-
 /// The scale of packed group `to` of one lane, from group `from` of the source.
 void pack_scale(const GridSource& grid, size_t row, size_t from, size_t to, size_t r,
                 uint8_t* scales) {
   const size_t i = row * grid.scales.row_stride + from * grid.scales.group_stride;
   switch (grid.form.scheme) {
     case Scheme::f16:
-      scale_at<ScaleF16>(scales, to).s[r] = scale_bits(grid.scales, i);
+      struct_at<ScaleF16>(scales, to).s[r] = scale_bits(grid.scales, i);
       break;
     case Scheme::f16_zero:
-      scale_at<ScaleF16Zero>(scales, to).s[r] = scale_bits(grid.scales, i);
+      struct_at<ScaleF16Zero>(scales, to).s[r] = scale_bits(grid.scales, i);
       break;
     case Scheme::f32_zero:
-      scale_at<ScaleF32Zero>(scales, to).s[r] = scale_value(grid.scales, i);
+      struct_at<ScaleF32Zero>(scales, to).s[r] = scale_value(grid.scales, i);
       break;
     case Scheme::f16_min:
-      scale_at<ScaleF16Min>(scales, to).s[r] = scale_bits(grid.scales, i);
-      scale_at<ScaleF16Min>(scales, to).m[r] =
+      struct_at<ScaleF16Min>(scales, to).s[r] = scale_bits(grid.scales, i);
+      struct_at<ScaleF16Min>(scales, to).m[r] =
           load_as<uint16_t>(grid.minima + i * sizeof(uint16_t));
       break;
     case Scheme::none:
@@ -298,17 +294,17 @@ void pack_scales(const GridSource& grid, const PackedShape& shape, const GridPan
   const size_t n_groups = ceil_div(shape.cols, shape.group);
   for (size_t to = 0; to < n_groups; ++to) {
     const size_t from = to * shape.group / grid.group;
-    auto& zero = scale_at<ScaleF16Zero>(panel.scales, to);
+    auto& zero = struct_at<ScaleF16Zero>(panel.scales, to);
     const size_t first = panel.rows[0] + from * scales.group_stride;
     if (side_by_side && (scheme == Scheme::f16 || scheme == Scheme::f16_zero))
-      std::memcpy(scheme == Scheme::f16 ? scale_at<ScaleF16>(panel.scales, to).s : zero.s,
+      std::memcpy(scheme == Scheme::f16 ? struct_at<ScaleF16>(panel.scales, to).s : zero.s,
                   scales.data + first * sizeof(uint16_t), sizeof(ScaleF16));
     else
       for (size_t r = 0; r < panel.n_rows; ++r)
         pack_scale(grid, panel.rows[r], from, to, r, panel.scales);
     if (scheme == Scheme::f16_zero) pack_zeros(grid, panel, from, whole, zero.z);
     if (scheme == Scheme::f32_zero)
-      pack_zeros(grid, panel, from, whole, scale_at<ScaleF32Zero>(panel.scales, to).z);
+      pack_zeros(grid, panel, from, whole, struct_at<ScaleF32Zero>(panel.scales, to).z);
   }
 }
 
