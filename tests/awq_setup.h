@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "files.h"
 #include "nibble/quantize.h"
 #include "nibble/tokenizer.h"
