@@ -83,7 +83,7 @@ void test_nearest_is_rtn() {
       std::vector<float> row(n);
       for (size_t c = 0; c < n; ++c) row[c] = w[c * 16 + r];
       const RtnGroup group = rtn4_group(row.data(), n, scheme == Scheme::f16, expected.data());
-      check_eq(grid.scale[r], group.scale, "scale");
+      check_eq(grid.stored[r], group.scale, "scale");
       check_eq(grid.z[r], static_cast<float>(group.zero), "zero");
       for (size_t c = 0; c < n; ++c) check_eq(int(codes[c * 16 + r]), int(expected[c]), "code");
     }
@@ -227,8 +227,7 @@ void test_search() {
     const size_t rows = 48;
     const std::vector<float> w = normal(rows * cols, 61);
     const Panels panels(w, rows, cols);
-    RoundingRule rule;
-    rule.group = 64;
+    const NearestRule rule{.group = 64};
     const auto search = [&](const std::vector<float>& x) {
       const InputStats stats = stats_of(machine.compute, x, cols, 64, false);
       const ScaledReader reader{panels.view, &stats};
@@ -284,6 +283,14 @@ void test_limits() {
   check_eq(s[3], 1.0f, "fp16 would overflow");
   check(s[4] <= 1025, "bounded");
   check(s[5] >= 1, "an input that fp16 could not hold");
+
+  std::vector<float> bias = {1.0f, 30000.0f};
+  PackedMatrix matrix;
+  const Fold shared{.matrix = &matrix, .biases = {&bias}, .sharing = {{0, 1, 1}, 2}};
+  s = {0.01f, 0.01f, 0.02f};
+  limit_scale(shared, std::vector<float>{1, 1, 1}, s);
+  check_near(double{s[0]}, 0.01, 1e-6, "a small bias");
+  check(s[1] == s[2] && bias[1] / s[1] < 65504, "a bias that fp16 could not hold");
 }
 
 }  // namespace

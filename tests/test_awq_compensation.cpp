@@ -210,7 +210,7 @@ void test_dead_inputs() {
   check(std::isfinite(error_of(m, panels, x)), "finite");
   const ScaledReader reader{panels.view, &stats};
   const ScaleChoice choice =
-      search_scale(machine.compute, std::span(&reader, 1), rule, {}, [](std::vector<float>&) {});
+      search_scale(machine.compute, std::span(&reader, 1), {}, {}, [](std::vector<float>&) {});
   for (const float s : choice.scale) check(std::isfinite(s) && s > 0, "scale");
 }
 

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "awq/fold.h"
+#include "awq/work_folder.h"
 #include "awq_setup.h"
 #include "check.h"
 #include "logits.h"
@@ -189,6 +190,36 @@ void test_resume() {
   check(!std::filesystem::exists(out + ".part"), "the folder is gone");
 }
 
+void test_one_run_at_a_time() {
+  Setup setup;
+  const std::string out = setup.dir / "out.nib";
+  {
+    const WorkFolder other(out + ".part", "of another run", false);
+    check_error([&] { quantize(setup.in(), out, setup.options); }, "is in use by another run");
+  }
+  // What another program does to the folder is noticed before any work.
+  QuantizeOptions options = setup.options;
+  options.on_layer = [](const QuantizedLayer&) { throw Error("test", "stopped"); };
+  check_error([&] { quantize(setup.in(), out, options); }, "stopped");
+  const std::string layer = out + ".part/layer-0.safetensors", good = read_file(layer);
+  options.on_layer = [](const QuantizedLayer&) { fail("worked"); };
+  options.resume = true;
+  write_file(layer, good.substr(0, good.size() / 2));
+  check_error([&] { quantize(setup.in(), out, options); }, "layer-0.safetensors");
+  write_file(layer, safetensors_of({{"blk.0.attn_q.weight", DType::u8, {3}, "abc"}}));
+  check_error([&] { quantize(setup.in(), out, options); }, "attn_");
+  write_file(layer, good);
+  options.on_layer = {};
+  double last = 0;
+  options.progress = [&](double part) {
+    check(part >= last && part <= 1, "progress");
+    last = part;
+    return true;
+  };
+  quantize(setup.in(), out, options);
+  check_eq(last, 1.0, "all is done");
+}
+
 // What a run leaves that is killed before its first layer is finished.
 void test_killed_early() {
   const Setup setup;
@@ -334,6 +365,7 @@ int main(int argc, char** argv) {
                  {"cancelled", test_cancelled},
                  {"the input is never overwritten", test_input_is_never_overwritten},
                  {"weights that are not finite", test_weights_that_are_not_finite},
+                 {"one run at a time", test_one_run_at_a_time},
                  {"refusals", test_refusals},
              });
 }

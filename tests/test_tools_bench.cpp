@@ -173,6 +173,15 @@ void bench_all_kernels() {
   for (const Json& row : rows) check_eq(text(row, "check"), "ok", text(row, "backends"));
 }
 
+/// Roundings of activations that go on through all layers are no fault of the kernels.
+void bench_large_groups() {
+  for (const char* group : {"64", "128"}) {
+    const auto rows = bench_rows({shared("model/nibble-chat"), "-p", "4", "-n", "2", "-r", "1",
+                                  "--no-bandwidth", "--group", group});
+    for (const Json& row : rows) check_eq(text(row, "check"), "ok", group);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -188,5 +197,6 @@ int main(int argc, char** argv) {
                  {"the CPU", bench_names_the_cpu},
                  {"refusals", bench_refusals},
                  {"all kernels", bench_all_kernels},
+                 {"large groups", bench_large_groups},
              });
 }

@@ -368,6 +368,9 @@ void add_model_flags(Flags& flags, CommonOptions& options) {
   flags.add({"--no-color", "", "no colours; also $NO_COLOR", "", to_switch(options.no_color)});
   flags.add({"-i, --interactive", "", "no effect: a terminal makes a chat interactive", "",
              [](const std::string&) {}});
+  flags.add({"-cnv, --conversation, --jinja", "", "no effect: a chat has the model's template", "",
+             [](const std::string&) {}});
+  flags.add({"-ub, --ubatch-size", "N", "no effect: see -b", "", [](const std::string&) {}});
   flags.add({"-ngl, --gpu-layers, --n-gpu-layers", "N", "no effect: there is no GPU to use", "",
              [](const std::string&) {}});
 }

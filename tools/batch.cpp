@@ -97,7 +97,7 @@ std::string count_text(uint64_t count) {
 
 void write_stdout(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw Error("standard output", "cannot be written");
+    throw Error("standard output", "cannot be written", "is the disk full?");
 }
 
 }  // namespace nibble::tools

@@ -47,8 +47,8 @@ std::optional<Command> parse_command(const Input& input) {
   line = line.substr(0, line.find_last_not_of(kBlanks) + 1);
   const std::string_view name = line.substr(0, line.find_first_of(kBlanks));
   const auto is_lower = [](char c) { return c >= 'a' && c <= 'z'; };
-  if (name.size() < 2 || name[0] != '/' || !std::ranges::all_of(name.substr(1), is_lower) ||
-      line.find('\n') != line.npos)
+  const bool is_word = name.size() >= 2 && std::ranges::all_of(name.substr(1), is_lower);
+  if (!line.starts_with('/') || !(is_word || name == "/?") || line.find('\n') != line.npos)
     return std::nullopt;
   const size_t argument = std::min(line.find_first_not_of(kBlanks, name.size()), line.size());
   return Command{std::string(name), std::string(line.substr(argument))};
@@ -116,9 +116,8 @@ int Conversation::stream(Turn&& turn) {
   }
   if (flags_.verbose || (interactive_ && ::isatty(STDERR_FILENO))) {
     const bool stopped = last_.stop == StopReason::cancelled;
-    print_note(std::string("[")
-                   .append(timings(last_, flags_.verbose))
-                   .append(stopped ? "; stopped]" : "]"),
+    const std::string times = stopped && last_.n_new == 0 ? "" : timings(last_, flags_.verbose);
+    print_note("[" + times + (stopped ? times.empty() ? "stopped" : "; stopped" : "") + "]",
                flags_);
   }
   return scope.signal();
@@ -177,8 +176,12 @@ std::optional<int> Conversation::respond(const Input& input) {
 }
 
 std::optional<int> Conversation::obey(const std::string& command, const std::string& argument) {
-  if (command == "/exit" || command == "/quit" || command == "/bye") return 0;
-  if (command == "/help") {
+  const bool takes_one = command == "/system" || command == "/save" || command == "/load";
+  if (!takes_one && !argument.empty()) {
+    print_error(command + ": takes no argument, found \"" + argument + "\"");
+  } else if (command == "/exit" || command == "/quit" || command == "/bye") {
+    return 0;
+  } else if (command == "/help" || command == "/?") {
     print_note(kHelp, flags_);
   } else if (command == "/clear") {
     chat_.reset();

@@ -28,7 +28,10 @@ class Output {
     if (!file_) throw Error(path, std::string("cannot be created: ") + std::strerror(errno));
   }
   ~Output() {
-    if (file_ && file_ != stdout) std::fclose(file_);
+    if (finished_ || file_ == stdout) return;
+    if (file_) std::fclose(file_);
+    std::error_code ignored;  // half of the logits are of no use; a device is left alone
+    if (std::filesystem::is_regular_file(path_, ignored)) std::filesystem::remove(path_, ignored);
   }
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
@@ -40,12 +43,14 @@ class Output {
     std::FILE* file = file_;
     file_ = nullptr;
     if (std::fflush(file) != 0 || (file != stdout && std::fclose(file) != 0)) fail();
+    finished_ = true;
   }
 
  private:
   [[noreturn]] void fail() const { throw Error(path_, "cannot be written (is the disk full?)"); }
   std::string path_;
   std::FILE* file_ = nullptr;
+  bool finished_ = false;
 };
 
 /// Error if `out` is a file of the model, which is mapped while the logits are written.

@@ -50,13 +50,15 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
     std::fprintf(stderr, "%s: %s -> %s, %.2f bits per weight, %.1f s\n", out.c_str(),
                  bytes_text(bytes_before).c_str(), bytes_text(result.info.file_bytes).c_str(),
                  result.info.bits_per_weight, result.seconds);
-  } catch (const Error&) {
+  } catch (const Error& e) {
     wipe_progress_bar();
-    if (!stopped) throw;
     std::error_code ignored;
-    if (options.works_by_layer() && std::filesystem::exists(out + ".part", ignored))
-      std::fprintf(stderr, "%s.part keeps the layers finished so far: --resume goes on with them\n",
-                   out.c_str());
+    const bool kept = options.works_by_layer() && std::filesystem::exists(out + ".part", ignored);
+    const std::string how =
+        out + ".part keeps the layers finished so far: --resume goes on with them";
+    if (!stopped && (!kept || !e.hint().empty())) throw;
+    if (!stopped) throw Error(e.where(), e.why(), how);
+    if (kept) std::fprintf(stderr, "%s\n", how.c_str());
     return interrupted_status(scope.signal());
   }
   return 0;
@@ -119,6 +121,10 @@ int run_quantize(std::span<const std::string> args) {
              "nib",
              to_choice<QuantizeFormat>(
                  options.format, {{"nib", QuantizeFormat::nib}, {"awq", QuantizeFormat::awq}})});
+  flags.add({"--resume", "",
+             "go on with the finished layers of an interrupted run: of all methods but rtn, and of "
+             "--format awq",
+             "", to_switch(options.resume)});
   flags.section("Calibration (all methods but rtn)");
   flags.add({"--calibration", "FILE",
              "a text, or a .jsonl of {\"messages\": [...]} and {\"text\": ...}",
@@ -129,8 +135,6 @@ int run_quantize(std::span<const std::string> args) {
              calibrating("--samples", calibration_flag, to_int(options.samples, 1, 1 << 20))});
   flags.add({"--window", "N", "tokens of a window at most", std::to_string(options.window),
              calibrating("--window", calibration_flag, to_int(options.window, 2, 4096))});
-  flags.add({"--resume", "", "go on with the finished layers of an interrupted run", "",
-             to_switch(options.resume)});
   flags.section("machine");
   flags.add({"-t, --threads", "N", "threads; 0: the performance cores; also $NIBBLE_THREADS", "0",
              to_int(options.threads, 0, kMaxThreads), "NIBBLE_THREADS"});

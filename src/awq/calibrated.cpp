@@ -6,7 +6,6 @@
 #include "awq/calibration.h"
 #include "base/checked.h"
 #include "nibble/error.h"
-#include "text/chat_template.h"
 
 namespace nibble {
 namespace {
@@ -44,8 +43,11 @@ LayerByLayer::LayerByLayer(const Checkpoint& checkpoint, ModelImpl& impl, const 
 
 void LayerByLayer::run() {
   const int n_layers = impl_.config.n_layers;
-  int n_missing = 0;
-  for (int i = 0; i < n_layers; ++i) n_missing += folder_.has(i) ? 0 : 1;
+  std::vector<bool> finished;
+  for (int i = 0; i < n_layers; ++i) finished.push_back(folder_.has(i));
+  const auto n_missing = std::count(finished.begin(), finished.end(), false);
+  for (int i = 0; i < n_layers; ++i)
+    if (finished[static_cast<size_t>(i)]) check_finished(i);  // before any work
   if (n_missing == 0) return;
   check_memory();
   if (options_.needs_calibration()) {
@@ -53,10 +55,11 @@ void LayerByLayer::run() {
     embed();
   }
   double seconds = 0;
-  for (int i = 0, n_done = 0; n_done < n_missing; ++i) {
+  int n_done = 0;
+  for (int i = 0; i < n_layers && n_done < n_missing; ++i) {
     const auto start = Clock::now();
     step(i, 0);
-    if (folder_.has(i)) {
+    if (finished[static_cast<size_t>(i)]) {
       if (!rows_) continue;
       loaded_.load(layers_[static_cast<size_t>(i)]);
       rows_->pass(i, loaded_, folder_.load(i), part_of(i, 0, 1));
@@ -66,14 +69,22 @@ void LayerByLayer::run() {
     report.seconds = seconds_since(start);
     seconds += report.seconds;
     ++n_done;
-    report.seconds_left = seconds / n_done * (n_missing - n_done);
+    report.seconds_left = seconds / n_done * static_cast<double>(n_missing - n_done);
     if (options_.on_layer) options_.on_layer(report);
   }
 }
 
+void LayerByLayer::check_finished(int layer) const {
+  const Checkpoint file = folder_.load(layer);
+  const LayerPlan& plan = layers_[static_cast<size_t>(layer)];
+  for (const PlannedMatrix* m : plan.matrices)
+    WorkFolder::piece(file, m->name, packed_layout(m->shape, m->name).total_bytes());
+  for (const auto& [name, values] : plan.vectors)
+    WorkFolder::piece(file, name, values->size() * sizeof(float));
+}
+
 void LayerByLayer::step(int layer, double part) const {
-  const double done = (static_cast<double>(layer) + part) / impl_.config.n_layers;
-  if (options_.progress && !options_.progress(done))
+  if (options_.progress && !options_.progress((layer + part) / (impl_.config.n_layers + 1)))
     throw Error(folder_.file(""), "quantizing was cancelled", "--resume goes on with it");
 }
 
@@ -114,7 +125,7 @@ void LayerByLayer::embed() {
   const MappedFile text(options_.calibration);
   const auto bytes = text.bytes();
   CalibrationRows::Windows windows = calibration_windows(
-      {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, *impl_.tokenizer, /*style=*/{},
+      {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, *impl_.tokenizer,
       {options_.calibration, static_cast<size_t>(options_.samples),
        std::min(context, static_cast<size_t>(options_.window))});
   for (const auto& window : windows)
@@ -155,7 +166,7 @@ AnonymousMemory LayerByLayer::load_as_it_is(const PlannedMatrix& m) const {
 
 StatsPlan LayerByLayer::stats_plan() const {
   StatsPlan out;
-  out.group = static_cast<size_t>(options_.group);
+  if (options_.rounding == Rounding::clip) out.group = static_cast<size_t>(options_.group);
   out.n_tokens = rows_ ? rows_->n_tokens() : 0;
   out.full_gram = compensated();
   return out;
@@ -164,8 +175,8 @@ StatsPlan LayerByLayer::stats_plan() const {
 LayerRule LayerByLayer::rule() const {
   LayerRule out;
   out.scales = options_.scales;
-  out.rounding.group = static_cast<size_t>(options_.group);
-  out.rounding.scheme = options_.symmetric ? Scheme::f16 : Scheme::f16_zero;
+  out.nearest.group = static_cast<size_t>(options_.group);
+  out.nearest.scheme = options_.symmetric ? Scheme::f16 : Scheme::f16_zero;
   return out;
 }
 

@@ -28,7 +28,8 @@ class LayerByLayer {
   LayerByLayer(const Checkpoint& checkpoint, ModelImpl& impl, const WeightPlan& plan,
                const WorkFolder& folder, const QuantizeOptions& options);
 
-  /// Throws Error when cancelled or out of memory; finished layers stay in the folder.
+  /// Throws Error when cancelled or out of memory; finished layers stay in the folder. Progress
+  /// counts what follows them, the writing of the file, as one layer more.
   void run();
 
  private:
@@ -42,6 +43,7 @@ class LayerByLayer {
   bool compensated() const { return options_.rounding == Rounding::compensated; }
   QuantizedLayer quantize(int index);
   void check_memory() const;
+  void check_finished(int layer) const;
   void step(int layer, double part) const;
   CalibrationRows::Step part_of(int layer, double from, double size) const;
 

@@ -15,8 +15,8 @@ constexpr size_t kShortest = 2;  // tokens of a window: one alone says nothing a
 
 class Windows {
  public:
-  Windows(const Tokenizer& tokenizer, const std::string& style, const CalibrationOptions& options)
-      : tokenizer_(tokenizer), style_(style), options_(options) {}
+  Windows(const Tokenizer& tokenizer, const CalibrationOptions& options)
+      : tokenizer_(tokenizer), options_(options) {}
 
   void text(std::string_view text) {
     const bool bos = tokenizer_.add_bos() && tokenizer_.bos() >= 0;
@@ -34,7 +34,7 @@ class Windows {
   void line(std::string_view line, const std::string& where) {
     const Json value = parse_json(line, where);
     if (const Json* messages = value.find("messages")) {
-      if (!template_) template_.emplace(tokenizer_, style_);
+      if (!template_) template_.emplace(tokenizer_, "");
       std::vector<Token> ids = template_->encode(read_messages(*messages, where), false);
       ids.resize(std::min(ids.size(), options_.window));
       add(std::move(ids));
@@ -50,7 +50,7 @@ class Windows {
       throw Error(options_.path, "holds no text to calibrate with",
                   "at least two tokens are needed");
     const size_t n = windows_.size();
-    if (options_.samples == 0 || n <= options_.samples) return std::move(windows_);
+    if (n <= options_.samples) return std::move(windows_);
     std::vector<std::vector<Token>> out;
     for (size_t i = 0; i < options_.samples; ++i)
       out.push_back(std::move(windows_[i * n / options_.samples]));
@@ -63,7 +63,6 @@ class Windows {
   }
 
   const Tokenizer& tokenizer_;
-  const std::string& style_;
   std::optional<ChatTemplate> template_;  // once a line asks for it
   const CalibrationOptions& options_;
   std::vector<std::vector<Token>> windows_;
@@ -73,9 +72,8 @@ class Windows {
 
 std::vector<std::vector<Token>> calibration_windows(std::string_view text,
                                                     const Tokenizer& tokenizer,
-                                                    const std::string& style,
                                                     const CalibrationOptions& options) {
-  Windows windows(tokenizer, style, options);
+  Windows windows(tokenizer, options);
   if (!options.path.ends_with(".jsonl")) {
     windows.text(text);
     return windows.take();

@@ -5,7 +5,6 @@
 #include <string_view>
 #include <vector>
 
-#include "nibble/chat.h"
 #include "nibble/tokenizer.h"
 
 namespace nibble {
@@ -17,12 +16,11 @@ struct CalibrationOptions {
 };
 
 /// Windows of a text: consecutive pieces of it, each with BOS in front if the model's texts have
-/// one. Of JSON lines, {"messages": [...]} is rendered by the chat template `style` (as
-/// ChatOptions::chat_template; empty: the model's own) and {"text": "..."} is a text; no window
-/// crosses a line. Throws Error if there is nothing to use.
+/// one. Of JSON lines, {"messages": [...]} is rendered by the model's chat template, of which the
+/// first `window` tokens are taken, and {"text": "..."} is a text; no window crosses a line. Throws
+/// Error if there is nothing to use.
 std::vector<std::vector<Token>> calibration_windows(std::string_view text,
                                                     const Tokenizer& tokenizer,
-                                                    const std::string& style,
                                                     const CalibrationOptions& options);
 
 }  // namespace nibble

@@ -67,8 +67,7 @@ std::vector<TappedRows> CalibrationRows::run(HiddenStates& states, size_t window
     return inputs.needs(readers);
   };
   states.load(window, workspace_.x, workspace_.x_stride);
-  run_layer(model_, cache_, workspace_, index, states.length(window), tap,
-            inputs.attention_alone() ? LayerPart::attention : LayerPart::whole);
+  run_layer(model_, cache_, workspace_, index, states.length(window), tap);
   return out;
 }
 

@@ -28,11 +28,16 @@ ScaleSharing heads_sharing(const Config& c) {
   return out;
 }
 
+// The row of the preceding matrix that makes channel c.
+size_t row_of(const Fold& fold, size_t c) {
+  return fold.sharing.source.empty() ? c : fold.sharing.source[c];
+}
+
 // The scale of each row of the preceding matrix.
 std::vector<float> row_scale(const Fold& fold, const std::vector<float>& s) {
   if (fold.sharing.source.empty()) return s;
   std::vector<float> out(fold.sharing.n_sources, 1.0f);
-  for (size_t c = 0; c < s.size(); ++c) out[fold.sharing.source[c]] = s[c];
+  for (size_t c = 0; c < s.size(); ++c) out[row_of(fold, c)] = s[c];
   return out;
 }
 
@@ -43,6 +48,26 @@ bool reads_norm(const Config& c) {
 
 void add_bias(Fold& fold, std::vector<float>& bias) {
   if (!bias.empty()) fold.biases.push_back(&bias);
+}
+
+// Multiplies the columns of W by s.
+void scale_columns(const Compute& compute, const FloatPanels& w, const std::vector<float>& s) {
+  compute.pool.run(w.n_panels(), [&](size_t p, int) {
+    float* panel = w.panel(p);
+    for (size_t c = 0; c < w.cols; ++c)
+      for (size_t r = 0; r < kLanes; ++r) panel[c * kLanes + r] *= s[c];
+  });
+}
+
+// Divides the rows of W by s.
+void divide_rows(const Compute& compute, const FloatPanels& w, const std::vector<float>& s) {
+  compute.pool.run(w.n_panels(), [&](size_t p, int) {
+    float by[kLanes] = {};
+    for (size_t r = 0; r < kLanes && p * kLanes + r < w.rows; ++r) by[r] = 1.0f / s[p * kLanes + r];
+    float* panel = w.panel(p);
+    for (size_t c = 0; c < w.cols; ++c)
+      for (size_t r = 0; r < kLanes; ++r) panel[c * kLanes + r] *= by[r];
+  });
 }
 
 // All that read the input of the feed-forward network; the router is one of them.
@@ -71,16 +96,17 @@ void add_attention_folds(const Config& config, LayerWeights& layer, std::vector<
   out.push_back(std::move(values));
 }
 
-// act(gate(x)) * up(x) is linear in up, and ReLU(s x) = s ReLU(x); after another activation only
-// factors of its output can take a scale.
-void add_down_fold(const Config& config, LayerWeights& layer, PackedMatrix& up, PackedMatrix& down,
-                   std::vector<Fold>& out) {
+// act(gate(x)) * up(x) is linear in up unless that is clamped, and ReLU(s x) = s ReLU(x); after
+// another activation only factors of its output can take a scale.
+void add_down_fold(const Config& config, LayerWeights& layer, PackedMatrix& up,
+                   std::vector<float>& up_bias, PackedMatrix& down, std::vector<Fold>& out) {
   Fold fold{.name = "up -> down", .readers = {&down}};
   if (!layer.act_factors.empty()) {
     fold.vector = &layer.act_factors;
-  } else if (config.gated_ffn || config.activation == Activation::relu) {
+  } else if (config.activation == Activation::relu ||
+             (config.gated_ffn && config.activation != Activation::swiglu_oai)) {
     fold.matrix = &up;
-    add_bias(fold, layer.up_bias);
+    add_bias(fold, up_bias);
   } else {
     return;
   }
@@ -101,15 +127,18 @@ std::vector<Fold> folds_of(const Config& config, LayerWeights& layer) {
     out.push_back(std::move(ffn));
   }
   for (ExpertWeights& expert : layer.experts)
-    add_down_fold(config, layer, expert.up, expert.down, out);
-  if (layer.experts.empty()) add_down_fold(config, layer, layer.up, layer.down, out);
+    add_down_fold(config, layer, expert.up, expert.up_bias, expert.down, out);
+  if (layer.experts.empty()) add_down_fold(config, layer, layer.up, layer.up_bias, layer.down, out);
   return out;
 }
 
 void limit_scale(const Fold& fold, std::span<const float> max_abs, std::vector<float>& s) {
   for (size_t c = 0; c < s.size(); ++c) {
     s[c] = std::clamp(s[c], 1 / kLargestFactor, kLargestFactor);
-    s[c] = std::max(s[c], std::min(1.0f, max_abs[c] / kLargestInput));
+    float largest = max_abs[c];
+    for (const std::vector<float>* bias : fold.biases)
+      largest = std::max(largest, std::abs((*bias)[row_of(fold, c)]));
+    s[c] = std::max(s[c], std::min(1.0f, largest / kLargestInput));
     if (!fold.vector) continue;
     const float weight = (*fold.vector)[c];
     const float folded = half_to_float(float_to_half(weight / s[c]));

@@ -41,8 +41,8 @@ float steps_of(float w, const LaneGrid& grid, size_t r, Limits limit) {
 }
 
 void set_scale(LaneGrid& grid, size_t r, float s) {
-  grid.scale[r] = float_to_half(clamp(s, kSmallestScale, kLargestScale));
-  grid.s[r] = half_to_float(grid.scale[r]);
+  grid.stored[r] = float_to_half(clamp(s, kSmallestScale, kLargestScale));
+  grid.s[r] = half_to_float(grid.stored[r]);
 }
 
 struct LaneRange {
@@ -99,7 +99,7 @@ void keep_better(LaneGrid& best, LaneSums& best_error, const LaneGrid& grid,
   for (size_t r = 0; r < kLanes; ++r) {
     if (!(error.v[r] < best_error.v[r])) continue;
     best_error.v[r] = error.v[r];
-    best.scale[r] = grid.scale[r];
+    best.stored[r] = grid.stored[r];
     best.s[r] = grid.s[r];
     best.z[r] = grid.z[r];
     best.m[r] = grid.m[r];
@@ -187,7 +187,8 @@ void set_stored(LaneGrid& grid, size_t r, Scheme scheme, const SuperScale& super
                 float mn) {
   sc = clamp(sc, 0, most_of(scheme));
   mn = clamp(mn, 0, most_of(scheme));
-  grid.scale[r] = static_cast<uint16_t>(static_cast<unsigned>(sc) | static_cast<unsigned>(mn) << 8);
+  grid.stored[r] =
+      static_cast<uint16_t>(static_cast<unsigned>(sc) | static_cast<unsigned>(mn) << 8);
   grid.s[r] = half_to_float(super.d[r]) * sc;
   grid.m[r] = -half_to_float(super.dmin[r]) * mn;
 }

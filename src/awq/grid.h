@@ -17,7 +17,7 @@ namespace nibble {
 
 /// The grid of one group of columns for 16 rows. z is a whole number; m is 0 but in k6.
 struct LaneGrid {
-  uint16_t scale[kLanes];  // how s and m are stored: the fp16 bits of s, or sc | mn << 8
+  uint16_t stored[kLanes];  // how s and m are written: the fp16 bits of s, or sc | mn << 8
   float s[kLanes];
   float z[kLanes];
   float m[kLanes];

@@ -43,10 +43,10 @@ HiddenStates::HiddenStates(std::vector<size_t> lengths, size_t dim, uint64_t mem
     rows_.resize(n_tokens_ * dim);
     return;
   }
+  rows_.resize(longest * dim);  // may throw, and then nobody closes the file
   fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd_ < 0) throw Error(file, std::string("cannot be created: ") + std::strerror(errno));
   ::unlink(file.c_str());
-  rows_.resize(longest * dim);
 }
 
 HiddenStates::~HiddenStates() {

@@ -15,15 +15,15 @@ constexpr size_t kNarrow = 1024;
 
 InputStats::InputStats(size_t n_cols, const StatsPlan& plan)
     : cols(n_cols),
-      group(plan.group),
       mean_abs(n_cols),
       mean_square(n_cols),
       max_abs(n_cols),
+      group_(plan.group),
       n_expected_(std::max<size_t>(plan.n_tokens, 1)) {
   if (plan.full_gram || n_cols <= kNarrow) gram = FloatMatrix(n_cols, n_cols);
   if (n_cols > kNarrow) sample = FloatMatrix(plan.n_sample, n_cols);
-  for (size_t c = 0; c < n_cols; c += group) {
-    const size_t size = std::min(group, n_cols - c);
+  for (size_t c = 0; group_ > 0 && c < n_cols; c += group_) {
+    const size_t size = std::min(group_, n_cols - c);
     group_gram.emplace_back(size, size);
   }
 }
@@ -49,7 +49,7 @@ void InputStats::add(const Compute& compute, const float* x, size_t stride, size
   n_rows += n;
   if (!gram.empty()) return add_gram(compute, x, stride, n, 0, gram);
   for (size_t g = 0; g < group_gram.size(); ++g)
-    add_gram(compute, x, stride, n, g * group, group_gram[g]);
+    add_gram(compute, x, stride, n, g * group_, group_gram[g]);
 }
 
 void InputStats::add_drift(const Compute& compute, const FloatMatrix& x, const FloatMatrix& exact,
@@ -75,7 +75,8 @@ void InputStats::finish() {
   mirror_lower(gram, factor);
   for (size_t g = 0; g < group_gram.size(); ++g)
     for (size_t i = 0; i < group_gram[g].rows(); ++i)
-      std::copy_n(gram.row(g * group + i) + g * group, group_gram[g].cols(), group_gram[g].row(i));
+      std::copy_n(gram.row(g * group_ + i) + g * group_, group_gram[g].cols(),
+                  group_gram[g].row(i));
 }
 
 void InputStats::divide(const std::vector<float>& s) {
@@ -97,7 +98,7 @@ void InputStats::divide(const std::vector<float>& s) {
   for (size_t g = 0; g < group_gram.size(); ++g)
     for (size_t i = 0; i < group_gram[g].rows(); ++i)
       for (size_t j = 0; j < group_gram[g].cols(); ++j)
-        group_gram[g].row(i)[j] *= by[g * group + i] * by[g * group + j];
+        group_gram[g].row(i)[j] *= by[g * group_ + i] * by[g * group_ + j];
 }
 
 OutputError::OutputError(const Compute& compute, const InputStats& stats)

@@ -10,7 +10,7 @@ namespace nibble {
 
 /// What to gather; it decides the memory.
 struct StatsPlan {
-  size_t group = 32;       // columns of a block of group_gram
+  size_t group = 0;        // columns of a block of group_gram: for clipping; 0 = none
   size_t n_tokens = 0;     // rows that will come, about
   size_t n_sample = 512;   // rows to keep
   bool full_gram = false;  // [cols, cols]: for the error compensation
@@ -20,14 +20,14 @@ struct StatsPlan {
 struct InputStats {
   InputStats(size_t n_cols, const StatsPlan& plan);
 
-  size_t cols = 0, group = 0;
+  size_t cols = 0;
   size_t n_rows = 0;
   std::vector<float> mean_abs;     // [cols]
   std::vector<float> mean_square;  // [cols]
   std::vector<float> max_abs;      // [cols]
   FloatMatrix sample;              // [n_sample, cols], the first n_kept rows are used
   size_t n_kept = 0;
-  std::vector<FloatMatrix> group_gram;  // mean of x x^T within each group of columns
+  std::vector<FloatMatrix> group_gram;  // mean of x x^T within each group of columns; or empty
   FloatMatrix gram;                     // mean of x x^T, [cols, cols]; or empty
 
   // Where x are the rows of the model whose layers in front are rounded; else empty.
@@ -44,7 +44,7 @@ struct InputStats {
   void divide(const std::vector<float>& s);
 
  private:
-  size_t n_expected_ = 0;
+  size_t group_ = 0, n_expected_ = 0;
 };
 
 /// Mean over the inputs of |d x|^2 for an error d of weights. `fill` writes the error of a panel:

@@ -38,7 +38,9 @@ void LayerInputs::add(std::span<const PackedMatrix* const> readers, const float*
                       size_t n_rows, size_t cols) {
   std::shared_ptr<InputStats>& stats = by_reader_[readers.front()];
   if (!stats) {
-    stats = std::make_shared<InputStats>(cols, plan_);
+    StatsPlan plan = plan_;
+    plan.full_gram &= in_stage(readers);  // the others are asked for their scales alone
+    stats = std::make_shared<InputStats>(cols, plan);
     all_.push_back(stats);
     for (const PackedMatrix* reader : readers) by_reader_[reader] = stats;
   }

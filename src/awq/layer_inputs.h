@@ -29,7 +29,6 @@ struct TappedRows {
 struct Stage {
   std::vector<PackedMatrix*> matrices;
   std::vector<const PackedMatrix*> unneeded;  // of whose outputs no input of `matrices` is made
-  bool in_attention = false;                  // attention alone makes their inputs
   bool compared = true;      // their rows are the same tokens in both models; experts' may not be
   float residual_scale = 0;  // if not 0: what they make times this is added to the stream as it is
 };
@@ -46,8 +45,6 @@ class LayerInputs {
   /// Whether they are made of the outputs of these matrices.
   bool needs(std::span<const PackedMatrix* const> readers) const;
   bool stage_alone() const { return stage_alone_; }
-  /// How much of the layer has to run for them.
-  bool attention_alone() const { return stage_alone_ && stage_.in_attention; }
 
   /// Takes rows that `readers` multiply, as InputTap (transformer.h) shows them.
   void add(std::span<const PackedMatrix* const> readers, const float* x, size_t stride,

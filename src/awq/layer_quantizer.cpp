@@ -45,7 +45,7 @@ void scale_fold(const Compute& compute, const Fold& fold, std::span<PackedMatrix
   }
   if (readers.empty()) return;
   const ScaleChoice choice =
-      search_scale(compute, readers, rule.rounding, fold.sharing,
+      search_scale(compute, readers, rule.nearest, fold.sharing,
                    [&](std::vector<float>& s) { limit_scale(fold, max_abs, s); });
   if (choice.form == ScaleForm::identity) return;
   apply_fold(compute, fold, choice.scale);
@@ -68,7 +68,7 @@ void scale_layer(const Compute& compute, const Config& config, LayerWeights& lay
     if (!stats) continue;
     const FloatPanels w = panels_of(*m);
     OutputError error(compute, *stats);
-    errors.before.add(scaled_error(error, w, std::vector<float>(w.cols, 1.0f), rule.rounding),
+    errors.before.add(scaled_error(error, w, std::vector<float>(w.cols, 1.0f), rule.nearest),
                       energy(error, w));
   }
   if (!rule.scales) return;
@@ -86,7 +86,6 @@ std::vector<Stage> stages_of(const Config& config, LayerWeights& layer,
     const bool is_qkv = m == &layer.q || m == &layer.k || m == &layer.v;
     stages[is_qkv ? kQkv : m == &layer.o ? kO : is_down ? kDown : kUp].matrices.push_back(m);
   }
-  stages[kQkv].in_attention = stages[kO].in_attention = true;
   stages[kUp].compared = stages[kDown].compared = layer.experts.empty();
   if (config.norm_placement == NormPlacement::before)  // else there is a norm between
     stages[kO].residual_scale = stages[kDown].residual_scale = config.residual_scale;

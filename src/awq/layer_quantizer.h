@@ -12,8 +12,8 @@
 namespace nibble {
 
 struct LayerRule {
-  bool scales = true;
-  RoundingRule rounding;  // by which scales are compared
+  bool scales = true;   // whether they are searched
+  NearestRule nearest;  // by which they are compared
 };
 
 /// Squared errors of a layer's products relative to the products, mean over matrices.
@@ -28,7 +28,7 @@ struct LayerErrors {
     }
     double value() const { return n == 0 ? 0 : sum / static_cast<double>(n); }
   };
-  Mean before, after;  // rounded to nearest by LayerRule::rounding without scales; as written
+  Mean before, after;  // rounded to nearest without scales; as written
 };
 
 /// Searches scales and folds them into the f32 panels and vectors of the layer, and into `inputs`.

@@ -133,10 +133,7 @@ std::vector<LayerPiece> LoadedLayer::pieces() const {
 
 void LoadedLayer::read_pieces(const Checkpoint& file) {
   const auto take = [&](const std::string& name, std::span<std::byte> to) {
-    const auto from = file.get(name).data;
-    if (from.size() != to.size())
-      throw Error::mismatch(file.path + ": " + name, "its size", std::to_string(to.size()),
-                            std::to_string(from.size()));
+    const auto from = WorkFolder::piece(file, name, to.size());
     std::copy(from.begin(), from.end(), to.begin());
   };
   for (size_t i = 0; i < forms_.size(); ++i) {

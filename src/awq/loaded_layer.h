@@ -46,8 +46,6 @@ class LoadedLayer {
   /// Takes matrices and vectors from what an earlier run wrote. Throws Error.
   void read_pieces(const Checkpoint& file);
 
-  const LayerPlan& plan() const { return *plan_; }
-
  private:
   struct Forms {
     PackedView exact, written;        // views of panels_ and of memory

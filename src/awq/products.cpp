@@ -59,21 +59,44 @@ size_t columns_as_panels(const float* x, size_t stride, size_t n, size_t begin, 
   return n_panels;
 }
 
-// fn(row_begin, row_end, col_begin, col_end, thread) for the blocks of a lower triangle [n, n].
+// fn(row_begin, row_end, col_begin, col_end, thread) for the blocks of [n_rows, n_cols] from
+// `begin` on, or only for those with a part of the lower triangle.
 template <class Fn>
-void for_lower_blocks(const Compute& compute, size_t begin, size_t n, Fn&& fn) {
+void for_blocks(const Compute& compute, size_t begin, size_t n_rows, size_t n_cols, bool lower,
+                Fn&& fn) {
   struct Block {
     size_t row, col;
   };
   std::vector<Block> blocks;
-  for (size_t row = begin; row < n; row += kRowBlock)
-    for (size_t col = begin; col < std::min(n, row + kRowBlock); col += kBlockCols)
+  for (size_t row = begin; row < n_rows; row += kRowBlock)
+    for (size_t col = begin; col < (lower ? std::min(n_cols, row + kRowBlock) : n_cols);
+         col += kBlockCols)
       blocks.push_back({row, col});
   compute.pool.run(blocks.size(), [&](size_t i, int thread) {
     const Block b = blocks[i];
-    fn(b.row, std::min(n, b.row + kRowBlock), b.col, std::min(n, b.col + kBlockCols),
+    fn(b.row, std::min(n_rows, b.row + kRowBlock), b.col, std::min(n_cols, b.col + kBlockCols),
        static_cast<size_t>(thread));
   });
+}
+
+// out += x^T y, x as [rows of out, n] and y [n, stride], or the lower triangle of that.
+void add_transposed(const Compute& compute, const FloatMatrix& x, const float* y, size_t stride,
+                    bool lower, FloatMatrix& out) {
+  const size_t n = x.cols();
+  Scratch products = scratch(compute, kRowBlock, kBlockCols);
+  Scratch panels = scratch(compute, kPanelBlock * n, kLanes);
+  for_blocks(compute, 0, out.rows(), out.cols(), lower,
+             [&](size_t row, size_t row_end, size_t col, size_t col_end, size_t thread) {
+               float* panel = panels[thread].row(0);
+               const size_t n_panels = columns_as_panels(y, stride, n, col, col_end, panel);
+               FloatMatrix& product = products[thread];
+               compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels, x.row(row),
+                                          n, row_end - row, product.row(0), product.cols());
+               for (size_t r = row; r < row_end; ++r) {
+                 const size_t end = lower ? std::min(col_end, r + 1) : col_end;
+                 for (size_t c = col; c < end; ++c) out.row(r)[c] += product.row(r - row)[c - col];
+               }
+             });
 }
 
 // The factor of the diagonal block at `at`, and its inverse [n][n].
@@ -127,22 +150,22 @@ void solve_below(const Compute& compute, FloatMatrix& m, size_t at, size_t n,
 // A22 -= L21 L21^T.
 void update_trailing(const Compute& compute, FloatMatrix& m, size_t at, size_t n, Scratch& y,
                      Scratch& panels) {
-  for_lower_blocks(
-      compute, at + n, m.rows(),
-      [&](size_t row, size_t row_end, size_t col, size_t col_end, size_t thread) {
-        float* panel = panels[thread].row(0);
-        const size_t n_panels = ceil_div(col_end - col, kLanes);
-        for (size_t p = 0; p < n_panels; ++p)
-          gather_panel(m, col + p * kLanes, std::min(kLanes, col_end - col - p * kLanes), at, n,
-                       panel + p * n * kLanes);
-        FloatMatrix& out = y[thread];
-        compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels, m.row(row) + at,
-                                   m.cols(), row_end - row, out.row(0), out.cols());
-        for (size_t r = row; r < row_end; ++r) {
-          const size_t end = std::min(col_end, r + 1);
-          for (size_t c = col; c < end; ++c) m.row(r)[c] -= out.row(r - row)[c - col];
-        }
-      });
+  for_blocks(compute, at + n, m.rows(), m.rows(), /*lower=*/true,
+             [&](size_t row, size_t row_end, size_t col, size_t col_end, size_t thread) {
+               float* panel = panels[thread].row(0);
+               const size_t n_panels = ceil_div(col_end - col, kLanes);
+               for (size_t p = 0; p < n_panels; ++p)
+                 gather_panel(m, col + p * kLanes, std::min(kLanes, col_end - col - p * kLanes), at,
+                              n, panel + p * n * kLanes);
+               FloatMatrix& out = y[thread];
+               compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels,
+                                          m.row(row) + at, m.cols(), row_end - row, out.row(0),
+                                          out.cols());
+               for (size_t r = row; r < row_end; ++r) {
+                 const size_t end = std::min(col_end, r + 1);
+                 for (size_t c = col; c < end; ++c) m.row(r)[c] -= out.row(r - row)[c - col];
+               }
+             });
 }
 
 }  // namespace
@@ -165,22 +188,8 @@ PackedView float_panels(const float* panels, size_t n_panels, size_t cols) {
 
 void add_gram(const Compute& compute, const float* x, size_t stride, size_t n, size_t column,
               FloatMatrix& gram) {
-  const size_t size = gram.rows();
-  const FloatMatrix transposed = transpose(compute, x + column, stride, n, size);
-  Scratch y = scratch(compute, kRowBlock, kBlockCols);
-  Scratch panels = scratch(compute, kPanelBlock * n, kLanes);
-  for_lower_blocks(
-      compute, 0, size, [&](size_t row, size_t row_end, size_t col, size_t col_end, size_t thread) {
-        float* panel = panels[thread].row(0);
-        const size_t n_panels = columns_as_panels(x + column, stride, n, col, col_end, panel);
-        FloatMatrix& out = y[thread];
-        compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels,
-                                   transposed.row(row), n, row_end - row, out.row(0), out.cols());
-        for (size_t r = row; r < row_end; ++r) {
-          const size_t end = std::min(col_end, r + 1);
-          for (size_t c = col; c < end; ++c) gram.row(r)[c] += out.row(r - row)[c - col];
-        }
-      });
+  const FloatMatrix transposed = transpose(compute, x + column, stride, n, gram.rows());
+  add_transposed(compute, transposed, x + column, stride, /*lower=*/true, gram);
 }
 
 FloatMatrix difference(const FloatMatrix& a, const FloatMatrix& b, float factor) {
@@ -192,23 +201,8 @@ FloatMatrix difference(const FloatMatrix& a, const FloatMatrix& b, float factor)
 
 void add_product(const Compute& compute, const FloatMatrix& x, const FloatMatrix& y,
                  FloatMatrix& out) {
-  const size_t n = x.rows(), cols = out.cols();
-  const FloatMatrix transposed = transpose(compute, x.row(0), x.cols(), n, out.rows());
-  Scratch products = scratch(compute, kRowBlock, kBlockCols);
-  Scratch panels = scratch(compute, kPanelBlock * n, kLanes);
-  compute.pool.run(ceil_div(cols, kBlockCols), [&](size_t block, int thread) {
-    const size_t col = block * kBlockCols, end = std::min(cols, col + kBlockCols);
-    float* panel = panels[static_cast<size_t>(thread)].row(0);
-    const size_t n_panels = columns_as_panels(y.row(0), y.cols(), n, col, end, panel);
-    FloatMatrix& product = products[static_cast<size_t>(thread)];
-    for (size_t row = 0; row < out.rows(); row += kRowBlock) {
-      const size_t n_rows = std::min(kRowBlock, out.rows() - row);
-      compute.kernels.matmul_f32(float_panels(panel, n_panels, n), 0, n_panels, transposed.row(row),
-                                 n, n_rows, product.row(0), product.cols());
-      for (size_t r = 0; r < n_rows; ++r)
-        for (size_t c = col; c < end; ++c) out.row(row + r)[c] += product.row(r)[c - col];
-    }
-  });
+  const FloatMatrix transposed = transpose(compute, x.row(0), x.cols(), x.rows(), out.rows());
+  add_transposed(compute, transposed, y.row(0), y.cols(), /*lower=*/false, out);
 }
 
 void mirror_lower(FloatMatrix& m, float factor) {

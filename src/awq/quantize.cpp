@@ -70,7 +70,8 @@ void check_shared_scales(const QuantizeOptions& options) {
     throw Error(where, "are for 4-bit weights");
   if (options.group != 32)
     throw Error(where, "have groups of 32, not of " + std::to_string(options.group), "--group 32");
-  if (options.symmetric) throw Error(where, "have minima, which symmetric groups have not");
+  if (options.symmetric)
+    throw Error(where, "have minima, which symmetric groups have not", "leave out --sym");
   if (options.format == QuantizeFormat::awq)
     throw Error(where, "are unknown to format awq", "--format nib, or --weights q4");
   if (options.rounding == Rounding::clip)
@@ -204,13 +205,8 @@ class FinishedLayers {
   }
 
  private:
-  std::span<const std::byte> piece(int layer, const std::string& name, size_t bytes) const {
-    const Checkpoint& file = layers_[static_cast<size_t>(layer)];
-    const auto data = file.get(name).data;
-    if (data.size() != bytes)
-      throw Error::mismatch(file.path + ": " + name, "its size", std::to_string(bytes),
-                            std::to_string(data.size()));
-    return data;
+  std::span<const std::byte> piece(int layer, const std::string& name, uint64_t bytes) const {
+    return WorkFolder::piece(layers_[static_cast<size_t>(layer)], name, bytes);
   }
   std::vector<Checkpoint> layers_;
 };
@@ -264,10 +260,16 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
   const WorkFolder folder(out + ".part", recipe_of(job.checkpoint, *job.impl, vocabulary, options),
                           options.resume);
   LayerByLayer(job.checkpoint, *job.impl, job.plan, folder, options).run();
-  const FinishedLayers finished(folder, job.plan, job.impl->config.n_layers);
+  const int n_layers = job.impl->config.n_layers;
+  const FinishedLayers finished(folder, job.plan, n_layers);
+  const auto progress = [&](double part) {
+    return (!options.cancelled || !options.cancelled()) &&
+           (!options.progress || options.progress((n_layers + part) / (n_layers + 1)));
+  };
   if (options.format == QuantizeFormat::awq) {
     write_awq_directory(out, folder.file("directory"), job.checkpoint, *job.impl, job.plan, options,
                         [&](const PlannedMatrix& m) { return finished.matrix(m); });
+    progress(1);
   } else {
     job.write(
         out,
@@ -276,7 +278,7 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
           const auto from = finished.matrix(m);
           std::memcpy(bytes.data(), from.data(), from.size());
         },
-        [&](double) { return !options.cancelled || !options.cancelled(); });
+        progress);
   }
   folder.remove();
 }

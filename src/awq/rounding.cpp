@@ -168,9 +168,9 @@ void pack_own_scales(const RoundedMatrix& m, Scheme scheme, size_t panel, size_t
   for (size_t g = 0; g < m.n_groups(); ++g) {
     const LaneGrid& grid = m.grids[panel * m.n_groups() + g];
     if (scheme == Scheme::f16) {
-      struct_at<ScaleF16>(scales, g).s[r] = grid.scale[r];
+      struct_at<ScaleF16>(scales, g).s[r] = grid.stored[r];
     } else {
-      struct_at<ScaleF16Zero>(scales, g).s[r] = grid.scale[r];
+      struct_at<ScaleF16Zero>(scales, g).s[r] = grid.stored[r];
       struct_at<ScaleF16Zero>(scales, g).z[r] = static_cast<uint8_t>(grid.z[r]);
     }
   }
@@ -187,8 +187,8 @@ void pack_k_scales(const RoundedMatrix& m, size_t panel, size_t r, uint8_t* scal
     block.m = super.dmin[r];
     for (size_t i = 0; i < std::min(kGroups, m.n_groups() - s * kGroups); ++i) {
       const LaneGrid& grid = m.grids[panel * m.n_groups() + s * kGroups + i];
-      block.sc[i] = static_cast<int8_t>(grid.scale[r] & 255);
-      block.mn[i] = static_cast<uint8_t>(grid.scale[r] >> 8);
+      block.sc[i] = static_cast<int8_t>(grid.stored[r] & 255);
+      block.mn[i] = static_cast<uint8_t>(grid.stored[r] >> 8);
     }
     store_scales<Block>(block, s * kSuperCols, r, scales);
   }

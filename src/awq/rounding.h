@@ -57,9 +57,9 @@ struct RoundingRule {
   Rounding rounding = Rounding::nearest;
 };
 
-/// Rounds W whose inputs have these statistics. `feedback` is needed for Rounding::compensated. In
-/// a k scheme Rounding::nearest searches scales, too, all columns counting the same; clip is not
-/// for them.
+/// Rounds W whose inputs have these statistics. Rounding::compensated without `feedback` (of an
+/// input that nobody saw) is to nearest. In a k scheme Rounding::nearest searches scales, too, all
+/// columns counting the same; clip is not for them.
 RoundedMatrix round_matrix(const Compute& compute, const FloatPanels& w, const InputStats& stats,
                            const RoundingRule& rule, const Feedback* feedback);
 

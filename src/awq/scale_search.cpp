@@ -74,7 +74,7 @@ std::vector<float> input_magnitude(std::span<const ScaledReader> readers) {
 
 // d [cols][16] = Q(w diag(s)) diag(1 / s) - w.
 void write_error(const float* w, const std::vector<float>& s, const std::vector<float>& inverse,
-                 const RoundingRule& rule, float* d) {
+                 const NearestRule& rule, float* d) {
   for (size_t begin = 0; begin < s.size(); begin += rule.group) {
     const size_t n = std::min(rule.group, s.size() - begin);
     float* out = d + begin * kLanes;
@@ -109,7 +109,7 @@ std::vector<float> make_scale(const std::vector<float>& x, const std::vector<flo
 }  // namespace
 
 double scaled_error(OutputError& error, const FloatPanels& w, const std::vector<float>& s,
-                    const RoundingRule& rule) {
+                    const NearestRule& rule) {
   std::vector<float> inverse(s.size());
   for (size_t c = 0; c < s.size(); ++c) inverse[c] = 1.0f / s[c];
   return error.sum(w.n_panels(), [&](size_t panel, float* d) {
@@ -118,7 +118,7 @@ double scaled_error(OutputError& error, const FloatPanels& w, const std::vector<
 }
 
 ScaleChoice search_scale(const Compute& compute, std::span<const ScaledReader> readers,
-                         const RoundingRule& rule, const ScaleSharing& sharing,
+                         const NearestRule& rule, const ScaleSharing& sharing,
                          const std::function<void(std::vector<float>&)>& limit) {
   std::vector<float> x = input_magnitude(readers);
   std::vector<float> w = relative_magnitude(compute, readers, rule.group);
@@ -150,7 +150,6 @@ ScaleChoice search_scale(const Compute& compute, std::span<const ScaledReader> r
     if (error < best.error) {
       best.scale = std::move(s);
       best.form = form;
-      best.exponent = exponent;
       best.error = error;
     }
     return error;
@@ -177,24 +176,6 @@ ScaleChoice search_scale(const Compute& compute, std::span<const ScaledReader> r
     best.error = best.error_identity;
   }
   return best;
-}
-
-void scale_columns(const Compute& compute, const FloatPanels& w, const std::vector<float>& s) {
-  compute.pool.run(w.n_panels(), [&](size_t p, int) {
-    float* panel = w.panel(p);
-    for (size_t c = 0; c < w.cols; ++c)
-      for (size_t r = 0; r < kLanes; ++r) panel[c * kLanes + r] *= s[c];
-  });
-}
-
-void divide_rows(const Compute& compute, const FloatPanels& w, const std::vector<float>& s) {
-  compute.pool.run(w.n_panels(), [&](size_t p, int) {
-    float by[kLanes] = {};
-    for (size_t r = 0; r < kLanes && p * kLanes + r < w.rows; ++r) by[r] = 1.0f / s[p * kLanes + r];
-    float* panel = w.panel(p);
-    for (size_t c = 0; c < w.cols; ++c)
-      for (size_t r = 0; r < kLanes; ++r) panel[c * kLanes + r] *= by[r];
-  });
 }
 
 }  // namespace nibble

@@ -19,7 +19,6 @@ enum class ScaleForm : uint8_t { identity, plain, duo };
 struct ScaleChoice {
   std::vector<float> scale;  // [channels of the input]
   ScaleForm form = ScaleForm::identity;
-  float exponent = 0;
   double error_identity = 0;  // sum over the matrices of the error relative to rounding unscaled
   double error = 0;           // with `scale`; never more
 };
@@ -38,20 +37,21 @@ struct ScaledReader {
   const InputStats* stats = nullptr;
 };
 
+/// Rounding to nearest.
+struct NearestRule {
+  size_t group = 32;
+  Scheme scheme = Scheme::f16_zero;
+};
+
 /// The error of w with columns multiplied by s, rounded to nearest, and divided by s.
 double scaled_error(OutputError& error, const FloatPanels& w, const std::vector<float>& s,
-                    const RoundingRule& rule);
+                    const NearestRule& rule);
 
 /// Searches the scale of one input that all `readers` share. `limit` changes a candidate before it
 /// is tried, to what can be folded. Each matrix counts by its error relative to that of plain
 /// rounding, so that no matrix of large outputs drowns the others.
 ScaleChoice search_scale(const Compute& compute, std::span<const ScaledReader> readers,
-                         const RoundingRule& rule, const ScaleSharing& sharing,
+                         const NearestRule& rule, const ScaleSharing& sharing,
                          const std::function<void(std::vector<float>&)>& limit);
-
-/// Multiplies the columns of W by s.
-void scale_columns(const Compute& compute, const FloatPanels& w, const std::vector<float>& s);
-/// Divides the rows of W by s.
-void divide_rows(const Compute& compute, const FloatPanels& w, const std::vector<float>& s);
 
 }  // namespace nibble

@@ -55,8 +55,8 @@ void Products::quantize(const Input& in, size_t t,
 }
 
 // One parallel loop: pieces are (panels of a product, block of its rows).
-void Products::multiply(std::span<const Product> products, const Input& in, size_t n) const {
-  if (tap_ && !show_input(products, in, n)) return;
+bool Products::multiply(std::span<const Product> products, const Input& in, size_t n) const {
+  if (tap_ && !show_input(products, in, n)) return false;
   size_t bytes = 0;
   for (const Product& p : products) bytes += p.w->bytes;
   const size_t piece_bytes =
@@ -87,6 +87,7 @@ void Products::multiply(std::span<const Product> products, const Input& in, size
                    std::min(row_block, rows_of(*p) - first_row));
   };
   model_.pool->run(n_pieces, piece, n_threads_);
+  return true;
 }
 
 // Neighbours that read the same rows are shown together. Returns whether any product is needed.

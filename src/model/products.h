@@ -46,10 +46,11 @@ class Products {
   void quantize(const Input& in, size_t t,
                 std::initializer_list<const PackedMatrix*> readers) const;
 
-  /// Products of n rows of one input, which have been prepared for all of its readers.
-  void multiply(std::span<const Product> products, const Input& in, size_t n) const;
-  void multiply(std::initializer_list<Product> products, const Input& in, size_t n) const {
-    multiply(std::span(products.begin(), products.size()), in, n);
+  /// Products of n rows of one input, which have been prepared for all of its readers. Returns
+  /// whether they were computed: an InputTap may say that nobody needs them.
+  bool multiply(std::span<const Product> products, const Input& in, size_t n) const;
+  bool multiply(std::initializer_list<Product> products, const Input& in, size_t n) const {
+    return multiply(std::span(products.begin(), products.size()), in, n);
   }
 
  private:

@@ -63,8 +63,9 @@ class ForwardPass {
   }
 
   // projected = W_o attention(rope(W_q h), rope(W_k h), W_v h) for h = norm(x). Of the rows before
-  // the last n_last only keys and values are computed; the last become rows 0..n_last-1.
-  void attention_block(int index, KvCache& cache, size_t n_last) {
+  // the last n_last only keys and values are computed; the last become rows 0..n_last-1. Returns
+  // false if an InputTap left the product of W_o out.
+  bool attention_block(int index, KvCache& cache, size_t n_last) {
     const LayerWeights& layer = model_.weights.layers[static_cast<size_t>(index)];
     const Product q{&layer.q, ws_.q, ws_.q_stride};
     const Product k{&layer.k, ws_.k, ws_.kv_stride}, v{&layer.v, ws_.v, ws_.kv_stride};
@@ -83,7 +84,7 @@ class ForwardPass {
     });
     if (!all) {
       keep_last(n_last);
-      if (n_ == 0) return;
+      if (n_ == 0) return true;
       products_.for_rows(n_, [&](size_t t) { products_.quantize(normed(), t, {&layer.q}); });
       products_.multiply({q}, normed(), n_);
       products_.for_rows(n_, [&](size_t t) { place_queries(layer, index, t); });
@@ -92,7 +93,7 @@ class ForwardPass {
     const Input attended{ws_.attended, ws_.q_stride,
                          static_cast<size_t>(config_.n_heads * config_.head_dim)};
     products_.for_rows(n_, [&](size_t t) { products_.quantize(attended, t, {&layer.o}); });
-    products_.multiply({{&layer.o, ws_.projected, ws_.x_stride}}, attended, n_);
+    return products_.multiply({{&layer.o, ws_.projected, ws_.x_stride}}, attended, n_);
   }
 
   // x += attention; x += W_down act(W_up h) for h = norm(x), of this x or of the one before.
@@ -337,11 +338,10 @@ void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const 
 }
 
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
-               const InputTap& tap, LayerPart part) {
+               const InputTap& tap) {
   ForwardPass pass(model, workspace, n, 0, &tap);
   pass.place();
-  pass.attention_block(layer, cache, n);
-  if (part == LayerPart::whole) pass.ffn_block(layer);
+  if (pass.attention_block(layer, cache, n)) pass.ffn_block(layer);
 }
 
 void compute_logits(const ModelImpl& model, Workspace& workspace, size_t n, float* out) {

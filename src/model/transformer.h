@@ -23,19 +23,17 @@ bool run_layers(const ModelImpl& model, KvCache& cache, Workspace& workspace,
 
 /// Sees the input of matrix products: rows x [n_rows, stride] of `cols` columns that all matrices
 /// of `readers` multiply. Returns whether the products are needed; what is made of them is rubbish
-/// if not.
+/// if not, and nothing is without that of o.
 using InputTap = std::function<bool(std::span<const PackedMatrix* const> readers, const float* x,
                                     size_t stride, size_t n_rows, size_t cols)>;
 
 /// The parts of run_layers(), for calibration, which stands between the layers: the embeddings of
 /// tokens at positions 0.. as rows of workspace.x, and one layer over the rows 0..n-1 of
 /// workspace.x as positions 0..n-1 of a text. `tap` is called once for every input that matrices
-/// share; only the matrices of that layer need to exist. LayerPart::attention ends with the product
-/// of o and leaves workspace.x. The caller holds model.turn.
-enum class LayerPart { whole, attention };
+/// share; only the matrices of that layer need to exist. The caller holds model.turn.
 void embed_tokens(const ModelImpl& model, Workspace& workspace, std::span<const Token> tokens);
 void run_layer(const ModelImpl& model, KvCache& cache, Workspace& workspace, int layer, size_t n,
-               const InputTap& tap, LayerPart part = LayerPart::whole);
+               const InputTap& tap);
 
 /// Logits of the rows 0..n-1 of workspace.x: out [n, vocab_size rounded up to 16].
 void compute_logits(const ModelImpl& model, Workspace& workspace, size_t n, float* out);

@@ -71,10 +71,6 @@ void convert(const std::byte* data, size_t n, float* out, Fn&& to_float) {
   for (; i + kVector <= n; i += kVector) run(i, std::integral_constant<size_t, kVector>());
   if (i < n) run(i, n - i);
 }
-template <class T>
-void convert(const std::byte* data, size_t n, float* out) {
-  convert<T>(data, n, out, [](T x) { return static_cast<float>(x); });
-}
 
 }  // namespace
 
@@ -87,8 +83,6 @@ void dequantize(DType type, const std::byte* data, size_t n, float* out) {
       return convert<uint16_t>(data, n, out, [](uint16_t x) { return half_to_float(x); });
     case DType::bf16:
       return convert<uint16_t>(data, n, out, [](uint16_t x) { return bf16_to_float(x); });
-    case DType::f64:
-      return convert<double>(data, n, out);
     default:
       break;
   }

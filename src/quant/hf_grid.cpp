@@ -12,7 +12,7 @@
 #include "base/half.h"
 #include "nibble/error.h"
 #include "quant/grid_source.h"
-#include "quant/scale_range.h"
+#include "quant/number_range.h"
 
 namespace nibble {
 namespace {
@@ -95,8 +95,8 @@ uint64_t group_of(const QuantConfig& config, uint64_t cols, uint64_t n_groups,
                   const std::string& where) {
   if (config.group) return *config.group == 0 || *config.group > cols ? cols : *config.group;
   if (n_groups == 0 || cols % n_groups != 0)
-    throw Error(where, "the configuration names no group_size, and " + std::to_string(n_groups) +
-                           " groups do not divide " + std::to_string(cols) + " columns");
+    throw Error(where, "has " + std::to_string(n_groups) + " groups, which do not divide " +
+                           std::to_string(cols) + " columns");
   return cols / n_groups;
 }
 
@@ -127,7 +127,7 @@ void require_whole_groups(const Found& found, const std::string& where) {
 
 void set_scales(Found& found, const TensorView& tensor, size_t row_stride, size_t group_stride,
                 const std::string& where) {
-  const ScaleRange range = scale_range(tensor);
+  const NumberRange range = number_range(tensor.type, tensor.data);
   if (!range.finite) throw Error(where, "holds a scale that is not finite");
   found.grid.scales = {tensor.type, tensor.data.data(), row_stride, group_stride};
   found.grid.form.scheme = range.fp16 ? Scheme::f16_zero : Scheme::f32_zero;
@@ -251,7 +251,7 @@ void read_awq_fast(Layer& layer, const QuantConfig& config, const TensorView& co
   found.grid.layout = CodeLayout::awq_fast;
   found.grid.line = k;
   set_scales(found, scales, 1, found.rows, layer.where("scales"));
-  if (!scale_range(minima).finite)
+  if (!number_range(minima.type, minima.data).finite)
     throw Error(layer.where(name), "holds a value that is not finite");
   found.grid.minima = minima.data.data();
   found.grid.form.scheme = Scheme::f16_min;
@@ -320,22 +320,42 @@ std::vector<uint32_t> column_order(const TensorView& g_idx, const Found& found,
 
 constexpr uint32_t kOnes4 = 0x11111111, kOnes8 = 0x01010101;
 
+/// Bits of a matrix with n outputs.
+int gptq_bits(Layer& layer, const QuantConfig& config, uint64_t n) {
+  const TensorView* zeros = config.mixed ? layer.find("qzeros") : nullptr;
+  if (!zeros) return config.bits;
+  const uint64_t bits =
+      checked_mul(layer.size_of("qzeros", *zeros).second, 32, layer.where("qzeros")) / n;
+  if (bits != 4 && bits != 8)
+    throw Error::mismatch(layer.where("qzeros"), "the number of bits", "4 or 8",
+                          std::to_string(bits));
+  return static_cast<int>(bits);
+}
+
+uint64_t gptq_group(const QuantConfig& config, uint64_t cols, uint64_t n_groups,
+                    const std::string& where) {
+  const uint64_t group = group_of(config, cols, n_groups, where);
+  return config.mixed && ceil_div(cols, group) != n_groups ? group_of({}, cols, n_groups, where)
+                                                           : group;
+}
+
 void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
-  found.type_name = config.bits == 8 ? "GPTQ 8-bit" : "GPTQ";
   const TensorView& codes = layer.get("qweight");
   const TensorView& scales = layer.get("scales");
-  const uint64_t per_word = static_cast<uint64_t>(32 / config.bits);
   const auto [words, n] = layer.size_of("qweight", codes);
+  found.grid.bits = gptq_bits(layer, config, n);
+  found.type_name = found.grid.bits == 8 ? "GPTQ 8-bit" : "GPTQ";
+  const uint64_t per_word = static_cast<uint64_t>(32 / found.grid.bits);
   layer.require("qweight", codes, {DType::i32}, {words, n});
   set_size(found, n, checked_mul(words, per_word, layer.where("qweight")), layer.where("qweight"));
-  found.grid.bits = config.bits;
   found.grid.codes = codes.data.data();
-  set_groups(
-      found,
-      group_of(config, found.cols, layer.size_of("scales", scales).first, layer.where("scales")),
-      layer.where("qweight"));
+  const uint64_t n_groups = layer.size_of("scales", scales).first;
+  set_groups(found, gptq_group(config, found.cols, n_groups, layer.where("scales")),
+             layer.where("qweight"));
   const TensorView* g_idx = layer.find("g_idx");
   if (g_idx) layer.require("g_idx", *g_idx, {DType::i32}, {found.cols});
+  if (config.gptq_ordered && found.grid.n_groups > 1)
+    layer.get("g_idx", "only a configuration with desc_act false lacks it");
   layer.require("scales", scales, kScaleTypes, {found.grid.n_groups, n});
   found.grid.layout = CodeLayout::column_words;
   found.grid.line = n;
@@ -348,14 +368,15 @@ void read_gptq(Layer& layer, const QuantConfig& config, Found& found) {
     found.grid.zeros = {zeros->data, true, false, 1, n / per_word};
     // The first format has 1 less in each place, subtracted from whole words: a zero of 0 borrows
     // from the next.
-    if (config.gptq_zeros_minus_one) found.grid.zeros.added = config.bits == 8 ? kOnes8 : kOnes4;
+    if (config.gptq_zeros_minus_one)
+      found.grid.zeros.added = found.grid.bits == 8 ? kOnes8 : kOnes4;
   } else {
     if (!config.symmetric) layer.get("qzeros", "only a configuration with sym true lacks it");
-    found.grid.zeros.constant = 1 << (config.bits - 1);
+    found.grid.zeros.constant = 1 << (found.grid.bits - 1);
   }
   settle_zeros(found);
   // All zeros: made for an order and never filled in.
-  if (g_idx && !all_zeros(*g_idx))
+  if (g_idx && (config.gptq_ordered || !all_zeros(*g_idx)))
     found.grid.column_order = column_order(*g_idx, found, layer.where("g_idx"));
 }
 

@@ -8,13 +8,13 @@
 #include "nibble/error.h"
 #include "quant/grid_source.h"
 #include "quant/hf_grid.h"
-#include "quant/scale_range.h"
+#include "quant/number_range.h"
 
 namespace nibble {
 namespace {
 
 bool is_float(DType type) {
-  return type == DType::f32 || type == DType::f16 || type == DType::bf16 || type == DType::f64;
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
 }
 
 }  // namespace
@@ -100,15 +100,13 @@ void release(const Checkpoint& checkpoint, const MatrixSource& source) noexcept 
 }
 
 void require_finite(const MatrixSource& source, ThreadPool& pool) {
-  const bool elements = !source.grid && (source.type == DType::f32 || source.type == DType::f16 ||
-                                         source.type == DType::bf16);
-  if (!elements) return;
+  if (source.grid || !is_float(source.type)) return;
   constexpr size_t kPiece = size_t{1} << 20;  // bytes
   const size_t bytes = source.data.size();
   std::atomic<bool> finite = true;
   pool.run(ceil_div(bytes, kPiece), [&](size_t i, int) {
     const auto piece = source.data.subspan(i * kPiece, std::min(kPiece, bytes - i * kPiece));
-    if (!scale_range({{}, source.type, {}, piece}).finite) finite = false;
+    if (!number_range(source.type, piece).finite) finite = false;
   });
   if (!finite) throw Error(source.where, "holds a value that is not finite");
 }

@@ -209,7 +209,7 @@ void clear_lanes(uint8_t* vectors, size_t size, size_t n_rows, size_t element) {
 }
 
 /// Unquantized rows, to q4 or q8.
-void pack_rounded(const Panel& panel, const PackedShape& shape, const LoadKernels& kernels) {
+void pack_nearest(const Panel& panel, const PackedShape& shape, const LoadKernels& kernels) {
   alignas(64) uint32_t floats[kRunSize];
   alignas(64) uint16_t halves[kRunSize];
   const bool zeros = shape.scheme == Scheme::f16_zero;
@@ -262,7 +262,7 @@ void pack_panel(const Panel& panel, const PackedShape& shape, const LoadKernels&
   const bool blocks = with_block(panel.type, [&](auto tag) {
     pack_blocks<typename decltype(tag)::type>(panel, shape.cols, kernels);
   });
-  if (!blocks) pack_rounded(panel, shape, kernels);
+  if (!blocks) pack_nearest(panel, shape, kernels);
 }
 
 /// Row `row` of a matrix that is stored transposed, together.

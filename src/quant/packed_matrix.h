@@ -98,8 +98,8 @@ struct PackTarget {
 /// Q4_0 -> q4 f16, Q4_1 -> q4 f16_min, Q4_K -> q4 k6, Q2_K -> q2 k4_min, Q3_K -> q3 k8, Q5_0 ->
 /// q5 f16, Q5_1 -> q5 f16_min, Q5_K -> q5 k6, Q6_K -> q6 k8, Q8_0 -> q8 f16, IQ1_S, IQ1_M -> iq1
 /// k8, IQ2_XXS, IQ2_XS, IQ2_S -> iq2 k8, IQ3_XXS -> iq3_xxs k8, IQ3_S -> iq3_s k8, MXFP4 -> fp4
-/// f16, IQ4_NL -> iq4 f16, IQ4_XS -> iq4 k8), unless `target` asks for f16 or f32, which widens it.
-/// Throws Error for groups and sizes that panels cannot hold.
+/// f16, IQ4_NL -> iq4 f16, IQ4_XS -> iq4 k8), unless `target` asks for f16 or f32, which widens a
+/// tensor of blocks. Throws Error for groups and sizes that panels cannot hold.
 PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target);
 
 /// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
@@ -109,7 +109,8 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
 void pack_panels(const MatrixSource& source, const PackedShape& shape, const RowMap& rows,
                  size_t panel_begin, size_t panel_end, std::byte* out, const Kernels& kernels);
 
-/// Widens `n` elements of a tensor of floats or of blocks, from the beginning of a block on, to f32.
+/// Widens `n` elements of a tensor of floats or of blocks, from the beginning of a block on, to
+/// f32.
 void dequantize(DType type, const std::byte* data, size_t n, float* out);
 
 }  // namespace nibble

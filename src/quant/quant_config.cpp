@@ -10,8 +10,8 @@ namespace nibble {
 namespace {
 
 constexpr const char* kReadable =
-    "AWQ (gemm, gemv, gemv_fast; 4 bits), GPTQ (4 and 8 bits) and compressed-tensors "
-    "pack-quantized (4 and 8 bits) are read";
+    "AWQ (gemm, gemv, gemv_fast, llm-awq; 4 bits), GPTQ and AutoRound (4 and 8 bits) and "
+    "compressed-tensors pack-quantized (4 and 8 bits) are read";
 
 const Json* member(const Json& object, std::initializer_list<const char*> spellings) {
   for (const char* key : spellings)
@@ -38,6 +38,14 @@ std::string string_or(const Json& object, const char* key, const char* fallback,
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what) {
   throw Error(where, what + " is not read by this version", kReadable);
+}
+
+/// Whether there is something under the key: writers leave many of them empty.
+bool is_filled(const Json& object, const char* key) {
+  const Json* value = member(object, {key});
+  if (!value) return false;
+  if (value->is_object()) return !value->as_object(key).empty();
+  return !value->is_string() || !value->as_string(key).empty();
 }
 
 int checked_bits(int64_t bits, std::initializer_list<int> known, const std::string& where) {
@@ -67,12 +75,14 @@ void read_awq(const Json& json, QuantConfig& out) {
   std::string version = string_or(json, "version", "", out.where);
   for (char& c : version)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  // Such files may be called gemm.
+  if (string_or(json, "backend", "", out.where) == "llm-awq") version = "llm-awq";
   if (version.empty()) return;
   if (version == "gemm" || version == "exllama" || version == "exllamav2" || version == "ipex")
     out.awq_version = AwqVersion::gemm;  // the others are ways to run files of gemm
   else if (version == "gemv")
     out.awq_version = AwqVersion::gemv;
-  else if (version == "gemv_fast")
+  else if (version == "gemv_fast" || version == "llm-awq")
     out.awq_version = AwqVersion::gemv_fast;
   else
     refuse(out.where, "AWQ version " + printable(version));
@@ -83,12 +93,40 @@ void read_gptq(const Json& json, QuantConfig& out) {
   out.bits = checked_bits(int_or(json, {"bits"}, 4, out.where), {4, 8}, out.where);
   out.group = read_group(json, out.where);
   out.symmetric = bool_or(json, "sym", false, out.where);
-  const std::string format = string_or(json, "checkpoint_format", "gptq", out.where);
+  // The newer name of the same.
+  const std::string second = string_or(json, "format", "gptq", out.where);
+  const std::string format = string_or(json, "checkpoint_format", second.c_str(), out.where);
   if (format != "gptq" && format != "gptq_v2")
     refuse(out.where, "GPTQ checkpoint_format " + printable(format));
+  if (member(json, {"format"}) && second != format)
+    throw Error::mismatch(out.where, "format", "that of checkpoint_format", printable(second));
   if (bool_or(json, "is_marlin_format", false, out.where))
     refuse(out.where, "GPTQ in the format of Marlin");
   out.gptq_zeros_minus_one = format == "gptq";
+  out.mixed = is_filled(json, "dynamic");
+  out.gptq_ordered = bool_or(json, "desc_act", false, out.where) &&
+                     !bool_or(json, "static_groups", false, out.where) && !out.mixed;
+}
+
+/// The tensors are those of GPTQ or of AWQ.
+void read_auto_round(const Json& json, QuantConfig& out) {
+  if (const std::string type = string_or(json, "data_type", "int", out.where); type != "int")
+    refuse(out.where, "the data_type " + printable(type));
+  if (int_or(json, {"act_bits"}, 16, out.where) < 16)
+    refuse(out.where, "quantization of activations");
+  std::string packing = string_or(json, "packing_format", "auto_round:auto_gptq", out.where);
+  if (packing == "auto_round:auto_awq" || packing == "auto_round:awq") {
+    read_awq(json, out);
+    out.awq_version = AwqVersion::gemm;
+    return;
+  }
+  const bool first =
+      packing == "auto_round:auto_gptq" || packing == "auto_round:gptq" || packing == "auto";
+  if (!first && packing != "auto_round" && packing != "auto_round:gptqmodel")
+    refuse(out.where, "the packing_format " + printable(packing));
+  read_gptq(json, out);
+  out.gptq_zeros_minus_one = first;
+  out.mixed = is_filled(json, "extra_config");
 }
 
 void read_scheme(const Json& group, const std::string& where) {
@@ -118,7 +156,7 @@ void read_compressed_tensors(const Json& json, QuantConfig& out) {
   if (member(json, {"kv_cache_scheme"})) refuse(out.where, "kv_cache_scheme");
   // Older and newer writers leave these empty where they mean nothing.
   if (const Json* sparsity = member(json, {"sparsity_config"}))
-    if (!sparsity->as_object(out.where + ": sparsity_config").empty() &&
+    if (is_filled(json, "sparsity_config") &&
         string_or(*sparsity, "format", "", out.where) != "dense")
       refuse(out.where, "sparsity_config");
   if (const Json* transform = member(json, {"transform_config"}))
@@ -151,7 +189,10 @@ QuantConfig read_quant_config(const Checkpoint& checkpoint) {
   }
   if (!json) return out;
   json->as_object(out.where);
-  std::string method = string_or(*json, "quant_method", "", out.where);
+  for (const char* key : {"rotation", "rotation_config", "spinquant_config"})
+    if (is_filled(*json, key)) refuse(out.where, std::string(key) + ", which rotates inputs,");
+  const std::string second = string_or(*json, "method", "", out.where);  // the newer name
+  std::string method = string_or(*json, "quant_method", second.c_str(), out.where);
   if (method.empty()) {  // files of AutoGPTQ and llm-awq that stand beside config.json
     if (member(*json, {"damp_percent", "desc_act", "sym"}))
       method = "gptq";
@@ -166,6 +207,8 @@ QuantConfig read_quant_config(const Checkpoint& checkpoint) {
     read_gptq(*json, out);
   else if (method == "compressed-tensors")
     read_compressed_tensors(*json, out);
+  else if (method.find("auto-round") != std::string::npos)  // once: intel/auto-round
+    read_auto_round(*json, out);
   else if (method != "mxfp4")  // whose tensors have names of their own
     refuse(out.where, "the method " + printable(method));
   return out;

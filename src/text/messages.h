@@ -15,9 +15,12 @@ namespace nibble {
 /// The text without white space at its ends.
 std::string_view stripped(std::string_view text);
 
-/// Calls fn(line, number) for every line that is not blank; numbers count from 1.
+/// Calls fn(line, number) for every line that is not blank; numbers count from 1. A byte order mark
+/// in front is none of the text.
 template <class Fn>
 void for_each_line(std::string_view text, Fn&& fn) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   size_t number = 0;
   for (size_t pos = 0; pos < text.size();) {
     const size_t end = std::min(text.find('\n', pos), text.size());

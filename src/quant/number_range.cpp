@@ -1,4 +1,4 @@
-#include "quant/scale_range.h"
+#include "quant/number_range.h"
 
 #include <cstdint>
 #include <limits>
@@ -34,13 +34,14 @@ struct Magnitudes {
 
 /// T is signed.
 template <class T>
-ScaleRange range_of(const TensorView& scales, T infinity, T least, T above, T lost_bits) {
+NumberRange range_of(std::span<const std::byte> numbers, T infinity, T least, T above,
+                     T lost_bits) {
   constexpr size_t kTogether = 256;
-  const size_t n = scales.data.size() / sizeof(T), rest = n % kTogether;
+  const size_t n = numbers.size() / sizeof(T), rest = n % kTogether;
   Magnitudes<T> found;
   for (size_t i = 0; i < n - rest; i += kTogether)
-    found.see(scales.data.data() + i * sizeof(T), kTogether);
-  found.see(scales.data.data() + (n - rest) * sizeof(T), rest);
+    found.see(numbers.data() + i * sizeof(T), kTogether);
+  found.see(numbers.data() + (n - rest) * sizeof(T), rest);
   return {found.most < infinity,
           found.most < above && found.least >= least - 1 && (found.bits & lost_bits) == 0};
 }
@@ -49,14 +50,14 @@ ScaleRange range_of(const TensorView& scales, T infinity, T least, T above, T lo
 
 // Whether fp16 holds every scale is decided by their normal range: from 2^-17 up a bf16 number
 // still has all its bits as an fp16 one; f32 numbers need 13 zeros at the end and 2^-14.
-ScaleRange scale_range(const TensorView& scales) {
-  switch (scales.type) {
+NumberRange number_range(DType type, std::span<const std::byte> numbers) {
+  switch (type) {
     case DType::bf16:
-      return range_of<int16_t>(scales, 0x7f80, 0x3700, 0x4780, 0);
+      return range_of<int16_t>(numbers, 0x7f80, 0x3700, 0x4780, 0);
     case DType::f32:
-      return range_of<int32_t>(scales, 0x7f800000, 0x38800000, 0x47800000, 0x1fff);
+      return range_of<int32_t>(numbers, 0x7f800000, 0x38800000, 0x47800000, 0x1fff);
     default:
-      return range_of<int16_t>(scales, 0x7c00, 0, 0x7c00, 0);
+      return range_of<int16_t>(numbers, 0x7c00, 0, 0x7c00, 0);
   }
 }
 

@@ -1,16 +1,19 @@
-// What the scales of a tensor have in common.
+// What the numbers of a tensor have in common.
 #pragma once
+
+#include <cstddef>
+#include <span>
 
 #include "load/checkpoint.h"
 
 namespace nibble {
 
-struct ScaleRange {
+struct NumberRange {
   bool finite = true;
   bool fp16 = true;  // all of them are fp16 numbers
 };
 
 /// Of f16, bf16 or f32.
-ScaleRange scale_range(const TensorView& scales);
+NumberRange number_range(DType type, std::span<const std::byte> numbers);
 
 }  // namespace nibble
