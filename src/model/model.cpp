@@ -1,12 +1,12 @@
 #include "nibble/model.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/read_ahead.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
@@ -75,7 +75,7 @@ std::vector<std::span<const std::byte>> mapped_bytes(const Checkpoint& checkpoin
 }
 
 std::shared_ptr<const ModelImpl> load_model(const std::string& path, const ModelOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   auto model = make_model_impl(options);
   QuantizeRule rule;
   rule.weights = options.weights;
@@ -100,8 +100,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
     note_rounding(plan, model->info);
     if (options.mlock) model->weights.packed->lock();
   }
-  model->info.load_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  model->info.load_seconds = seconds_since(start);
   return model;
 }
 
