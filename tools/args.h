@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "nibble/nibble.h"
 
 namespace nibble::tools {
@@ -57,8 +58,6 @@ class Flags {
 
 /// The word of `known` that `word` was probably meant to be, or "".
 std::string nearest(std::string_view word, std::span<const std::string_view> known);
-
-inline constexpr int kMaxThreads = 1024;
 
 // Setters for Flag::set. Numbers must be whole texts within [low, high].
 std::function<void(const std::string&)> to_int(int& target, int low, int high);

@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/read_ahead.h"
+#include "base/thread_pool.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
 #include "model/nib_format.h"
@@ -18,8 +19,6 @@
 
 namespace nibble {
 namespace {
-
-constexpr int kMaxThreads = 1024;
 
 const Kernels* choose_kernels(const std::string& name) {
   if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
