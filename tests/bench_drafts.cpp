@@ -2,25 +2,20 @@
 // they save depends on the text, so the model's own choices are replaced by it.
 //   bench_drafts MODEL PROMPT_FILE REPLY_FILE [TOKENS]     NIBBLE_ISA: the kernels
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 
+#include "base/clock.h"
 #include "chat/drafts.h"
 #include "nibble/nibble.h"
 
 namespace {
 
 using namespace nibble;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 3;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::vector<Token> tokens_of(const Model& model, const char* path) {
   std::ifstream in(path, std::ios::binary);

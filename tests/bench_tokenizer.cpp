@@ -2,12 +2,12 @@
 //   bench_tokenizer MODEL...
 // A model is a GGUF or .nib file, or a folder with tokenizer.json or tokenizer.model.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <random>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "load/checkpoint.h"
 #include "nibble/error.h"
@@ -72,10 +72,9 @@ std::string text_of(const Kind& kind, size_t bytes) {
 double seconds(const Tokenizer& tokenizer, const std::string& text, size_t& tokens) {
   double best = 1e9;
   for (int i = 0; i < kRuns; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     tokens = tokenizer.encode(text, Special::parse).size();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    best = std::min(best, took.count());
+    best = std::min(best, seconds_since(start));
   }
   return best;
 }

@@ -152,7 +152,7 @@ void test_environment() {
     CommonOptions options;
     Flags flags("x", "y");
     add_model_flags(flags, options);
-    std::vector<std::string> rest = flags.parse(args).value();
+    const std::vector<std::string> rest = flags.parse(args).value();
     return std::pair(options, resolve_model_path(options, rest));
   };
   setenv("NIBBLE_ISA", "scalar", 1);
@@ -164,7 +164,8 @@ void test_environment() {
   check_eq(parsed({"--isa", "avx2"}).first.model.isa, std::string("avx2"));
   check_eq(parsed({"-t", "1"}).first.model.threads, 1);
   check_eq(parsed({"argument"}).second, std::string("argument"));
-  check_eq(parsed({"argument", "-m", "flag"}).second, std::string("flag"));
+  check_eq(parsed({"-m", "flag"}).second, std::string("flag"));
+  check_usage([&] { parsed({"argument", "-m", "flag"}); }, "unexpected argument \"argument\"");
   setenv("NIBBLE_THREADS", "many", 1);
   check_usage([&] { parsed({}); }, "NIBBLE_THREADS: \"many\"");
   check_eq(parsed({"-t", "1"}).first.model.threads, 1, "a flag wins over whatever the variable is");

@@ -243,6 +243,41 @@ void shards() {
   refused("the tensor \"a\" occurs twice");
 }
 
+void weights_named_otherwise() {
+  const TempDir dir;
+  const std::string index = "gptq_model-4bit-128g.safetensors.index.json";
+  const auto map = [](const std::string& shard) {
+    return R"({"weight_map":{"a":")" + shard + "\"}}";
+  };
+  const auto refused = [&](std::string_view why) {
+    check_error([&] { open_checkpoint(dir.path()); }, why);
+  };
+  write_file(dir / "config.json", "{}");
+  write_file(dir / "gptq_model-4bit-128g-00001-of-00002.safetensors", shard("a"));
+  check_eq(open_checkpoint(dir.path()).tensors.size(), size_t{1}, "the only file");
+  write_file(dir / "gptq_model-4bit-128g-00002-of-00002.safetensors", shard("b"));
+  refused("neither model.safetensors nor");
+
+  write_file(dir / index, R"({"weight_map":{"a":"gptq_model-4bit-128g-00001-of-00002.safetensors",)"
+                          R"("b":"gptq_model-4bit-128g-00002-of-00002.safetensors"}})");
+  const Checkpoint c = open_checkpoint(dir.path());
+  check_eq(c.description, "Hugging Face safetensors, 2 files");
+  check_eq(text_of(c.get("b").data), "xy");
+
+  // What it names is checked as that of any index.
+  write_file(dir / index, map("../x.safetensors"));
+  refused(index + ": the shard name \"../x.safetensors\" is no plain file name");
+  write_file(dir / index, map("gptq_model-4bit-128g-00003-of-00002.safetensors"));
+  refused("the shard \"gptq_model-4bit-128g-00003-of-00002.safetensors\" is missing");
+
+  // A choice, between names that a terminal would obey, is refused; the usual name is no choice.
+  write_file(dir / "\x1b[2J.safetensors.index.json", "{}");
+  refused("has more than one index: \"?[2J.safetensors.index.json\" and \"" + index + "\"");
+  write_file(dir / "model.safetensors.index.json",
+             map("gptq_model-4bit-128g-00001-of-00002.safetensors"));
+  check_eq(open_checkpoint(dir.path()).tensors.size(), size_t{1}, "the usual name");
+}
+
 using Entry = SafetensorsWriter::Entry;
 
 size_t count_files(const TempDir& dir) {
@@ -399,6 +434,7 @@ int main(int argc, char** argv) {
               {"Hugging Face directory", hugging_face},
               {"Hugging Face directories that are refused", hugging_face_refused},
               {"shards", shards},
+              {"weights under names of their own", weights_named_otherwise},
               {"writing", writes},
               {"writing much", writes_large},
               {"what the writer refuses", writer_refuses},

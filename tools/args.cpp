@@ -450,13 +450,15 @@ SamplerOptions merged_sampling(const Model& model, const CommonOptions& options)
   return sampling;
 }
 
-std::string resolve_model_path(const CommonOptions& options, std::vector<std::string>& arguments) {
+std::string resolve_model_path(const CommonOptions& options, std::span<const std::string> arguments,
+                               const std::string& hint) {
+  const size_t n_paths = options.model_path.empty() ? 1 : 0;
+  if (arguments.size() > n_paths)
+    throw UsageError("unexpected argument \"" + arguments[n_paths] + "\"" + hint);
   if (!options.model_path.empty()) return options.model_path;
   if (!arguments.empty()) {
-    std::string path = std::move(arguments.front());
-    arguments.erase(arguments.begin());
-    if (path.empty()) throw UsageError("MODEL: the path is empty");
-    return path;
+    if (arguments[0].empty()) throw UsageError("MODEL: the path is empty");
+    return arguments[0];
   }
   if (std::string path = environment("NIBBLE_MODEL"); !path.empty()) return path;
   const fs::path bundled = find_bundled("nibble-chat.nib");

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "nibble/nibble.h"
 
 namespace nibble::tools {
@@ -57,8 +58,6 @@ class Flags {
 
 /// The word of `known` that `word` was probably meant to be, or "".
 std::string nearest(std::string_view word, std::span<const std::string_view> known);
-
-inline constexpr int kMaxThreads = 1024;
 
 // Setters for Flag::set. Numbers must be whole texts within [low, high].
 std::function<void(const std::string&)> to_int(int& target, int low, int high);
@@ -114,10 +113,11 @@ void add_sampling_flags(Flags& flags, CommonOptions& options);  // --temp --top-
 /// The model's recommended sampling, changed by the flags that were given.
 SamplerOptions merged_sampling(const Model& model, const CommonOptions& options);
 
-/// Takes the model's path from the flags, else the first argument (removed from `arguments`), else
-/// NIBBLE_MODEL, else the bundled model (beside the executable's install prefix, or in the source
-/// tree of a build tree). Throws Error if there is none.
-std::string resolve_model_path(const CommonOptions& options, std::vector<std::string>& arguments);
+/// Takes the model's path from the flags, else the only argument, else NIBBLE_MODEL, else the
+/// bundled model (beside the executable's install prefix, or in the source tree of a build tree).
+/// Throws Error if there is none, and UsageError, which ends with `hint`, for any other argument.
+std::string resolve_model_path(const CommonOptions& options, std::span<const std::string> arguments,
+                               const std::string& hint = {});
 
 /// The path of a file that comes with Nibble, in models/: found as the bundled model is. Throws
 /// Error if it is not there.

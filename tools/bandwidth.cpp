@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <numeric>
 #include <vector>
+
+#include "base/clock.h"
 
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -77,12 +78,11 @@ double MemoryMeter::read() {
   const auto* memory = reinterpret_cast<const uint8_t*>(buffer_.data());
   std::array<double, kPasses> rates{};
   for (double& rate : rates) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     pool_.run(sums_.size(), [&](size_t chunk, int) {
       sums_[chunk] += sum_(memory + chunk * kChunkBytes, kChunkBytes);
     });
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    rate = static_cast<double>(sums_.size() * kChunkBytes) / took.count() * 1e-9;
+    rate = static_cast<double>(sums_.size() * kChunkBytes) / seconds_since(start) * 1e-9;
   }
   // The sums are looked at, so that no compiler may drop them.
   volatile uint32_t sink = sums_[sums_.size() / 2];
@@ -95,9 +95,9 @@ double measure_peak(const Kernels& kernels, int threads) {
   constexpr int kPasses = 9;
   if (kernels.peak_operations == nullptr) return 0;
   const auto seconds_of = [](const auto& work) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return seconds_since(start);
   };
   // Rounds that take a thread some milliseconds: long beside the start of a loop, short beside what
   // else the system may run.

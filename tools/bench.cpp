@@ -259,13 +259,15 @@ int run_bench(std::span<const std::string> args) {
       "hash of them; a set that is wrong is not measured.");
   add_test_flags(flags, request);
   add_load_flags(flags, request);
-  auto arguments = flags.parse(args);
+  const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (request.shape == "list") return list_shapes();
   // As a session then has it, whatever was asked for.
   if (request.common.model.activations == Activations::f32) request.run.kv = KvType::f32;
-  if (request.shape.empty()) request.model_path = resolve_model_path(request.common, *arguments);
-  if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
+  if (request.shape.empty())
+    request.model_path = resolve_model_path(request.common, *arguments);
+  else if (!arguments->empty())
+    throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   if (tests_of(request).empty())
     throw UsageError("-p, -n, -pg and --verify leave nothing to measure");
 

@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "base/clock.h"
 #include "model/config_reader.h"
 #include "model/model_impl.h"
 
@@ -15,11 +16,6 @@ namespace nibble::tools {
 namespace {
 
 constexpr int kEvaluations = 4;  // of drafts, in one repetition
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::vector<Token> random_tokens(const Model& model, int n) {
   std::mt19937 random(1);

@@ -249,11 +249,9 @@ int run_chat(std::span<const std::string> args) {
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);
-  std::optional<std::vector<std::string>> rest = flags.parse(args);
-  if (!rest) return 0;
-  const std::string path = resolve_model_path(options, *rest);
-  if (!rest->empty())
-    throw UsageError("unexpected argument \"" + rest->front() + "\" (a prompt stands after -p)");
+  const auto arguments = flags.parse(args);
+  if (!arguments) return 0;
+  const std::string path = resolve_model_path(options, *arguments, " (a prompt stands after -p)");
   try {
     return chat(path, options);
   } catch (const Error& e) {

@@ -83,11 +83,9 @@ int run_complete(std::span<const std::string> args) {
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);
-  std::optional<std::vector<std::string>> rest = flags.parse(args);
-  if (!rest) return 0;
-  const std::string path = resolve_model_path(options, *rest);
-  if (!rest->empty())
-    throw UsageError("unexpected argument \"" + rest->front() + "\" (a prompt stands after -p)");
+  const auto arguments = flags.parse(args);
+  if (!arguments) return 0;
+  const std::string path = resolve_model_path(options, *arguments, " (a prompt stands after -p)");
   if (!options.text.prompt) {
     if (::isatty(STDIN_FILENO)) throw UsageError("there is no prompt (give -p TEXT or -f FILE)");
     options.text.prompt = read_prompt_file("-");

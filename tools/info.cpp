@@ -219,10 +219,9 @@ int run_info(std::span<const std::string> args) {
   flags.add({"--json", "", "print JSON", "", to_switch(request.common.json)});
   add_model_flags(flags, request.common);
   add_session_flags(flags, request.common);
-  auto arguments = flags.parse(args);
+  const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   const std::string path = resolve_model_path(request.common, *arguments);
-  if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   const Model model = load_model(path, request.common);
   request.common.json ? print_json(model, request, path) : print_text(model, request, path);
   return 0;

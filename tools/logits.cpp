@@ -77,13 +77,12 @@ int run_logits(std::span<const std::string> args) {
   flags.add({"-o, --output", "FILE", "where to; - is standard output", "", to_string(out_path)});
   add_model_flags(flags, options);
   add_session_flags(flags, options);
-  auto arguments = flags.parse(args);
+  const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (out_path.empty()) throw UsageError("-o FILE is missing");
   const std::vector<Token> ids = parse_ids(ids_text);
   if (ids.empty()) throw UsageError("--ids: the list is empty");
   const std::string path = resolve_model_path(options, *arguments);
-  if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
 
   if (out_path != "-") outlive_readers();
   refuse_overwriting_model(path, out_path);

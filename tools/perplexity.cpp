@@ -322,7 +322,6 @@ int run_perplexity(std::span<const std::string> args) {
   if (path.ends_with(".gguf") || path.ends_with(".nib"))
     throw UsageError("perplexity needs a FILE of text: \"" + path + "\" is a model");
   const std::string model_path = resolve_model_path(request.common, *arguments);
-  if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
 
   const std::string text = read_text_file(path);
   const Model model = load_model(model_path, request.common);

@@ -95,24 +95,24 @@ std::function<void(const std::string&)> to_method(Method& target) {
                                     {"gptq", {false, Rounding::compensated}}});
 }
 
-}  // namespace
-
-int run_quantize(std::span<const std::string> args) {
+struct QuantizeRequest {
   QuantizeOptions options;
   Format format;
   Method method;
-  std::string calibration_flag;  // a flag of calibration
-  Flags flags("quantize IN OUT",
-              "Writes the model IN with 4-bit weights as OUT. With --method rtn --weights auto, "
-              "weights that are quantized already keep their own grid.");
+  std::string calibration_flag;  // a flag of calibration that was given
+};
+
+void add_quantize_flags(Flags& flags, QuantizeRequest& request) {
+  QuantizeOptions& options = request.options;
+  std::string& calibration_flag = request.calibration_flag;
   flags.add({"--method", "NAME",
              "rtn: round to nearest; awq: with activation-aware scales; clip, importance, gptq: "
              "rounding by the error of the outputs; awq+clip, awq+importance, awq+gptq: both",
-             "rtn", to_method(method)});
+             "rtn", to_method(request.method)});
   flags.add({"--weights", "TYPE",
              "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32; q4_k: as auto, "
              "with scales as GGUF's Q4_K has them; q4_k_m: and v and down of some layers as Q6_K",
-             "auto", to_format(format)});
+             "auto", to_format(request.format)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});
   flags.add({"--sym", "", "no zero points", "", to_switch(options.symmetric)});
@@ -140,18 +140,30 @@ int run_quantize(std::span<const std::string> args) {
              to_int(options.threads, 0, kMaxThreads), "NIBBLE_THREADS"});
   flags.add({"--isa", "NAME", "kernels: scalar, avx2, avx512, neon, ...; also $NIBBLE_ISA",
              "the best", to_string(options.isa), "NIBBLE_ISA"});
+}
+
+}  // namespace
+
+int run_quantize(std::span<const std::string> args) {
+  QuantizeRequest request;
+  Flags flags("quantize IN OUT",
+              "Writes the model IN with 4-bit weights as OUT. With --method rtn --weights auto, "
+              "weights that are quantized already keep their own grid.");
+  add_quantize_flags(flags, request);
   auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (arguments->size() != 2)
     throw UsageError("two arguments are needed, IN and OUT; found " +
                      std::to_string(arguments->size()));
   outlive_readers();
-  options.scales = method.scales;
-  options.rounding = method.rounding;
-  options.weights = format.weights;
-  options.group_scales = format.group_scales;
-  if (!options.needs_calibration() && !calibration_flag.empty())
-    throw UsageError(calibration_flag + ": the method rtn does not calibrate (--method awq does)");
+  QuantizeOptions& options = request.options;
+  options.scales = request.method.scales;
+  options.rounding = request.method.rounding;
+  options.weights = request.format.weights;
+  options.group_scales = request.format.group_scales;
+  if (!options.needs_calibration() && !request.calibration_flag.empty())
+    throw UsageError(request.calibration_flag +
+                     ": the method rtn does not calibrate (--method awq does)");
   if (options.resume && !options.works_by_layer())
     throw UsageError("--resume: the method rtn keeps no finished layers (give the same --method)");
   if (options.needs_calibration() && options.calibration.empty())

@@ -142,7 +142,6 @@ int run_tokenize(std::span<const std::string> args) {
   if (arguments->size() > 2) throw UsageError("unexpected argument \"" + arguments->back() + "\"");
   const std::optional<std::string> text = argument_text(request, *arguments);
   const std::string path = resolve_model_path(request.common, *arguments);
-  if (!arguments->empty()) throw UsageError("unexpected argument \"" + arguments->front() + "\"");
   print_all(read_tokenizer(path), request, text);
   return 0;
 }

@@ -73,8 +73,10 @@ class NIBBLE_API Chat {
   /// Ends a running reply, in mid-prefill too; without effect if none runs.
   void stop() noexcept;
 
-  void reset();                       // forgets all messages but the system prompt
-  void set_system(std::string text);  // from the next turn on; the conversation is kept
+  void reset();  // forgets all messages but the system prompt
+  /// From the next turn on; the conversation is kept. It is not rendered before: what the template
+  /// refuses, that turn throws as Error.
+  void set_system(std::string text);
   /// Replaces the conversation, a system prompt first if there is one; the next turn reads it.
   /// Throws Error, with the conversation as before, if the template cannot render it.
   void set_messages(std::vector<Message> messages);

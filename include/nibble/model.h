@@ -34,8 +34,8 @@ struct ModelOptions {
   int group = 32;  // columns per scale where weights are quantized at load: 32, 64, 128
   Activations activations = Activations::automatic;
   std::string isa = {};    // "", or a name of kernel set: scalar, avx2, avx512, neon, ...
-  bool mlock = false;      // lock the weights in memory
-  Progress progress = {};  // of loading
+  bool mlock = false;      // lock the weights in memory; Error if the system refuses
+  Progress progress = {};  // of loading; never called for .nib files, which are only mapped
 };
 
 /// What was understood of a file.
@@ -81,6 +81,7 @@ class NIBBLE_API Model {
   /// The sampling the model's authors recommend, or the defaults.
   const SamplerOptions& default_sampling() const;
 
+  // For the library itself: ModelImpl is not public.
   const std::shared_ptr<const ModelImpl>& impl() const { return impl_; }
   explicit Model(std::shared_ptr<const ModelImpl> impl);
 

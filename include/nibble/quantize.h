@@ -51,8 +51,8 @@ struct QuantizeOptions {
   int threads = 0;       // 0: the performance cores this process may use
   std::string isa = {};  // as in ModelOptions
   Progress progress = {};
-  /// Once it is true, quantize() throws Error within about a second. Asked often, from any thread;
-  /// what it throws is passed on.
+  /// Once it is true, quantize() throws Error within about a second. Asked often, from any thread
+  /// and from several at once; what it throws is passed on.
   std::function<bool()> cancelled = {};
 
   /// Activation-aware scales (AWQ, arXiv 2306.00978) from a calibration text, folded into what
@@ -63,9 +63,13 @@ struct QuantizeOptions {
 
   // Of scales, and of any rounding but nearest, which need a calibration text:
   std::string calibration = {};  // a text, or .jsonl of {"messages": [...]} and {"text": ...}
-  int samples = 256;             // windows of the text to use at most, >= 1, spread evenly
-  int window = 512;              // tokens of a window at most, 2 to 4096
-  bool resume = false;           // go on with the finished layers in OUT.part
+  int samples = 256;             // windows to use at most, >= 1, spread evenly
+  /// Tokens of a window at most, 2 to 4096. A text becomes as many windows as it needs; of
+  /// {"messages": [...]} only the first tokens are used.
+  int window = 512;
+  bool resume = false;  // go on with the finished layers in OUT.part
+  /// Called after each layer, in the thread that called quantize(). What it throws is passed on,
+  /// and finished layers stay for `resume`.
   std::function<void(const QuantizedLayer&)> on_layer = {};
 
   bool needs_calibration() const { return scales || rounding != Rounding::nearest; }

@@ -39,7 +39,8 @@ class NIBBLE_API Session {
   /// Appends tokens and returns logits [n_rows, vocab_size], row-major: n_rows is 0, 1 or
   /// tokens.size(). The span is valid until the next call. Throws Error if a token is outside the
   /// vocabulary or the context would overflow; the session is then as before. If cancelled, returns
-  /// an empty span; the batches finished before stay, see position().
+  /// an empty span, as without tokens or for Logits::none: see cancelled(). The batches finished
+  /// before stay, see position().
   std::span<const float> eval(std::span<const Token> tokens, Logits which = Logits::last);
 
   int position() const;  // tokens in the cache

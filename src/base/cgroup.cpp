@@ -1,5 +1,6 @@
 #include "base/cgroup.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <sstream>

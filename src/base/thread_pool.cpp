@@ -72,14 +72,14 @@ bool spin_until(const Ready& ready, std::chrono::nanoseconds limit) {
 // one word, so that a thread that comes late can tell with one compare-and-swap whether a chunk is
 // left for it.
 constexpr uint64_t kThreadBits = 16, kChunkBits = 24;
-constexpr uint64_t kMaxThreads = (uint64_t{1} << kThreadBits) - 1;
+constexpr uint64_t kThreadMask = (uint64_t{1} << kThreadBits) - 1;
 constexpr uint64_t kMaxChunks = (uint64_t{1} << kChunkBits) - 1;
 constexpr uint64_t share(uint64_t begin, uint64_t end, uint64_t n_threads) {
   return (begin << kChunkBits | end) << kThreadBits | n_threads;
 }
 constexpr uint64_t begin_of(uint64_t share) { return share >> (kChunkBits + kThreadBits); }
 constexpr uint64_t end_of(uint64_t share) { return share >> kThreadBits & kMaxChunks; }
-constexpr uint64_t threads_of(uint64_t word) { return word & kMaxThreads; }
+constexpr uint64_t threads_of(uint64_t word) { return word & kThreadMask; }
 
 }  // namespace
 
@@ -183,7 +183,7 @@ void ThreadPool::Impl::wake(Worker& worker) {
 }
 
 ThreadPool::ThreadPool(int n_threads)
-    : impl_(new Impl(std::clamp(n_threads, 1, static_cast<int>(kMaxThreads)))) {}
+    : impl_(new Impl(std::clamp(n_threads, 1, static_cast<int>(kThreadMask)))) {}
 ThreadPool::~ThreadPool() = default;
 int ThreadPool::size() const { return static_cast<int>(impl_->workers.size()); }
 

@@ -8,6 +8,8 @@
 
 namespace nibble {
 
+inline constexpr int kMaxThreads = 1024;  // that a user may ask for
+
 /// A fixed set of threads that run one loop at a time. The caller is thread 0 and works too.
 class ThreadPool {
  public:

@@ -100,9 +100,8 @@ std::string terminal_text(std::string_view text) {
   for (size_t pos = 0; pos < text.size();) {
     const DecodedChar c = decode_utf8(text, pos);
     const bool breaks = c.code_point == '\n' || c.code_point == '\t';
-    const bool control = c.code_point < 0x20 || (c.code_point >= 0x7f && c.code_point < 0xa0);
     // Bytes that are invalid alone must not stay: they could meet, and be a control character.
-    if (breaks || !control) append_utf8(out, c.code_point);
+    if (breaks || !is_control(c.code_point)) append_utf8(out, c.code_point);
     pos += c.length;
   }
   return out;

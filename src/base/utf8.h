@@ -19,6 +19,11 @@ struct DecodedChar {
 /// U+10FFFF are invalid and consume one byte.
 DecodedChar decode_utf8(std::string_view text, size_t pos);
 
+/// U+0000 to U+001F, U+007F to U+009F: what a terminal may take for commands.
+constexpr bool is_control(uint32_t code_point) {
+  return code_point < 0x20 || (code_point >= 0x7f && code_point < 0xa0);
+}
+
 void append_utf8(std::string& out, uint32_t code_point);
 
 bool is_valid_utf8(std::string_view text);
@@ -32,7 +37,7 @@ size_t complete_utf8_prefix(std::string_view text);
 std::string without_controls(std::string text);
 
 /// `text` as a terminal may show it: repaired as by repair_utf8(), and without control characters
-/// (U+0000 to U+001F, U+007F to U+009F) but for line breaks and tabs.
+/// but for line breaks and tabs.
 std::string terminal_text(std::string_view text);
 
 /// `text` with each invalid byte replaced by U+FFFD.

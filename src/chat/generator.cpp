@@ -1,24 +1,15 @@
 #include "chat/generator.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
+#include "base/clock.h"
 #include "chat/channels.h"
 #include "chat/stop_filter.h"
 #include "nibble/error.h"
 
 namespace nibble {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-}  // namespace
 
 size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
   const auto [end, unused] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());

@@ -42,7 +42,7 @@ uint64_t TensorView::n_elements() const {
   return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>());
 }
 
-std::string TensorView::shape_text() const {
+std::string shape_text(std::span<const uint64_t> shape) {
   std::string text = "[";
   for (const uint64_t n : shape) {
     if (text.size() > 1) text += ", ";
@@ -50,6 +50,8 @@ std::string TensorView::shape_text() const {
   }
   return text + "]";
 }
+
+std::string TensorView::shape_text() const { return nibble::shape_text(shape); }
 
 void Checkpoint::index_tensors() {
   by_name_.resize(tensors.size());

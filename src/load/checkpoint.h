@@ -61,6 +61,8 @@ const DTypeInfo& dtype_info(DType type);
 /// whole blocks or the size does not fit 64 bits.
 uint64_t tensor_bytes(DType type, std::span<const uint64_t> shape, const std::string& where);
 
+std::string shape_text(std::span<const uint64_t> shape);  // "[4096, 11008]"
+
 /// A tensor inside a mapped file. `data` holds exactly the bytes that type and shape need (proven);
 /// its alignment is not promised. No GGUF or llama2c tensor is empty; a safetensors one can have a
 /// zero in its shape, or no dimension at all (one element).
@@ -70,8 +72,8 @@ struct TensorView {
   std::vector<uint64_t> shape;  // row-major: the last dimension is contiguous
   std::span<const std::byte> data;
 
-  uint64_t n_elements() const;     // cannot overflow: data bounds it
-  std::string shape_text() const;  // "[4096, 11008]"
+  uint64_t n_elements() const;  // cannot overflow: data bounds it
+  std::string shape_text() const;
 };
 
 enum class FileFormat : uint8_t { gguf, hugging_face, nib, llama2c };

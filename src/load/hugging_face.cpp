@@ -13,6 +13,8 @@ namespace {
 constexpr const char* kConfig = "config.json";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr std::string_view kWeightsEnding = ".safetensors";
+constexpr std::string_view kIndexEnding = ".safetensors.index.json";
 
 std::string in_directory(const std::string& directory, std::string_view name) {
   return (std::filesystem::path(directory) / name).string();
@@ -76,9 +78,8 @@ void check_shard_name(const std::string& name, const std::string& where) {
   if (!plain) throw Error(where, "the shard name " + printable(name) + " is no plain file name");
 }
 
-// model.safetensors.index.json: which tensor is in which of several files.
-void read_shards(const std::string& directory, Checkpoint& out) {
-  const std::string path = in_directory(directory, kIndex);
+// `path`: an index, which says which tensor is in which of several files.
+void read_shards(const std::string& directory, const std::string& path, Checkpoint& out) {
   const Json index = read_json(path);
   const Json* map = index.find("weight_map");
   if (!map) throw Error(path, "its \"weight_map\" is missing");
@@ -112,18 +113,40 @@ void read_shards(const std::string& directory, Checkpoint& out) {
   }
 }
 
-// The only file of weights of a directory, under whatever name
-// ("gptq_model-4bit-128g.safetensors"); empty if there is none or a choice.
-std::string only_weights(const std::string& directory) {
-  std::string found;
+// The files of a directory that end so; none if they cannot be listed.
+std::vector<std::string> files_ending(const std::string& directory, std::string_view ending) {
+  std::vector<std::string> found;
   std::error_code error;
   for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
-       at.increment(error)) {
-    if (at->path().extension() != ".safetensors") continue;
-    if (!found.empty()) return {};
-    found = at->path().string();
+       at.increment(error))
+    if (at->path().native().ends_with(ending)) found.push_back(at->path().string());
+  if (error) found.clear();
+  std::ranges::sort(found);
+  return found;
+}
+
+void read_weights(const std::string& path, Checkpoint& out) {
+  read_safetensors(path, out);
+  out.index_tensors();
+}
+
+// Weights under names of their own ("gptq_model-4bit-128g.safetensors"): by the only index, else
+// the only file.
+void read_weights_by_ending(const std::string& directory, Checkpoint& out) {
+  const std::vector<std::string> indices = files_ending(directory, kIndexEnding);
+  if (indices.size() > 1) {
+    const auto name = [](const std::string& path) {
+      return printable(std::filesystem::path(path).filename().string());
+    };
+    throw Error(directory,
+                "has more than one index: " + name(indices[0]) + " and " + name(indices[1]),
+                "keep the one to use");
   }
-  return error ? std::string() : found;
+  if (!indices.empty()) return read_shards(directory, indices[0], out);
+  const std::vector<std::string> weights = files_ending(directory, kWeightsEnding);
+  if (weights.size() == 1) return read_weights(weights[0], out);
+  throw Error(directory, std::string("has neither ") + kWeights + " nor " + kIndex,
+              "weights in PyTorch's own format are not read");
 }
 
 }  // namespace
@@ -168,18 +191,13 @@ Checkpoint open_hugging_face(const std::string& directory) {
   bool is_text_part = false;
   checkpoint.metadata = read_hugging_face_metadata(directory, is_text_part);
   const std::string single = in_directory(directory, kWeights);
-  if (file_exists(single)) {
-    read_safetensors(single, checkpoint);
-    checkpoint.index_tensors();
-  } else if (file_exists(in_directory(directory, kIndex))) {
-    read_shards(directory, checkpoint);
-  } else if (const std::string other = only_weights(directory); !other.empty()) {
-    read_safetensors(other, checkpoint);
-    checkpoint.index_tensors();
-  } else {
-    throw Error(directory, std::string("has neither ") + kWeights + " nor " + kIndex,
-                "weights in PyTorch's own format are not read");
-  }
+  const std::string index = in_directory(directory, kIndex);
+  if (file_exists(single))
+    read_weights(single, checkpoint);
+  else if (file_exists(index))
+    read_shards(directory, index, checkpoint);
+  else
+    read_weights_by_ending(directory, checkpoint);
   checkpoint.description = "Hugging Face safetensors";
   if (is_text_part) {
     keep_text_tensors(checkpoint.tensors);

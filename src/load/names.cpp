@@ -15,8 +15,7 @@ std::string printable(std::string_view name) {
       break;
     }
     const DecodedChar c = decode_utf8(name, pos);
-    const bool control = c.code_point < 0x20 || (c.code_point >= 0x7f && c.code_point < 0xa0);
-    append_utf8(out, control ? uint32_t{'?'} : c.code_point);
+    append_utf8(out, is_control(c.code_point) ? uint32_t{'?'} : c.code_point);
     pos += c.length;
   }
   return out + "\"";

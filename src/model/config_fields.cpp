@@ -8,7 +8,8 @@
 namespace nibble {
 namespace {
 
-// Fields of a Config by the names of .nib files: the one list of them, for writing and reading.
+// Fields of a Config by the names of .nib files: the one list of them, for writing and reading, and
+// so as long as there are fields.
 template <class C, class Visitor>
 void visit(C& c, Visitor&& f) {
   f("architecture", c.architecture);

@@ -114,24 +114,29 @@ void read_experts(const Gguf& g, Config& out) {
   out.normalize_experts = g.bool_or("expert_weights_norm", out.architecture != "olmoe");
 }
 
+void read_gemma(const Gguf& g, Config& out) {
+  const float dim = static_cast<float>(out.dim);
+  out.embedding_scale = std::sqrt(dim);
+  if (out.architecture == "gemma") return;
+  const bool second = out.architecture == "gemma2";
+  // Only the largest of each generation scales queries by something else than head_dim.
+  const bool largest = out.n_layers == (second ? 46 : 62);
+  out.attention_scale = 1.0f / std::sqrt(largest ? dim / static_cast<float>(out.n_heads)
+                                                 : static_cast<float>(out.head_dim));
+  out.attention_scale = g.number_or("attention.scale", out.attention_scale);
+  out.attention_softcap = g.number_or("attn_logit_softcapping", second ? 50.0f : 0.0f);
+  out.logit_softcap = g.number_or("final_logit_softcapping", second ? 30.0f : 0.0f);
+  // The first files of Gemma 2 leave its window out.
+  if (second) out.sliding_window = g.count_or("attention.sliding_window", 4096);
+  read_window_pattern(g, second ? 2 : 6, out);
+  if (!second) out.rope_local_theta = g.number_or("rope.freq_base_swa", 10000.0f);
+}
+
 // What the files of some families leave out, and what they mean by what they have.
 void read_family(const Gguf& g, Config& out) {
   const std::string& name = out.architecture;
   const float layers = static_cast<float>(out.n_layers), dim = static_cast<float>(out.dim);
-  if (name == "gemma" || name == "gemma2" || name == "gemma3") out.embedding_scale = std::sqrt(dim);
-  if (name == "gemma2" || name == "gemma3") {
-    // Only the largest of each generation scales queries by something else than head_dim.
-    const bool largest = out.n_layers == (name == "gemma2" ? 46 : 62);
-    out.attention_scale = 1.0f / std::sqrt(largest ? dim / static_cast<float>(out.n_heads)
-                                                   : static_cast<float>(out.head_dim));
-    out.attention_scale = g.number_or("attention.scale", out.attention_scale);
-    out.attention_softcap = g.number_or("attn_logit_softcapping", name == "gemma2" ? 50.0f : 0.0f);
-    out.logit_softcap = g.number_or("final_logit_softcapping", name == "gemma2" ? 30.0f : 0.0f);
-    // The first files of Gemma 2 leave its window out.
-    if (name == "gemma2") out.sliding_window = g.count_or("attention.sliding_window", 4096);
-    read_window_pattern(g, name == "gemma2" ? 2 : 6, out);
-  }
-  if (name == "gemma3") out.rope_local_theta = g.number_or("rope.freq_base_swa", 10000.0f);
+  if (name == "gemma" || name == "gemma2" || name == "gemma3") read_gemma(g, out);
   if (name == "granite" || name == "minicpm") {
     // Granite's files have all four; MiniCPM's of 2024 none, but for its sizes of then.
     const bool mini = name == "minicpm";

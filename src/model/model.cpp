@@ -1,13 +1,14 @@
 #include "nibble/model.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/read_ahead.h"
+#include "base/thread_pool.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
 #include "model/nib_format.h"
@@ -18,8 +19,6 @@
 
 namespace nibble {
 namespace {
-
-constexpr int kMaxThreads = 1024;
 
 const Kernels* choose_kernels(const std::string& name) {
   if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
@@ -75,7 +74,7 @@ std::vector<std::span<const std::byte>> mapped_bytes(const Checkpoint& checkpoin
 }
 
 std::shared_ptr<const ModelImpl> load_model(const std::string& path, const ModelOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   auto model = make_model_impl(options);
   QuantizeRule rule;
   rule.weights = options.weights;
@@ -100,8 +99,7 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
     note_rounding(plan, model->info);
     if (options.mlock) model->weights.packed->lock();
   }
-  model->info.load_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  model->info.load_seconds = seconds_since(start);
   return model;
 }
 

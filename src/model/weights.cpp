@@ -194,14 +194,10 @@ void require_shape(const std::string& where, const Found& found, int64_t rows, i
 
 void require_shape(const std::string& path, const TensorView& tensor,
                    std::initializer_list<int64_t> shape) {
-  const auto same = [](int64_t expected, uint64_t found) {
-    return static_cast<uint64_t>(expected) == found;
-  };
-  if (std::equal(shape.begin(), shape.end(), tensor.shape.begin(), tensor.shape.end(), same))
-    return;
-  std::string expected = "[";
-  for (const int64_t n : shape) expected += (expected.size() > 1 ? ", " : "") + std::to_string(n);
-  throw Error::mismatch(path + ": " + tensor.name, "shape", expected + "]", tensor.shape_text());
+  const std::vector<uint64_t> expected(shape.begin(), shape.end());
+  if (tensor.shape == expected) return;
+  throw Error::mismatch(path + ": " + tensor.name, "shape", shape_text(expected),
+                        tensor.shape_text());
 }
 
 // Error unless the tensors, one after the other, are `n` values.

@@ -38,6 +38,7 @@ void Interpreter::require_defined(const Value& value) const {
        std::string(undefined.name) + "\"");
 }
 
+// Long: one case for each kind of expression, and what is more than a few lines is a function.
 Value Interpreter::evaluate(const Expr& expr) {
   const Context::Level level(context_);
   context_.step();

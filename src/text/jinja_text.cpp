@@ -7,15 +7,6 @@
 namespace nibble::jinja {
 namespace {
 
-// Where the character that ends at `end` begins.
-size_t last_char(std::string_view text, size_t end) {
-  for (size_t n = 1; n <= std::min<size_t>(4, end); ++n) {
-    const DecodedChar c = decode_utf8(text.substr(0, end), end - n);
-    if (c.valid && c.length == n) return end - n;
-  }
-  return end - 1;
-}
-
 bool contains_char(std::string_view chars, std::string_view c) {
   for (size_t pos = 0; pos < chars.size();) {
     const size_t length = decode_utf8(chars, pos).length;
@@ -91,9 +82,9 @@ ByteRange strip_range(std::string_view text, const std::string_view* chars, bool
     range.begin += length;
   }
   while (right && range.begin < range.end) {
-    const size_t begin = last_char(text, range.end);
-    if (!dropped(begin, range.end - begin)) break;
-    range.end = begin;
+    const size_t length = last_char_length(text.substr(0, range.end));
+    if (!dropped(range.end - length, length)) break;
+    range.end -= length;
   }
   return range;
 }
