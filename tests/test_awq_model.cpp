@@ -132,9 +132,10 @@ void test_awq_directory_is_the_same_model() {
     check(result.notes.empty(), "everything is 4 bits");
     check(logits_in(setup.dir / "out") == logits_in(setup.dir / "out.nib"), "logits");
     check(std::filesystem::exists(setup.dir / "out/tokenizer.json"), "the tokenizer is copied");
-    check(
-        read_file(setup.dir / "out/config.json").find("\"version\": \"gemm\"") != std::string::npos,
-        "quantization_config");
+    const std::string config = read_file(setup.dir / "out/config.json");
+    for (const char* part :
+         {"\"version\": \"gemm\"", bias ? "\"Qwen2ForCausalLM\"" : "\"LlamaForCausalLM\""})
+      check(config.find(part) != std::string::npos, part);
   }
 }
 

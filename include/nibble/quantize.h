@@ -67,6 +67,8 @@ struct QuantizeOptions {
   /// Tokens of a window at most, 2 to 4096. A text becomes as many windows as it needs; of
   /// {"messages": [...]} only the first tokens are used.
   int window = 512;
+
+  // Of all these, shared group scales and QuantizeFormat::awq, which go layer by layer:
   bool resume = false;  // go on with the finished layers in OUT.part
   /// Called after each layer, in the thread that called quantize(). What it throws is passed on,
   /// and finished layers stay for `resume`.

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "awq/calibrated.h"
+#include "awq/layer_plan.h"
 #include "base/half.h"
 #include "load/safetensors_writer.h"
 #include "model/tensor_names.h"
@@ -303,6 +303,21 @@ class DirectoryWriter {
   std::vector<std::string> unquantized_;
 };
 
+// The class that transformers and vLLM know a model of text by. That of a model that sees, whose
+// text part this is, is of the whole: "gemma3_text" -> "Gemma3ForCausalLM".
+std::string class_of(std::string_view model_type) {
+  constexpr std::string_view kText = "_text";
+  if (model_type.ends_with(kText)) model_type.remove_suffix(kText.size());
+  std::string out;
+  bool begins_word = true;
+  for (const char c : model_type) {
+    const bool lower = c >= 'a' && c <= 'z';
+    if (c != '_') out += begins_word && lower ? static_cast<char>(c - 'a' + 'A') : c;
+    begins_word = c == '_';
+  }
+  return out + "ForCausalLM";
+}
+
 std::string config_text(const Checkpoint& checkpoint, const QuantizeOptions& options,
                         const std::vector<std::string>& unquantized) {
   Json::Object config;
@@ -310,6 +325,10 @@ std::string config_text(const Checkpoint& checkpoint, const QuantizeOptions& opt
     if (key == "quantization_config") continue;
     config.emplace_back(key, key == "torch_dtype" || key == "dtype" ? Json("float16") : value);
   }
+  const Json whole(config);
+  if (const Json* type = whole.find("model_type"); type && !whole.find("architectures"))
+    config.emplace_back("architectures",
+                        Json::Array{Json(class_of(type->as_string("model_type")))});
   Json::Array names;
   for (const std::string& name : unquantized) names.emplace_back(name);
   config.emplace_back(

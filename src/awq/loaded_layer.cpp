@@ -1,7 +1,6 @@
 #include "awq/loaded_layer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
 #include "base/checked.h"
@@ -28,29 +27,6 @@ std::vector<float> rows_of(const PackedView& view, ThreadPool& pool) {
 }
 
 }  // namespace
-
-void retarget(PlannedMatrix& m, PackTarget::Kind kind) {
-  const uint32_t rows = m.shape.rows;  // the tensor may hold those of other matrices, too
-  m.target.kind = kind;
-  m.shape = packed_shape_of(m.source, m.target);
-  m.shape.rows = rows;
-}
-
-bool is_rounded(const PlannedMatrix& m) {
-  using Kind = PackTarget::Kind;
-  const Kind kind = m.target.kind;
-  return layer_of(m.name) >= 0 && !m.source.has_grid() &&
-         (kind == Kind::q4 || kind == Kind::q4_k || kind == Kind::q6_k);
-}
-
-int layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return -1;
-  name.remove_prefix(kPrefix.size());
-  int layer = -1;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
-  return error == std::errc{} && end != name.data() + name.size() && *end == '.' ? layer : -1;
-}
 
 uint64_t LoadedLayer::float_bytes(const LayerPlan& plan) {
   uint64_t total = 0;

@@ -4,23 +4,15 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
+#include "awq/layer_plan.h"
 #include "awq/rounding.h"
 #include "awq/work_folder.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
-#include "model/weights.h"
 
 namespace nibble {
-
-/// The matrices and vectors that a layer consists of.
-struct LayerPlan {
-  std::vector<const PlannedMatrix*> matrices;
-  std::vector<std::pair<std::string, std::vector<float>*>> vectors;
-};
 
 /// The matrices of a layer twice: exact, as f32 panels, which scales may change, and as they are
 /// written, as far as that is decided. The model sees one or the other.
@@ -60,14 +52,5 @@ class LoadedLayer {
   AnonymousMemory panels_;    // all exact matrices; kept for the next layer
   std::vector<Forms> forms_;  // in the order of the plan's matrices
 };
-
-/// Whether a planned matrix is one that quantization rounds: a linear layer to 4 bits, or 6.
-bool is_rounded(const PlannedMatrix& m);
-
-/// Plans another format for a matrix.
-void retarget(PlannedMatrix& m, PackTarget::Kind kind);
-
-/// The number of the layer that a tensor of a .nib file belongs to, or -1.
-int layer_of(std::string_view name);
 
 }  // namespace nibble

@@ -50,6 +50,14 @@ class FloatMatrix {
 
 FloatMatrix copy_of(const FloatMatrix& m);
 
+/// The f32 panels of a matrix W [rows, cols], [n_panels][cols][16].
+struct FloatPanels {
+  float* data = nullptr;
+  size_t rows = 0, cols = 0;
+  size_t n_panels() const { return (rows + kLanes - 1) / kLanes; }
+  float* panel(size_t p) const { return data + p * cols * kLanes; }
+};
+
 /// n_panels f32 panels of `cols` columns, one after the other at a 64-byte aligned address.
 PackedView float_panels(const float* panels, size_t n_panels, size_t cols);
 

@@ -1,13 +1,13 @@
 #include "nibble/quantize.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 
 #include "awq/awq_directory.h"
-#include "awq/calibrated.h"
+#include "awq/layer_by_layer.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "model/config_reader.h"
 #include "model/model_loader.h"
@@ -287,7 +287,7 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
 
 QuantizeResult quantize(const std::string& in, const std::string& out,
                         const QuantizeOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   check_output(out, options);
   check_options(options);
   QuantizeResult result;
@@ -301,7 +301,7 @@ QuantizeResult quantize(const std::string& in, const std::string& out,
           options.progress);
   }
   result.info = Model(out, machine_of(options)).info();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   return result;
 }
 

@@ -13,14 +13,6 @@
 
 namespace nibble {
 
-/// The f32 panels of a matrix W [rows, cols], [n_panels][cols][16].
-struct FloatPanels {
-  float* data = nullptr;
-  size_t rows = 0, cols = 0;
-  size_t n_panels() const { return (rows + kLanes - 1) / kLanes; }
-  float* panel(size_t p) const { return data + p * cols * kLanes; }
-};
-
 /// Codes and grids of a matrix, panel by panel.
 struct RoundedMatrix {
   size_t rows = 0, cols = 0, group = 0;

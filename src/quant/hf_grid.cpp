@@ -17,12 +17,6 @@
 namespace nibble {
 namespace {
 
-std::string shape_text(std::initializer_list<uint64_t> shape) {
-  std::string text = "[";
-  for (const uint64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
-  return text + "]";
-}
-
 /// The tensors of one layer, by the names behind its prefix.
 class Layer {
  public:
@@ -53,7 +47,8 @@ class Layer {
       throw Error::mismatch(where(part), "type", list, dtype_info(tensor.type).name);
     }
     if (!std::ranges::equal(tensor.shape, shape))
-      throw Error::mismatch(where(part), "shape", shape_text(shape), tensor.shape_text());
+      throw Error::mismatch(where(part), "shape", shape_text(std::vector(shape)),
+                            tensor.shape_text());
   }
 
   /// A matrix of words, from which the shape of the layer follows.

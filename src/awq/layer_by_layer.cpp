@@ -1,10 +1,10 @@
-#include "awq/calibrated.h"
+#include "awq/layer_by_layer.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "awq/calibration.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "nibble/error.h"
 
 namespace nibble {
@@ -12,11 +12,6 @@ namespace {
 
 // Activations up to this stay in memory, more go to a file.
 constexpr uint64_t kStatesInMemory = uint64_t{512} << 20;
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 }  // namespace
 
