@@ -4,9 +4,10 @@
 #include "load_loops.h"
 #include "neon_attention.h"
 #include "neon_matmul.h"
-#include "neon_round.h"
-#include "neon_rows.h"
+#include "neon_vector.h"
 #include "sum_words.h"
+#include "vector_round.h"
+#include "vector_rows.h"
 
 namespace nibble {
 namespace {
@@ -36,27 +37,27 @@ uint64_t peak_operations(size_t n_rounds) {
 template <class Dot>
 constexpr Kernels neon_kernels(const char* name) {
   return {.name = name,
-          .quantize_rows = quantize_rows,
+          .quantize_rows = quantize_rows<Neon>,
           .matmul_q = matmul_q<Dot>,
           .matmul_f32 = matmul_f32,
-          .rms_norm = rms_norm,
-          .layer_norm = layer_norm,
-          .add = add,
-          .add_scaled = add_scaled,
-          .scale = scale,
-          .clamp = clamp,
-          .soft_cap = soft_cap,
-          .silu = silu,
-          .gelu = gelu,
-          .gelu_tanh = gelu_tanh,
-          .relu = relu,
-          .swiglu_oai = swiglu_oai,
-          .rope = rope,
-          .store_key = store_key,
-          .store_value = store_value,
+          .rms_norm = rms_norm<Neon>,
+          .layer_norm = layer_norm<Neon>,
+          .add = add<Neon>,
+          .add_scaled = add_scaled<Neon>,
+          .scale = scale<Neon>,
+          .clamp = clamp<Neon>,
+          .soft_cap = soft_cap<Neon>,
+          .silu = silu<Neon>,
+          .gelu = gelu<Neon>,
+          .gelu_tanh = gelu_tanh<Neon>,
+          .relu = relu<Neon>,
+          .swiglu_oai = swiglu_oai<Neon>,
+          .rope = rope<Neon>,
+          .store_key = store_key<Neon>,
+          .store_value = store_value<Neon>,
           .attention_chunk = attention_chunk,
-          .attention_merge = attention_merge,
-          .attention_finish = attention_finish,
+          .attention_merge = attention_merge<Neon>,
+          .attention_finish = attention_finish<Neon>,
           .peak_operations = peak_operations<Dot>,
           .sum_words = sum_words,
           .load = load_kernels(round_columns<NeonRound>)};

@@ -1,6 +1,6 @@
 // What the vector kernels share. vector_*.h are the kernels of every instruction set that works on
-// vectors of 16 floats (one register of AVX-512, two of AVX2), written once as templates over V: a
-// struct of the instruction set's operations, see avx2_vector.h.
+// vectors of 16 floats (one register of AVX-512, two of AVX2, four of NEON), written once as
+// templates over V: a struct of the instruction set's operations, see avx2_vector.h.
 //
 // These headers are compiled with ISA flags. Everything in them, and in the files that include
 // them, is a template over V or in an anonymous namespace, and no standard library function

@@ -1,5 +1,5 @@
 // Rounding of float panels to panels of codes, for every class V that has the operations used here:
-// those of vector_*.h, and one for ARM in neon_round.h.
+// those of vector_*.h, of which ARM's has another min and max (NeonRound in neon_vector.h).
 #pragma once
 
 #include "packed.h"

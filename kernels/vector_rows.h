@@ -10,16 +10,20 @@ namespace {
 template <class V>
 int32_t quantize_group(const float* x, size_t n, size_t group, float scale, int8_t* codes) {
   auto sum = V::zero_int();
-  for (size_t i = 0; i < group; i += kLanes) {
-    auto code = V::zero_int();
-    if (i < n && scale != 0) {
-      const auto part = i + kLanes <= n ? V::load(x + i) : V::load_first(x + i, n - i);
-      // What is no number becomes -127, so that sums of codes stay small.
-      code = V::to_int(V::max(V::div(part, V::set1(scale)), V::set1(-127.0f)));
-    }
+  const auto put = [&](size_t i, typename V::F part) {
+    // What is no number becomes -127, or 0 on ARM, so that sums of codes stay small.
+    const auto code = V::to_int(V::max(V::div(part, V::set1(scale)), V::set1(-127.0f)));
     sum = V::add_int(sum, code);
     V::store_s8(codes + i, code);
+  };
+  if (scale == 0) n = 0;
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) put(i, V::load(x + i));
+  if (i < n) {
+    put(i, V::load_first(x + i, n - i));
+    i += kLanes;
   }
+  for (; i < group; i += kLanes) V::store_s8(codes + i, V::zero_int());
   return V::reduce_add_int(sum);
 }
 
