@@ -154,6 +154,7 @@ QuantizeOptions calibrated_options(const TempDir& dir) {
   options.threads = 1;
   options.scales = true;
   options.rounding = Rounding::compensated;
+  options.group_scales = GroupScales::own;  // as AutoAWQ's directories have them
   options.calibration = dir / "text.txt";
   options.window = 60;
   return options;

@@ -66,12 +66,12 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
 
 struct Format {
   WeightType weights = WeightType::automatic;
-  GroupScales group_scales = GroupScales::own;
+  GroupScales group_scales = GroupScales::automatic;
 };
 
 std::function<void(const std::string&)> to_format(Format& target) {
   return to_choice<Format>(target, {{"auto", {}},
-                                    {"q4", {WeightType::q4}},
+                                    {"q4", {WeightType::q4, GroupScales::own}},
                                     {"q4_k", {WeightType::automatic, GroupScales::shared}},
                                     {"q4_k_m", {WeightType::automatic, GroupScales::shared_mix}},
                                     {"q8", {WeightType::q8}},
@@ -110,8 +110,9 @@ void add_quantize_flags(Flags& flags, QuantizeRequest& request) {
              "rounding by the error of the outputs; awq+clip, awq+importance, awq+gptq: both",
              "rtn", to_method(request.method)});
   flags.add({"--weights", "TYPE",
-             "auto (linear layers q4, embeddings and head q8), q4, q8, f16, f32; q4_k: as auto, "
-             "with scales as GGUF's Q4_K has them; q4_k_m: and v and down of some layers as Q6_K",
+             "q4: linear layers of 4 bits, embeddings and head of 8; q4_k: the same with scales as "
+             "GGUF's Q4_K has them; q4_k_m: and v and down of some layers as Q6_K; auto: q4_k_m with "
+             "calibration and groups of 32, where it can be, else q4; q8, f16, f32",
              "auto", to_format(request.format)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});

@@ -18,6 +18,7 @@ enum class Rounding : uint8_t {
 
 /// How 4-bit matrices of layers store the scales of their groups.
 enum class GroupScales : uint8_t {
+  automatic,   // with a calibration text shared_mix, where it is possible; else own
   own,         // each group an fp16 and, unless symmetric, a zero point
   shared,      // as GGUF's Q4_K: groups of 32 columns, scale and minimum of 6 bits times what 256
                // columns share, 4.5 bits a weight
@@ -47,7 +48,7 @@ struct QuantizeOptions {
   /// Shared ones are searched, by Rounding::nearest, too, but not by clip; they need groups of 32
   /// that are not symmetric, and QuantizeFormat::nib. A matrix that they would make larger, as its
   /// inputs are no multiple of 256, has its own.
-  GroupScales group_scales = GroupScales::own;
+  GroupScales group_scales = GroupScales::automatic;
   int threads = 0;       // 0: the performance cores this process may use
   std::string isa = {};  // as in ModelOptions
   Progress progress = {};
@@ -77,7 +78,9 @@ struct QuantizeOptions {
   bool needs_calibration() const { return scales || rounding != Rounding::nearest; }
   /// Whether it goes layer by layer, and keeps finished ones while it runs.
   bool works_by_layer() const {
-    return needs_calibration() || format == QuantizeFormat::awq || group_scales != GroupScales::own;
+    const bool shares =
+        group_scales == GroupScales::shared || group_scales == GroupScales::shared_mix;
+    return needs_calibration() || format == QuantizeFormat::awq || shares;
   }
 };
 

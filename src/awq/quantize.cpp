@@ -64,6 +64,14 @@ void refuse_overwriting(const Checkpoint& in, const std::string& out,
   }
 }
 
+// Which of the two ways a calibrated file has groups of 32, where nobody says it.
+GroupScales best_scales(const QuantizeOptions& options) {
+  const bool can_share = options.weights == WeightType::automatic && options.group == 32 &&
+                         !options.symmetric && options.format == QuantizeFormat::nib &&
+                         options.rounding != Rounding::clip;
+  return options.needs_calibration() && can_share ? GroupScales::shared_mix : GroupScales::own;
+}
+
 void check_shared_scales(const QuantizeOptions& options) {
   const std::string where = "weights as Q4_K";
   if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
@@ -286,7 +294,9 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
 }  // namespace
 
 QuantizeResult quantize(const std::string& in, const std::string& out,
-                        const QuantizeOptions& options) {
+                        const QuantizeOptions& chosen) {
+  QuantizeOptions options = chosen;
+  if (options.group_scales == GroupScales::automatic) options.group_scales = best_scales(options);
   const Clock::time_point start = Clock::now();
   check_output(out, options);
   check_options(options);
