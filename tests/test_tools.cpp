@@ -285,6 +285,17 @@ void perplexity_answers_of_any_length() {
                      "--weights", "f32"}),
              "exact answers 1 of 2 (50.0%)\n", text);
   }
+  // One that does not fit is left out; a byte order mark is no part of the first line.
+  const std::string lines = R"({"question": ")" + std::string(300, 'q') + R"(", "answer": "R"})";
+  const auto perplexity = [&] {
+    return std::vector<std::string>{"perplexity", model.path(), model.file("q.jsonl"),
+                                    "-c",         "200",        "--chat-template",
+                                    "chatml",     "--weights",  "f32"};
+  };
+  write_file(model.file("q.jsonl"), "\xEF\xBB\xBF" + lines + "\n" + long_line + "\n");
+  check_eq(answer(perplexity()), "exact answers 1 of 1 (100.0%)\n");
+  write_file(model.file("q.jsonl"), lines);
+  check_refused(perplexity(), 1, "nothing that fits the context");
 }
 
 // info

@@ -28,7 +28,7 @@ class Output {
     if (!file_) throw Error(path, std::string("cannot be created: ") + std::strerror(errno));
   }
   ~Output() {
-    if (finished_ || file_ == stdout) return;
+    if (finished_ || path_ == "-") return;
     if (file_) std::fclose(file_);
     std::error_code ignored;  // half of the logits are of no use; a device is left alone
     if (std::filesystem::is_regular_file(path_, ignored)) std::filesystem::remove(path_, ignored);

@@ -197,6 +197,11 @@ class LineScorer {
   }
 
   void ask(const std::string& question, std::string_view answer) {
+    const Message prompt{Role::user, question};
+    if (style_.encode(std::span(&prompt, 1)).size() >= static_cast<size_t>(session_.context())) {
+      ++result_.n_too_long;
+      return;
+    }
     ChatOptions options;
     options.sampling = SamplerOptions{};
     options.sampling->temperature = 0;
@@ -327,10 +332,14 @@ int run_perplexity(std::span<const std::string> args) {
   const Model model = load_model(model_path, request.common);
   const Result result = path.ends_with(".jsonl") ? score_lines(model, request, text, path)
                                                  : score_text(model, request, text);
+  const bool empty = result.score.n == 0 && result.n_questions == 0;
+  if (empty && result.n_too_long > 0)
+    throw Error(path, "holds nothing that fits the context", "a larger -c");
   if (result.n_too_long > 0)
-    std::fprintf(stderr, "nibble: %s: %zu replies left out that do not fit the context (-c)\n",
+    std::fprintf(stderr,
+                 "nibble: %s: %zu replies or questions left out that do not fit the context (-c)\n",
                  path.c_str(), result.n_too_long);
-  if (result.score.n == 0 && result.n_questions == 0)
+  if (empty)
     throw Error(path, "holds nothing to predict", "a text of two tokens at least is needed");
   request.common.json ? print_json(result) : print_text(result);
   return 0;
