@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -288,6 +289,27 @@ void cancelled_loops() {
   loop();
 }
 
+/// What a chunk throws, on whichever thread, comes to the caller, and the pool goes on.
+void chunks_that_throw() {
+  ThreadPool pool(3);
+  for (const size_t at : {size_t{0}, size_t{50}, size_t{99}}) {
+    std::atomic<int> n_begun = 0;
+    bool caught = false;
+    try {
+      pool.run(100, [&](size_t chunk, int) {
+        ++n_begun;
+        if (chunk == at) throw std::bad_alloc();
+      });
+    } catch (const std::bad_alloc&) {
+      caught = true;
+    }
+    check(caught && n_begun >= 1 && n_begun <= 100, "thrown");
+    n_begun = 0;
+    pool.run(100, [&](size_t, int) { ++n_begun; });
+    check_eq(n_begun.load(), 100, "the next loop");
+  }
+}
+
 void this_machine() {
   check(default_thread_count() >= 1 && default_thread_count() <= allowed_cpu_count(),
         "default_thread_count() is out of range");
@@ -316,5 +338,6 @@ int main(int argc, char** argv) {
        {"cpu quotas", cpu_quotas},
        {"memory limits", memory_limits},
        {"cancelled loops", cancelled_loops},
+       {"chunks that throw", chunks_that_throw},
        {"this machine", this_machine}});
 }

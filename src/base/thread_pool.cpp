@@ -219,31 +219,25 @@ void ThreadPool::run_all(size_t n_chunks, int n_threads, Call call, void* fn) {
 #endif
 
 void ThreadPool::run_erased(size_t n_chunks, int n_threads, Call call, void* fn) {
-  if (!cancelled_) return run_all(n_chunks, n_threads, call, fn);
-  // Once a chunk is left out, the loop has failed, whatever the next answer would be.
+  // Nothing may be thrown past a thread while others run the loop. Once a chunk is left out, the
+  // loop has failed.
   std::atomic<bool> stopped = false;
   std::exception_ptr thrown;
-  const auto stop_now = [&]() noexcept {
-    if (stopped) return true;
+  const auto guarded = [&](size_t chunk, int thread) noexcept {
+    if (stopped.load(std::memory_order_relaxed)) return;
     try {
-      if (!cancelled_()) return false;
-      stopped = true;
+      if (cancelled_ && cancelled_()) throw Error("threads", "their work was cancelled");
+      call(fn, chunk, thread);
     } catch (...) {
       if (!stopped.exchange(true)) thrown = std::current_exception();
     }
-    return true;
   };
-  const auto unless_cancelled = [&](size_t chunk, int thread) {
-    if (!stop_now()) call(fn, chunk, thread);
-  };
-  using F = decltype(unless_cancelled);
+  using F = decltype(guarded);
   run_all(
       n_chunks, n_threads,
       [](void* f, size_t chunk, int thread) { (*static_cast<F*>(f))(chunk, thread); },
-      const_cast<void*>(static_cast<const void*>(&unless_cancelled)));
-  if (!stop_now()) return;
+      const_cast<void*>(static_cast<const void*>(&guarded)));
   if (thrown) std::rethrow_exception(thrown);
-  throw Error("threads", "their work was cancelled");
 }
 
 }  // namespace nibble

@@ -24,8 +24,8 @@ class ThreadPool {
   /// Calls fn(chunk, thread) once for every chunk in 0..n_chunks-1, on `n_threads` threads at most
   /// (0: all), and returns when all are done. Each thread walks up a share of neighbouring chunks
   /// of its own, so that what it fetches ahead is what it needs; one that is through with it takes
-  /// the last chunks of others' shares, so that slow cores compute fewer. fn must not throw. One
-  /// caller at a time.
+  /// the last chunks of others' shares, so that slow cores compute fewer. If fn throws, no further
+  /// chunk is begun, and run() passes on what came first. One caller at a time.
   template <class Fn>
   void run(size_t n_chunks, Fn&& fn, int n_threads = 0) {
     using F = std::remove_reference_t<Fn>;
@@ -36,7 +36,7 @@ class ThreadPool {
   }
 
   /// Asked before every chunk, from any thread. Once it is true run() calls fn no more and throws
-  /// Error: what a loop should have computed is not there. What it throws, run() passes on.
+  /// Error: what a loop should have computed is not there. What it throws itself, run() passes on.
   void cancel_when(std::function<bool()> cancelled) { cancelled_ = std::move(cancelled); }
 
  private:

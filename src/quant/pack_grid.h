@@ -22,7 +22,7 @@ struct GridPanel {
 /// Panels packed together share the lines and pages that they read.
 inline constexpr size_t kGridPanels = 32;
 
-/// Fills up to kGridPanels panels of a matrix of `shape`. Does not throw.
+/// Fills up to kGridPanels panels of a matrix of `shape`. Throws nothing but std::bad_alloc.
 void pack_grid(const GridSource& grid, const PackedShape& shape, std::span<const GridPanel> panels,
                const LoadKernels& kernels);
 

@@ -104,8 +104,9 @@ PackedShape packed_shape_of(const MatrixSource& source, const PackTarget& target
 
 /// Packs the rows of panels panel_begin..panel_end-1 into `out`, the bytes of the whole matrix.
 /// Packed row n is row `rows`.source_row(n) of the source. Safe to call from several threads on
-/// disjoint panels. `out` is zero before. Does not throw: everything was checked by
-/// packed_shape_of(). What is written does not depend on the kernels, only how fast.
+/// disjoint panels. `out` is zero before. Throws nothing but std::bad_alloc:
+/// everything else was checked by packed_shape_of(). What is written does not depend on the
+/// kernels, only how fast.
 void pack_panels(const MatrixSource& source, const PackedShape& shape, const RowMap& rows,
                  size_t panel_begin, size_t panel_end, std::byte* out, const Kernels& kernels);
 
