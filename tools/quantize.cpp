@@ -71,9 +71,10 @@ struct Format {
 
 std::function<void(const std::string&)> to_format(Format& target) {
   return to_choice<Format>(target, {{"auto", {}},
-                                    {"q4", {WeightType::q4, GroupScales::own}},
+                                    {"q4_awq", {WeightType::automatic, GroupScales::own}},
                                     {"q4_k", {WeightType::automatic, GroupScales::shared}},
                                     {"q4_k_m", {WeightType::automatic, GroupScales::shared_mix}},
+                                    {"q4", {WeightType::q4}},
                                     {"q8", {WeightType::q8}},
                                     {"f16", {WeightType::f16}},
                                     {"f32", {WeightType::f32}}});
@@ -109,11 +110,13 @@ void add_quantize_flags(Flags& flags, QuantizeRequest& request) {
              "rtn: round to nearest; awq: with activation-aware scales; clip, importance, gptq: "
              "rounding by the error of the outputs; awq+clip, awq+importance, awq+gptq: both",
              "rtn", to_method(request.method)});
-  flags.add({"--weights", "TYPE",
-             "q4: linear layers of 4 bits, embeddings and head of 8; q4_k: the same with scales as "
-             "GGUF's Q4_K has them; q4_k_m: and v and down of some layers as Q6_K; auto: q4_k_m with "
-             "calibration and groups of 32, where it can be, else q4; q8, f16, f32",
-             "auto", to_format(request.format)});
+  flags.add(
+      {"--weights", "TYPE",
+       "q4_awq: linear layers of 4 bits, embeddings and head of 8; q4_k: the same with scales "
+       "as GGUF's Q4_K has them; q4_k_m: and v and down of some layers as Q6_K; auto: q4_k_m "
+       "with calibration and groups of 32, where it can be, else q4_awq; q4, q8, f16, f32: "
+       "everything",
+       "auto", to_format(request.format)});
   flags.add({"--group", "N", "columns that share a scale: 32, 64, 128",
              std::to_string(options.group), to_group(options.group)});
   flags.add({"--sym", "", "no zero points", "", to_switch(options.symmetric)});

@@ -81,7 +81,7 @@ void check_shared_scales(const QuantizeOptions& options) {
   if (options.symmetric)
     throw Error(where, "have minima, which symmetric groups have not", "leave out --sym");
   if (options.format == QuantizeFormat::awq)
-    throw Error(where, "are unknown to format awq", "--format nib, or --weights q4");
+    throw Error(where, "are unknown to format awq", "--format nib, or --weights q4_awq");
   if (options.rounding == Rounding::clip)
     throw Error(where, "are not searched by clipping", "--method awq+importance or awq+gptq");
 }
