@@ -25,13 +25,13 @@ struct Setup {
   TempDir dir;
   TinyModel tiny;
   QuantizeOptions options;
-  explicit Setup(int ffn_dim = 96, bool bias = false, int dim = 64) {
+  explicit Setup(int ffn_dim = 96, bool bias = false, int dim = 64, int n_layers = 3) {
     tiny.dim = dim;
     tiny.n_heads = 4;
     tiny.n_kv_heads = 2;
     tiny.head_dim = dim / 4;
     tiny.ffn_dim = ffn_dim;
-    tiny.n_layers = 3;
+    tiny.n_layers = n_layers;
     tiny.vocab = 16;
     tiny.context = 64;
     tiny.qkv_bias = bias;

@@ -56,8 +56,8 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
     const bool kept = options.works_by_layer() && std::filesystem::exists(out + ".part", ignored);
     const std::string how =
         out + ".part keeps the layers finished so far: --resume goes on with them";
-    if (!stopped && (!kept || !e.hint().empty())) throw;
-    if (!stopped) throw Error(e.where(), e.why(), how);
+    if (!stopped && kept && e.hint().empty()) throw Error(e.where(), e.why(), how);
+    if (!stopped) throw;
     if (kept) std::fprintf(stderr, "%s\n", how.c_str());
     return interrupted_status(scope.signal());
   }

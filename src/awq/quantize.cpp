@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "awq/awq_directory.h"
 #include "awq/layer_by_layer.h"
@@ -64,33 +65,36 @@ void refuse_overwriting(const Checkpoint& in, const std::string& out,
   }
 }
 
-// Which of the two ways a calibrated file has groups of 32, where nobody says it.
-GroupScales best_scales(const QuantizeOptions& options) {
-  const bool can_share = options.weights == WeightType::automatic && options.group == 32 &&
-                         !options.symmetric && options.format == QuantizeFormat::nib &&
-                         options.rounding != Rounding::clip;
-  return options.needs_calibration() && can_share ? GroupScales::shared_mix : GroupScales::own;
-}
-
-void check_shared_scales(const QuantizeOptions& options) {
+// Why matrices cannot share the scales of their groups, if they cannot.
+std::optional<Error> why_not_shared(const QuantizeOptions& options) {
   const std::string where = "weights as Q4_K";
   if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
-    throw Error(where, "are for 4-bit weights");
+    return Error(where, "are for 4-bit weights");
   if (options.group != 32)
-    throw Error(where, "have groups of 32, not of " + std::to_string(options.group), "--group 32");
+    return Error(where, "have groups of 32, not of " + std::to_string(options.group), "--group 32");
   if (options.symmetric)
-    throw Error(where, "have minima, which symmetric groups have not", "leave out --sym");
+    return Error(where, "have minima, which symmetric groups have not", "leave out --sym");
   if (options.format == QuantizeFormat::awq)
-    throw Error(where, "are unknown to format awq", "--format nib, or --weights q4_awq");
+    return Error(where, "are unknown to format awq", "--format nib, or --weights q4_awq");
   if (options.rounding == Rounding::clip)
-    throw Error(where, "are not searched by clipping", "--method awq+importance or awq+gptq");
+    return Error(where, "are not searched by clipping", "--method awq+importance or awq+gptq");
+  return std::nullopt;
+}
+
+// What the automatic choice is.
+GroupScales chosen_scales(const QuantizeOptions& options) {
+  if (options.group_scales != GroupScales::automatic) return options.group_scales;
+  const bool mixed = options.needs_calibration() && options.weights == WeightType::automatic &&
+                     !why_not_shared(options);
+  return mixed ? GroupScales::shared_mix : GroupScales::own;
 }
 
 void check_options(const QuantizeOptions& options) {
   if (options.format == QuantizeFormat::awq && options.weights != WeightType::automatic &&
       options.weights != WeightType::q4)
     throw Error("format awq", "has 4-bit weights only", "--weights auto");
-  if (options.group_scales != GroupScales::own) check_shared_scales(options);
+  if (options.group_scales != GroupScales::own)
+    if (const std::optional<Error> why = why_not_shared(options)) throw *why;
   if (!options.needs_calibration()) return;
   if (options.weights != WeightType::automatic && options.weights != WeightType::q4)
     throw Error("weights", "are not 4-bit, so there is nothing to calibrate", "--weights auto");
@@ -296,7 +300,7 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
 QuantizeResult quantize(const std::string& in, const std::string& out,
                         const QuantizeOptions& chosen) {
   QuantizeOptions options = chosen;
-  if (options.group_scales == GroupScales::automatic) options.group_scales = best_scales(options);
+  options.group_scales = chosen_scales(options);
   const Clock::time_point start = Clock::now();
   check_output(out, options);
   check_options(options);

@@ -30,10 +30,10 @@ bool bool_or(const Json& object, const char* key, bool fallback, const std::stri
   return value ? value->as_bool(where + ": " + key) : fallback;
 }
 
-std::string string_or(const Json& object, const char* key, const char* fallback,
-                      const std::string& where) {
-  const Json* value = member(object, {key});
-  return value ? value->as_string(where + ": " + key) : fallback;
+std::string string_or(const Json& object, std::initializer_list<const char*> spellings,
+                      const std::string& fallback, const std::string& where) {
+  const Json* value = member(object, spellings);
+  return value ? value->as_string(where + ": " + *spellings.begin()) : fallback;
 }
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what) {
@@ -72,11 +72,11 @@ void read_awq(const Json& json, QuantConfig& out) {
   out.bits = checked_bits(int_or(json, {"bits", "w_bit"}, 4, out.where), {4}, out.where);
   out.group = read_group(json, out.where);
   out.symmetric = !bool_or(json, "zero_point", true, out.where);
-  std::string version = string_or(json, "version", "", out.where);
+  std::string version = string_or(json, {"version"}, "", out.where);
   for (char& c : version)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   // Such files may be called gemm.
-  if (string_or(json, "backend", "", out.where) == "llm-awq") version = "llm-awq";
+  if (string_or(json, {"backend"}, "", out.where) == "llm-awq") version = "llm-awq";
   if (version.empty()) return;
   if (version == "gemm" || version == "exllama" || version == "exllamav2" || version == "ipex")
     out.awq_version = AwqVersion::gemm;  // the others are ways to run files of gemm
@@ -93,13 +93,11 @@ void read_gptq(const Json& json, QuantConfig& out) {
   out.bits = checked_bits(int_or(json, {"bits"}, 4, out.where), {4, 8}, out.where);
   out.group = read_group(json, out.where);
   out.symmetric = bool_or(json, "sym", false, out.where);
-  // The newer name of the same.
-  const std::string second = string_or(json, "format", "gptq", out.where);
-  const std::string format = string_or(json, "checkpoint_format", second.c_str(), out.where);
+  const std::string format = string_or(json, {"checkpoint_format", "format"}, "gptq", out.where);
   if (format != "gptq" && format != "gptq_v2")
     refuse(out.where, "GPTQ checkpoint_format " + printable(format));
-  if (member(json, {"format"}) && second != format)
-    throw Error::mismatch(out.where, "format", "that of checkpoint_format", printable(second));
+  if (const std::string newer = string_or(json, {"format"}, format, out.where); newer != format)
+    throw Error::mismatch(out.where, "format", "that of checkpoint_format", printable(newer));
   if (bool_or(json, "is_marlin_format", false, out.where))
     refuse(out.where, "GPTQ in the format of Marlin");
   out.gptq_zeros_minus_one = format == "gptq";
@@ -110,11 +108,12 @@ void read_gptq(const Json& json, QuantConfig& out) {
 
 /// The tensors are those of GPTQ or of AWQ.
 void read_auto_round(const Json& json, QuantConfig& out) {
-  if (const std::string type = string_or(json, "data_type", "int", out.where); type != "int")
+  if (const std::string type = string_or(json, {"data_type"}, "int", out.where); type != "int")
     refuse(out.where, "the data_type " + printable(type));
   if (int_or(json, {"act_bits"}, 16, out.where) < 16)
     refuse(out.where, "quantization of activations");
-  std::string packing = string_or(json, "packing_format", "auto_round:auto_gptq", out.where);
+  const std::string packing =
+      string_or(json, {"packing_format"}, "auto_round:auto_gptq", out.where);
   if (packing == "auto_round:auto_awq" || packing == "auto_round:awq") {
     read_awq(json, out);
     out.awq_version = AwqVersion::gemm;
@@ -132,16 +131,16 @@ void read_auto_round(const Json& json, QuantConfig& out) {
 void read_scheme(const Json& group, const std::string& where) {
   for (const char* key : {"input_activations", "output_activations"})
     if (member(group, {key})) refuse(where, std::string("quantization of ") + key);
-  if (const std::string format = string_or(group, "format", "pack-quantized", where);
+  if (const std::string format = string_or(group, {"format"}, "pack-quantized", where);
       format != "pack-quantized")
     refuse(where, "format " + printable(format));
   const Json* weights = member(group, {"weights"});
   if (!weights) return;
   weights->as_object(where + ": weights");
-  if (const std::string type = string_or(*weights, "type", "int", where); type != "int")
+  if (const std::string type = string_or(*weights, {"type"}, "int", where); type != "int")
     refuse(where, "the weight type " + printable(type));
   checked_bits(int_or(*weights, {"num_bits"}, 8, where), {4, 8}, where);
-  const std::string strategy = string_or(*weights, "strategy", "group", where);
+  const std::string strategy = string_or(*weights, {"strategy"}, "group", where);
   if (strategy != "group" && strategy != "channel")
     refuse(where, "the strategy " + printable(strategy));
 }
@@ -150,14 +149,14 @@ void read_scheme(const Json& group, const std::string& where) {
 /// differ in them.
 void read_compressed_tensors(const Json& json, QuantConfig& out) {
   out.method = QuantMethod::compressed_tensors;
-  const std::string format = string_or(json, "format", "pack-quantized", out.where);
+  const std::string format = string_or(json, {"format"}, "pack-quantized", out.where);
   if (format != "pack-quantized" && format != "dense" && format != "mixed-precision")
     refuse(out.where, "compressed-tensors format " + printable(format));
   if (member(json, {"kv_cache_scheme"})) refuse(out.where, "kv_cache_scheme");
   // Older and newer writers leave these empty where they mean nothing.
   if (const Json* sparsity = member(json, {"sparsity_config"}))
-    if (is_filled(json, "sparsity_config") &&
-        string_or(*sparsity, "format", "", out.where) != "dense")
+    if (!sparsity->as_object(out.where + ": sparsity_config").empty() &&
+        string_or(*sparsity, {"format"}, "", out.where) != "dense")
       refuse(out.where, "sparsity_config");
   if (const Json* transform = member(json, {"transform_config"}))
     if (!transform->as_object(out.where + ": transform_config").empty())
@@ -191,8 +190,7 @@ QuantConfig read_quant_config(const Checkpoint& checkpoint) {
   json->as_object(out.where);
   for (const char* key : {"rotation", "rotation_config", "spinquant_config"})
     if (is_filled(*json, key)) refuse(out.where, std::string(key) + ", which rotates inputs,");
-  const std::string second = string_or(*json, "method", "", out.where);  // the newer name
-  std::string method = string_or(*json, "quant_method", second.c_str(), out.where);
+  std::string method = string_or(*json, {"quant_method", "method"}, "", out.where);
   if (method.empty()) {  // files of AutoGPTQ and llm-awq that stand beside config.json
     if (member(*json, {"damp_percent", "desc_act", "sym"}))
       method = "gptq";
