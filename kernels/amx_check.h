@@ -9,10 +9,11 @@ namespace nibble {
 namespace {
 
 /// A product of small integers, which int8, bf16 and f32 hold exactly: every table gives these
-/// bits. Three panels and more rows than two tiles, so that all paths run.
+/// bits. Three panels, more rows than two tiles and more columns than a block, so that all paths
+/// run.
 struct TileCheck {
   static constexpr size_t kPanels = 3, kOutputs = kPanels * kPanelRows;
-  static constexpr size_t kCols = 96, kGroup = 32, kGroups = kCols / kGroup, kMaxRows = 37;
+  static constexpr size_t kCols = 288, kGroup = 32, kGroups = kCols / kGroup, kMaxRows = 37;
 
   alignas(64) uint8_t codes[kPanels][kCols / 8 * kLineBytes];
   alignas(64) ScaleF16 scales[kPanels][kGroups];
@@ -55,7 +56,7 @@ struct TileCheck {
 
 inline bool tiles_agree_with_scalar(const Kernels& kernels) {
   const TileCheck check;
-  constexpr size_t kRowCounts[] = {1, 9, TileCheck::kMaxRows};
+  constexpr size_t kRowCounts[] = {1, 9, 20, TileCheck::kMaxRows};
   for (const size_t n_rows : kRowCounts) {
     float found[TileCheck::kMaxRows * TileCheck::kOutputs] = {};
     float expected[TileCheck::kMaxRows * TileCheck::kOutputs] = {};

@@ -21,11 +21,15 @@ constexpr int kLeft = 4;   // and 5: rows of activations
 constexpr int kRight = 6;  // and 7: panels
 constexpr size_t kTileRows = 16;
 
-// Columns that are widened before they are multiplied. Few rows: four panels of them lie in the L1
-// cache and are multiplied while the next are widened. Many rows: sums are loaded and stored once
-// for these columns, whose two panels lie in the L2 cache with the rows of activations.
-constexpr size_t kFewRowsCols = 128;  // whole groups
-constexpr size_t kManyRowsCols = 1024;
+// Columns that are widened together, whole groups, while those before them are multiplied. Few
+// rows: twice this of four panels lies in the L1 cache.
+constexpr size_t kFewRowsCols = 128;
+
+// Many rows. Two row tiles times two panels load four tiles for four products of 16 cycles: 64
+// bytes a cycle, where the L2 cache gives 48 at best. So the weights of two panels (16 KB) stay in
+// L1 beside the rows that pass (16 KB of 32 rows) and their sums (8 KB): per 512 cycles of products
+// 16 KB of rows and 4 KB of sums come from L2, 40 bytes a cycle.
+constexpr size_t kManyRowsCols = 256;
 
 /// Tiles of `low` rows for the sums 0 and 1 and the first rows of activations, of `high` rows for
 /// the sums 2 and 3 and the others.
@@ -55,36 +59,98 @@ struct TileProduct {
   size_t sum_stride() const { return y_stride * sizeof(float); }
 };
 
-/// y of up to 16 rows and P panels: each panel's sum stays in its tile.
-template <int P, class Tiles>
+/// y of R tiles of rows and P panels, R * P <= 4: each sum stays in its tile. Tiles cannot be
+/// loaded from stores that are still on their way to the cache, and a product takes 52 cycles until
+/// the next one may add to its sum. So while columns of each panel are widened, those before them
+/// are multiplied, all sums in turns.
+template <int R, int P, class Tiles>
 void few_rows_tiles(Tiles& tiles, const TileProduct& product, size_t panel) {
-  alignas(64) uint8_t weights[P][kFewRowsCols * kColumnBytes];
-  const PackedView& w = product.w;
-  unrolled<P>([&]<int p>() { tiles.template zero<p>(); });
-  for (size_t k0 = 0; k0 < w.cols_padded; k0 += kFewRowsCols) {
-    const size_t n = min_of(kFewRowsCols, w.cols_padded - k0);
-    unrolled<P>([&]<int p>() {
-      product.widen(w, panel + p, k0, n, P, weights[p]);
-      for (size_t k = 0; k < n; k += kTileCols) {
-        tiles.template load<kLeft>(product.left(0, k0 + k), product.x.stride);
-        tiles.template load<kRight + p % 2>(weights[p] + k * kColumnBytes, kLineBytes);
-        tiles.template multiply_add<p, kLeft, kRight + p % 2>();
-      }
+  constexpr int kSteps = kFewRowsCols / kTileCols, kStepsAPanel = kSteps / P;
+  alignas(64) uint8_t weights[2][P][kFewRowsCols * kColumnBytes];
+  const size_t n_cols = product.w.cols_padded;
+  const auto block_of = [&](size_t k0) { return weights[k0 / kFewRowsCols % 2]; };
+  const auto multiply = [&]<int step>(size_t k0) {
+    constexpr size_t k = step * kTileCols;
+    constexpr int left = kLeft + (R == 1 ? step % 2 : 0);
+    if (k0 + k >= n_cols) return;
+    unrolled<R>([&]<int r>() {
+      tiles.template load<left + r>(product.left(r * kTileRows, k0 + k), product.x.stride);
     });
-  }
-  unrolled<P>(
-      [&]<int p>() { tiles.template store<p>(product.sum(0, panel + p), product.sum_stride()); });
+    unrolled<P>([&]<int p>() {
+      constexpr int right = kRight + p % 2;
+      tiles.template load<right>(block_of(k0)[p] + k * kColumnBytes, kLineBytes);
+      unrolled<R>([&]<int r>() { tiles.template multiply_add<2 * r + p, left + r, right>(); });
+    });
+  };
+  unrolled<R>([&]<int r>() { unrolled<P>([&]<int p>() { tiles.template zero<2 * r + p>(); }); });
+  size_t k0 = 0;
+  for (; k0 < n_cols; k0 += kFewRowsCols)
+    unrolled<P>([&]<int p>() {
+      product.widen(product.w, panel + p, k0, min_of(kFewRowsCols, n_cols - k0), {P, Ahead::in_row},
+                    block_of(k0)[p]);
+      if (k0 == 0) return;
+      unrolled<kStepsAPanel>(
+          [&]<int i>() { multiply.template operator()<p * kStepsAPanel + i>(k0 - kFewRowsCols); });
+    });
+  unrolled<kSteps>([&]<int step>() { multiply.template operator()<step>(k0 - kFewRowsCols); });
+  unrolled<R>([&]<int r>() {
+    unrolled<P>([&]<int p>() {
+      tiles.template store<2 * r + p>(product.sum(r * kTileRows, panel + p), product.sum_stride());
+    });
+  });
 }
 
-/// Columns k0..k0+n-1 of two panels, or of one.
+/// Columns k0..k0+n-1 of two panels, or of one, and how many of them have been widened. Their way
+/// there is cut into pieces of at least a tile, whole groups.
 struct WeightBlock {
   alignas(64) uint8_t weights[2][kManyRowsCols * kColumnBytes];
-  size_t panel, k0, n;
+  size_t panel = 0, n_panels = 0, k0 = 0, n = 0;
+  size_t n_widened = 0;  // pieces
+
+  /// The block at k0 that begins at `panel`, or is empty behind the last column.
+  void begin(const PackedView& w, size_t first_panel, size_t panel_end, size_t first_col) {
+    panel = first_panel;
+    k0 = first_col;
+    n = k0 < w.cols_padded ? min_of(kManyRowsCols, w.cols_padded - k0) : 0;
+    n_panels = n > 0 ? min_of(2, panel_end - panel) : 0;
+    n_widened = 0;
+  }
+  static size_t piece_cols(const PackedView& w) {
+    return w.shape.group > kTileCols ? w.shape.group : kTileCols;
+  }
+  size_t n_pieces(const PackedView& w) const {
+    return n_panels * ((n + piece_cols(w) - 1) / piece_cols(w));
+  }
+  void widen_next(const TileProduct& product) {
+    const size_t cols = piece_cols(product.w), in_panel = (n + cols - 1) / cols;
+    const size_t p = n_widened / in_panel, k = n_widened % in_panel * cols;
+    product.widen(product.w, panel + p, k0 + k, min_of(cols, n - k), {n_panels, Ahead::next_panels},
+                  weights[p] + k * kColumnBytes);
+    ++n_widened;
+  }
+};
+
+/// Widens a block while the one before it is multiplied: after each of `n_steps` steps its share,
+/// so that the vector units work beside those of the tiles.
+class WideningBeside {
+ public:
+  WideningBeside(const TileProduct& product, WeightBlock& block, size_t n_steps)
+      : product_(product), block_(block), n_pieces_(block.n_pieces(product.w)), n_steps_(n_steps) {}
+  void step() {
+    for (due_ += n_pieces_; due_ >= n_steps_; due_ -= n_steps_) block_.widen_next(product_);
+  }
+
+ private:
+  const TileProduct& product_;
+  WeightBlock& block_;
+  size_t n_pieces_, n_steps_;
+  size_t due_ = 0;  // pieces times n_steps
 };
 
 /// Adds the block's columns to y of R tiles of rows from row t on and P panels.
 template <int R, int P, class Tiles>
-void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock& block, size_t t) {
+void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock& block, size_t t,
+                    WideningBeside& beside) {
   unrolled<R>([&]<int r>() {
     unrolled<P>([&]<int p>() {
       if (block.k0 == 0)
@@ -95,8 +161,8 @@ void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock&
     });
   });
   const int8_t* left = product.left(t, block.k0);
-  const size_t stride = product.x.stride, n = block.n;
-  for (size_t k = 0; k < n; k += kTileCols, left += kTileCols * sizeof(uint16_t)) {
+  const size_t stride = product.x.stride;
+  for (size_t k = 0; k < block.n; k += kTileCols, left += kTileCols * sizeof(uint16_t)) {
     unrolled<P>([&]<int p>() {
       tiles.template load<kRight + p>(block.weights[p] + k * kColumnBytes, kLineBytes);
     });
@@ -105,6 +171,7 @@ void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock&
       unrolled<P>(
           [&]<int p>() { tiles.template multiply_add<2 * r + p, kLeft + r, kRight + p>(); });
     });
+    beside.step();
   }
   unrolled<R>([&]<int r>() {
     unrolled<P>([&]<int p>() {
@@ -114,28 +181,59 @@ void multiply_block(Tiles& tiles, const TileProduct& product, const WeightBlock&
   });
 }
 
-/// Adds the columns of the block to y of all rows and P panels, which it widens before. Meanwhile
-/// the same columns of the next panels are fetched, a share with every two tiles of rows.
+/// Adds the columns of the block to y of all rows, and widens the next one. Tiles are configured
+/// for whole row tiles, before and after.
 template <int P, class Tiles>
-void many_rows_tiles(Tiles& tiles, const TileProduct& product, WeightBlock& block) {
-  const PackedView& w = product.w;
-  const size_t n_rows = product.x.n_rows;
-  for (size_t p = 0; p < P; ++p)
-    product.widen(w, block.panel + p, block.k0, block.n, P, block.weights[p]);
-  const size_t column_bits = code_bits(w.shape.codes) * kPanelRows;
-  const uint8_t* next = w.codes + (block.panel + P) * w.code_stride + block.k0 * column_bits / 8;
-  const size_t share = block.n * column_bits / 8 * 2 * kTileRows / n_rows + kLineBytes;
+void many_rows_tiles(Tiles& tiles, const TileProduct& product, const WeightBlock& block,
+                     WeightBlock& next) {
+  constexpr size_t kRows = 2 * kTileRows;
+  const size_t n_rows = product.x.n_rows, rest = n_rows % kRows;
+  const size_t n_steps = (n_rows + kRows - 1) / kRows * ((block.n + kTileCols - 1) / kTileCols);
+  WideningBeside beside(product, next, n_steps);
+  size_t t = 0;
+  for (; t + kRows <= n_rows; t += kRows) multiply_block<2, P>(tiles, product, block, t, beside);
+  if (rest == 0) return;
+  const size_t low = min_of(kTileRows, rest);
+  tiles.configure(tile_config(low, rest - low));
+  if (rest > low)
+    multiply_block<2, P>(tiles, product, block, t, beside);
+  else
+    multiply_block<1, P>(tiles, product, block, t, beside);
   tiles.configure(tile_config(kTileRows, kTileRows));
-  for (size_t t = 0; t < n_rows; t += 2 * kTileRows, next += share) {
-    const size_t rows = min_of(2 * kTileRows, n_rows - t);
-    const size_t low = min_of(kTileRows, rows), high = rows - low;
-    if (rows < 2 * kTileRows) tiles.configure(tile_config(low, high));
-    for (size_t p = 0; p < P; ++p) fetch(next + p * w.code_stride, share);
-    if (high > 0)
-      multiply_block<2, P>(tiles, product, block, t);
+}
+
+/// All blocks: two panels after the other, with the same columns.
+template <class Tiles>
+void many_rows(Tiles& tiles, const TileProduct& product, size_t panel_begin, size_t panel_end) {
+  WeightBlock blocks[2];
+  const PackedView& w = product.w;
+  tiles.configure(tile_config(kTileRows, kTileRows));
+  blocks[0].begin(w, panel_begin, panel_end, 0);
+  for (size_t i = 0, n = blocks[0].n_pieces(w); i < n; ++i) blocks[0].widen_next(product);
+  for (size_t i = 0;; ++i) {
+    const WeightBlock& block = blocks[i % 2];
+    WeightBlock& next = blocks[(i + 1) % 2];
+    if (block.n == 0) return;
+    if (const size_t panel = block.panel + block.n_panels; panel < panel_end)
+      next.begin(w, panel, panel_end, block.k0);
     else
-      multiply_block<1, P>(tiles, product, block, t);
+      next.begin(w, panel_begin, panel_end, block.k0 + kManyRowsCols);
+    if (block.n_panels == 2)
+      many_rows_tiles<2>(tiles, product, block, next);
+    else
+      many_rows_tiles<1>(tiles, product, block, next);
   }
+}
+
+/// y of R tiles of rows: up to P panels at a time.
+template <int R, int P, class Tiles>
+void few_rows(Tiles& tiles, const TileProduct& product, size_t panel, size_t panel_end) {
+  const size_t low = min_of(kTileRows, product.x.n_rows);
+  tiles.configure(tile_config(low, R == 1 ? low : product.x.n_rows - low));
+  for (; panel + P <= panel_end; panel += P) few_rows_tiles<R, P>(tiles, product, panel);
+  if constexpr (P > 2)
+    for (; panel + 2 <= panel_end; panel += 2) few_rows_tiles<R, 2>(tiles, product, panel);
+  for (; panel < panel_end; ++panel) few_rows_tiles<R, 1>(tiles, product, panel);
 }
 
 template <class Tiles>
@@ -144,23 +242,12 @@ void matmul_tiles(const PackedView& w, size_t panel_begin, size_t panel_end, con
   if (x.n_rows == 0) return;
   Tiles tiles;
   const TileProduct product = {w, widen_columns_of(w.shape), x, y, y_stride};
-  size_t panel = panel_begin;
-  if (x.n_rows <= kTileRows) {
-    tiles.configure(tile_config(x.n_rows, x.n_rows));
-    for (; panel + 4 <= panel_end; panel += 4) few_rows_tiles<4>(tiles, product, panel);
-    for (; panel + 2 <= panel_end; panel += 2) few_rows_tiles<2>(tiles, product, panel);
-    for (; panel < panel_end; ++panel) few_rows_tiles<1>(tiles, product, panel);
-  } else {
-    WeightBlock block;
-    for (block.k0 = 0; block.k0 < w.cols_padded; block.k0 += kManyRowsCols) {
-      block.n = min_of(kManyRowsCols, w.cols_padded - block.k0);
-      for (block.panel = panel_begin; block.panel < panel_end; block.panel += 2)
-        if (block.panel + 2 <= panel_end)
-          many_rows_tiles<2>(tiles, product, block);
-        else
-          many_rows_tiles<1>(tiles, product, block);
-    }
-  }
+  if (x.n_rows <= kTileRows)
+    few_rows<1, 4>(tiles, product, panel_begin, panel_end);
+  else if (x.n_rows <= 2 * kTileRows)
+    few_rows<2, 2>(tiles, product, panel_begin, panel_end);
+  else
+    many_rows(tiles, product, panel_begin, panel_end);
   tiles.release();
 }
 
@@ -180,8 +267,8 @@ constexpr Kernels amx_kernels() {
   Kernels kernels = vector_kernels<Avx512>("amx");
   kernels.activations = ActivationCode::bf16;
   kernels.row_unit = 2 * kTileRows;
-  // 256 rows of 1024 columns are 512 KB, fetched once a call into L2: with 16 panels and more that
-  // is 4 bytes a cycle of products.
+  // With 256 rows all vector work of a block hides behind its products, and the sums of 56 panels
+  // (900 KB) stay in a L2 of 2 MB beside a block's columns of the rows (128 KB).
   kernels.row_block = 256;
   kernels.piece_bytes = 1 << 20;
   kernels.quantize_rows = round_rows;

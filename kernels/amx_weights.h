@@ -106,19 +106,32 @@ template <Codes C>
   });
 }
 
+/// What is fetched while columns are widened: those further on in the row, of the panel or of the
+/// next ones, or the same columns of the panels that come after `n_panels`.
+enum class Ahead { in_row, next_panels };
+struct PanelOrder {
+  size_t n_panels;  // that are read in turns
+  Ahead ahead;
+
+  size_t distance(size_t offset, size_t bytes, size_t stride) const {
+    return ahead == Ahead::next_panels ? n_panels * stride
+                                       : fetch_distance(offset, bytes, stride, n_panels);
+  }
+};
+
 /// Columns k0..k0+n-1 of a panel, whole groups, as tiles; zeros behind them up to a whole tile.
-/// `n_panels` panels are read in turns, which says what to fetch.
 template <Codes C, class Grid>
 [[gnu::noinline]] void widen_columns(const PackedView& w, size_t panel, size_t k0, size_t n,
-                                     size_t n_panels, uint8_t* out) {
+                                     PanelOrder order, uint8_t* out) {
+  static_assert(kTileCols % kUnitCols<C> == 0);
   const size_t group = w.shape.group;
   const size_t offset = k0 / kUnitCols<C> * kUnitBytes<C>;
   const uint8_t* unit = w.codes + panel * w.code_stride + offset;
-  const size_t fetch = fetch_distance(offset, kWalk.fetch, w.code_stride, n_panels);
+  const size_t fetch = order.distance(offset, kWalk.fetch, w.code_stride);
   const size_t scale_step = w.scale_stride / (w.cols_padded / group);
   const size_t scale_offset = k0 / group * scale_step;
   const uint8_t* scales = w.scales + panel * w.scale_stride + scale_offset +
-                          fetch_distance(scale_offset, kWalk.fetch / 4, w.scale_stride, n_panels);
+                          order.distance(scale_offset, kWalk.fetch / 4, w.scale_stride);
   const CodeTable& table = code_table(w.shape.codes);
   Grid grid;
   grid.open(w, panel, k0 / group);
@@ -135,7 +148,7 @@ template <Codes C, class Grid>
     _mm512_store_si512(out, _mm512_setzero_si512());
 }
 
-using WidenColumns = void (*)(const PackedView&, size_t panel, size_t k0, size_t n, size_t n_panels,
+using WidenColumns = void (*)(const PackedView&, size_t panel, size_t k0, size_t n, PanelOrder,
                               uint8_t* out);
 
 /// widen_columns() for a quantized shape.

@@ -31,7 +31,7 @@ struct QuantizedRows {
   size_t n_rows = 0;
   size_t stride = 0;    // bytes between rows: those of cols_padded codes of every matrix that reads
                         // it, or more, rounded up to 64; rows a multiple of 4 KB apart share cache
-                        // sets: add 64 to such a stride
+                        // sets: add an odd number of lines
   size_t n_groups = 0;  // stride between rows of scales and sums; >= cols_padded / group
   size_t group = 0;     // equals the group of every matrix that reads it
 };

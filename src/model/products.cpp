@@ -16,7 +16,7 @@ QuantizedRows Products::quantized_rows(const PackedMatrix& w, size_t cols) const
     if (q8.group != group || q8.input_form != w.input_form) continue;
     QuantizedRows rows = q8.rows;
     rows.stride = round_up(cols, kSuperCols) * code_bytes(kernels_.activations) +
-                  kLineBytes;  // no power of two
+                  Workspace::kRowPadding;
     rows.n_groups = round_up(cols, kSuperCols) / group;
     rows.group = group;
     return rows;

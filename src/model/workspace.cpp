@@ -114,7 +114,7 @@ size_t Workspace::place(const ModelImpl& model, std::byte* base) {
     q8.group = group;
     q8.input_form = form;
     q8.rows.codes =
-        arena.take<int8_t>(slots * (widest * code_bytes(model.kernels->activations) + kLineBytes));
+        arena.take<int8_t>(slots * (widest * code_bytes(model.kernels->activations) + kRowPadding));
     q8.rows.scales = arena.take<float>(slots * (widest / group));
     q8.rows.sums = arena.take<int32_t>(slots * (widest / group));
   }

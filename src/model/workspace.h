@@ -73,6 +73,10 @@ class Workspace {
     uint8_t input_form = 0;
     QuantizedRows rows;  // [slots, widest input]
   };
+  /// Bytes behind the codes of a row. An odd number of lines, so that rows do not share cache sets;
+  /// five, since each of many rows is read in pieces of up to eight lines, which then lie beside
+  /// each other in the sets of the nearest cache.
+  static constexpr size_t kRowPadding = 5 * kLineBytes;
   std::vector<Quantized> quantized;
 
   /// The permuted forms of an input: [kInputForms][slots, widest_stride], null where none is read.
