@@ -2,7 +2,7 @@
 // wrong text because a manual was misread.
 #pragma once
 
-#include "amx_matmul.h"
+#include "amx_kernels.h"
 #include "sets.h"
 
 namespace nibble {

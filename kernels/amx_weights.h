@@ -158,21 +158,24 @@ inline WidenColumns widen_columns_of(const PackedShape& shape) {
   return widen;
 }
 
+/// The upper halves of x rounded to nearest even, in the lower halves of the lanes.
+[[gnu::always_inline]] inline __m512i rounded_bf16(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+  return _mm512_srli_epi32(_mm512_add_epi32(bits, up), 16);
+}
+
 /// Rounds x [n_rows, cols] to bf16, to nearest even; zeros behind `cols`.
 inline void round_rows(const float* x, size_t x_stride, size_t cols, const QuantizedRows& out) {
   const size_t padded = out.stride / sizeof(uint16_t);
   for (size_t t = 0; t < out.n_rows; ++t) {
     const float* row = x + t * x_stride;
     auto* codes = reinterpret_cast<uint16_t*>(out.codes + t * out.stride);
-    for (size_t k = 0; k < padded; k += kLanes) {
-      const __m512i bits =
-          _mm512_castps_si512(Avx512::load_first(row + min_of(k, cols), cols - min_of(k, cols)));
-      const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-      const __m512i rounded =
-          _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-      _mm512_mask_cvtepi32_storeu_epi16(codes + k, Avx512::mask_first(padded - k),
-                                        _mm512_srli_epi32(rounded, 16));
-    }
+    for (size_t k = 0; k < padded; k += kLanes)
+      _mm512_mask_cvtepi32_storeu_epi16(
+          codes + k, Avx512::mask_first(padded - k),
+          rounded_bf16(Avx512::load_first(row + min_of(k, cols), cols - min_of(k, cols))));
   }
 }
 

@@ -146,7 +146,8 @@ struct Kernels {
   /// score = scale * q . k, then `terms`; row r sees the positions begin[r] <= p < end[r] of the
   /// chunk (0..256; none if end <= begin: max = -inf, sum = 0, acc = 0). `out` is overwritten.
   /// `scores` is scratch, [n_rows, 256]. What a row does not see has no influence on it, be it NaN;
-  /// panels of keys and values that no row sees are not read.
+  /// panels of keys and values that no row sees are not read. Sets whose activations are bf16 round
+  /// to it what they multiply, if the cache is f16.
   void (*attention_chunk)(const KvChunk& kv, size_t head_dim, const float* q, size_t q_stride,
                           size_t n_rows, const int32_t* begin, const int32_t* end, float scale,
                           const ScoreTerms& terms, float* scores, const SoftmaxState& out);
