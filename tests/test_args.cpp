@@ -11,6 +11,7 @@
 
 // clang-format off
 #include "../tools/args.cpp"
+#include "../tools/model_path.cpp"
 #include "../tools/text_input.cpp"
 #include "../tools/console.cpp"
 #include "../tools/edit_buffer.cpp"
