@@ -39,7 +39,10 @@ int thread_count(int asked, int fallback, const char* what) {
 }
 
 void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
-  if (!has_vocabulary(checkpoint)) return;
+  if (!has_vocabulary(checkpoint)) {
+    model.no_tokenizer = no_vocabulary(checkpoint);  // for who asks for one
+    return;
+  }
   Vocabulary vocabulary = read_vocabulary(checkpoint);
   // Embeddings may have more rows than there are tokens: such an id is a token without text.
   pad_vocabulary(vocabulary, static_cast<size_t>(model.config.vocab_size));
@@ -196,6 +199,7 @@ const SamplerOptions& Model::default_sampling() const { return impl_->sampling; 
 bool Model::has_tokenizer() const { return impl_->tokenizer.has_value(); }
 
 const Tokenizer& Model::tokenizer() const {
+  if (impl_->no_tokenizer) throw *impl_->no_tokenizer;
   if (!impl_->tokenizer) throw Error("model", "has no tokenizer");
   return *impl_->tokenizer;
 }

@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "kernels.h"
 #include "model/weights.h"
+#include "nibble/error.h"
 #include "nibble/model.h"
 
 namespace nibble {
@@ -19,6 +20,7 @@ struct ModelImpl {
   Config config;
   Weights weights;
   std::optional<Tokenizer> tokenizer;
+  std::optional<Error> no_tokenizer;  // why there is none, of a model from files
   SamplerOptions sampling;
   ModelInfo info;
   const Kernels* kernels = nullptr;
