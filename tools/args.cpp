@@ -342,6 +342,11 @@ void add_session_flags(Flags& flags, CommonOptions& options) {
       {"-c, --ctx-size", "N", "positions; 0: the model's", "0", to_int(session.context, 0, kMax)});
   flags.add({"-b, --batch-size", "N", "tokens computed together in prefill",
              std::to_string(session.batch), to_int(session.batch, 1, kMax)});
+  add_kv_flags(flags, options);
+}
+
+void add_kv_flags(Flags& flags, CommonOptions& options) {
+  SessionOptions& session = options.session;
   // Both have the same type for now: one flag sets both, and the other must agree.
   const auto kv_type = [](KvType& mine, bool& given, KvType& other, const bool& other_given) {
     return [&, set = to_kv_type(mine)](const std::string& value) {

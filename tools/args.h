@@ -108,6 +108,7 @@ struct CommonOptions {
 };
 void add_model_flags(Flags& flags, CommonOptions& options);     // -m -t -tb --isa --weights ...
 void add_session_flags(Flags& flags, CommonOptions& options);   // -c -b -ctk -ctv
+void add_kv_flags(Flags& flags, CommonOptions& options);        // of these -ctk -ctv
 void add_sampling_flags(Flags& flags, CommonOptions& options);  // --temp --top-k ... -s
 
 /// The model's recommended sampling, changed by the flags that were given.

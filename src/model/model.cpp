@@ -20,17 +20,6 @@
 namespace nibble {
 namespace {
 
-const Kernels* choose_kernels(const std::string& name) {
-  if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
-  std::string known;
-  size_t count = 0;
-  const KernelSet* sets = kernel_sets(count);
-  for (size_t i = 0; i < count; ++i)
-    if (sets[i].supported())
-      known += (known.empty() ? "" : ", ") + std::string(sets[i].kernels->name);
-  throw Error("isa", "\"" + name + "\" is not available on this machine", "available: " + known);
-}
-
 int thread_count(int asked, int fallback, const char* what) {
   if (asked < 0 || asked > kMaxThreads)
     throw Error(what,
@@ -107,6 +96,17 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
 }
 
 }  // namespace
+
+const Kernels* choose_kernels(const std::string& name) {
+  if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
+  std::string known;
+  size_t count = 0;
+  const KernelSet* sets = kernel_sets(count);
+  for (size_t i = 0; i < count; ++i)
+    if (sets[i].supported())
+      known += (known.empty() ? "" : ", ") + std::string(sets[i].kernels->name);
+  throw Error("isa", "\"" + name + "\" is not available on this machine", "available: " + known);
+}
 
 uint16_t checked_group(int group) {
   if (group != 32 && group != 64 && group != 128)

@@ -14,6 +14,8 @@
 
 namespace nibble {
 
+inline constexpr int kMaxBatch = 4096;  // tokens that a session computes together at most
+
 /// Everything a Model shares. Constant after loading, but for the pool, which one evaluation at a
 /// time may use: hold `turn`.
 struct ModelImpl {
