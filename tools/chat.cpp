@@ -106,7 +106,9 @@ int Conversation::stream(Turn&& turn) {
     // chat_.stop() is without effect between the scope's begin and the turn's.
     return print_answer(text) && scope.signal() == 0;
   };
+  was_resumed();  // before this turn is of no interest
   last_ = turn(print);
+  if (was_resumed()) last_.prefill_s = last_.decode_s = 0;
   if (!at_line_start || last_.n_new == 0) print_answer("\n");
   n_new_ += last_.n_new;
   if (last_.stop == StopReason::context) {
