@@ -38,6 +38,13 @@ bool has_name(const Flag& flag, std::string_view name) {
   return std::ranges::count(split_names(flag.names), name) > 0;
 }
 
+/// Whether the value of a flag may be left out, and what it then may be: "[on|off|auto]".
+bool is_optional(const Flag& flag) { return flag.value.starts_with('['); }
+bool is_choice(const Flag& flag, std::string_view value) {
+  const std::string words = "|" + flag.value.substr(1, flag.value.size() - 2) + "|";
+  return words.find("|" + std::string(value) + "|") != std::string::npos;
+}
+
 /// The number that is the whole of `text`, or nothing.
 template <class Number>
 std::optional<Number> whole_number(const std::string& text) {
@@ -198,6 +205,11 @@ std::optional<std::vector<std::string>> Flags::parse(std::span<const std::string
     if (equals < arg.size()) {
       if (flag.value.empty()) throw UsageError(name + " takes no value");
       value = arg.substr(equals + 1);
+      if (is_optional(flag) && !is_choice(flag, value))
+        throw UsageError(name + ": \"" + value + "\" is none of " +
+                         flag.value.substr(1, flag.value.size() - 2));
+    } else if (is_optional(flag)) {
+      if (i + 1 < args.size() && is_choice(flag, args[i + 1])) value = args[++i];
     } else if (!flag.value.empty()) {
       if (i + 1 == args.size()) throw UsageError(name + " needs a value: " + flag.value);
       value = args[++i];
@@ -328,6 +340,10 @@ void add_model_flags(Flags& flags, CommonOptions& options) {
   flags.add({"-i, --interactive", "", "no effect: a terminal makes a chat interactive", "",
              [](const std::string&) {}});
   flags.add({"-cnv, --conversation, --jinja", "", "no effect: a chat has the model's template", "",
+             [](const std::string&) {}});
+  flags.add({"-no-cnv, --no-conversation", "", "no effect: `nibble complete` is without one", "",
+             [](const std::string&) {}});
+  flags.add({"-fa, --flash-attn", "[on|off|auto]", "no effect: there is one way of attention", "",
              [](const std::string&) {}});
   flags.add({"-ub, --ubatch-size", "N", "no effect: see -b", "", [](const std::string&) {}});
   flags.add({"-ngl, --gpu-layers, --n-gpu-layers", "N", "no effect: there is no GPU to use", "",

@@ -21,10 +21,10 @@ struct UsageError : std::runtime_error {
 };
 
 struct Flag {
-  std::string names;                                  // "-t, --threads"
-  std::string value;                                  // "N"; empty: a switch
-  std::string help;                                   // "threads for decode"
-  std::string shown_default;                          // "0"; empty: none shown
+  std::string names;          // "-t, --threads"
+  std::string value;          // "N"; empty: a switch; "[on|off]": one of these, or none
+  std::string help;           // "threads for decode"
+  std::string shown_default;  // "0"; empty: none shown
   std::function<void(const std::string& value)> set;  // throws UsageError for a bad value
   const char* variable = nullptr;                     // of the environment, for want of the flag
 };

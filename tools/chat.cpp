@@ -251,6 +251,10 @@ int run_chat(std::span<const std::string> args) {
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);
+  flags.add({"-no-cnv, --no-conversation", "", "refused: `nibble complete` continues a text", "",
+             [](const std::string&) {
+               throw UsageError("a chat is a conversation (`nibble complete` continues a text)");
+             }});
   const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   const std::string path = resolve_model_path(options, *arguments, " (a prompt stands after -p)");
