@@ -135,7 +135,8 @@ void test_logits_interrupted() {
       NIBBLE_CLI,
       {"logits", model.path(), "--ids", at_ids, "-o", out, "-c", "1000000", "--isa", "scalar"},
       model.file("state"));
-  while (!has_parts(model)) ::usleep(1000);
+  constexpr int kPatience = 60'000;  // milliseconds
+  for (int i = 0; i < kPatience && !has_parts(model); ++i) ::usleep(1000);
   terminal.signal(SIGTERM);
   check_eq(terminal.finish(), 143);
   check_eq(read_file(out), "mine");
