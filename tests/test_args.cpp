@@ -11,6 +11,7 @@
 
 // clang-format off
 #include "../tools/args.cpp"
+#include "../tools/model_path.cpp"
 #include "../tools/text_input.cpp"
 #include "../tools/console.cpp"
 #include "../tools/edit_buffer.cpp"
@@ -112,7 +113,8 @@ void test_common_flags() {
   add_model_flags(flags, options);
   std::istringstream line(
       "--temp 0 --top-k 7 -s 18446744073709551615 -c 100 -ctk q8_0 -ctv q8_0 --weights q8 "
-      "--activations f32 --isa scalar -ngl 99 -i -t 3 -tb 4 -b 16 --repeat-last-n -1 file");
+      "--activations f32 --isa scalar -ngl 99 -fa -i --flash-attn off -no-cnv -fa=auto -t 3 -tb 4 "
+      "-b 16 --repeat-last-n -1 file");
   const std::vector<std::string> args(std::istream_iterator<std::string>(line), {});
   check_eq(flags.parse(args).value().size(), size_t{1});
   check_eq(options.sampling.temperature, 0.0f);
@@ -139,6 +141,7 @@ void test_common_flags() {
   };
   refused({"-ctk", "q4_0"}, "-ctk: \"q4_0\" is none of f16, q8_0, f32");
   refused({"-ctv", "f16"}, "-ctv: keys and values have the same type");
+  refused({"-fa=2"}, "-fa: \"2\" is none of");
   refused({"--weights", "int3"}, "none of auto, q4, q8, f16, f32");
   refused({"--top-p", "1.5"}, "--top-p");
   refused({"--temp", "-1"}, "--temp");

@@ -1,10 +1,17 @@
-// The command as people and scripts use it: chat and complete, statuses. Terminals: test_terminal.
+// The command as people and scripts use it: chat and complete, statuses, files that are there.
+// Terminals: test_terminal.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "chain_model.h"
 #include "check.h"
 #include "load/json.h"
+#include "terminal.h"
 #include "tool_runner.h"
 
 namespace {
@@ -55,6 +62,108 @@ void test_unreadable_input() {
     check_eq(run.status, 1, std::string(name) + " with a folder as standard input");
     check(run.err.starts_with("nibble: standard input: cannot be read"), run.err);
   }
+}
+
+void test_flags_of_llama_cpp() {
+  const ChainModel model(kReply);
+  check_eq(answer(command("complete", model, {"-p", "S", "-fa", "-no-cnv", "-n", "2"})), "ur");
+  check_eq(answer(command("complete", model, {"-fa", "on", "-p", "S", "-n", "2", "-fa=off"})),
+           "ur");
+  check_refused({"complete", "-fa=x"}, 2, "\"x\" is none of on|off|auto");
+  check_refused({"chat", "-no-cnv", "-p", "S"}, 2, "(`nibble complete` continues a text)");
+}
+
+void test_without_tokenizer() {
+  const ChainModel model(kReply);
+  std::filesystem::remove(model.file("tokenizer.json"));
+  const std::string what = model.path() + ": holds no tokenizer (put tokenizer.json";
+  check_refused(command("chat", model, {"-p", "hi"}), 1, what);
+  check_refused(command("complete", model, {"-p", "S"}), 1, what);
+}
+
+// ---- files that are there
+// ------------------------------------------------------------------------
+
+bool has_parts(const TinyModel& model) {
+  bool found = false;
+  for (const auto& entry : std::filesystem::directory_iterator(model.file("")))
+    found = found || entry.path().string().find(".part") != std::string::npos;
+  return found;
+}
+
+/// A file keeps its name until the new one is complete.
+void test_logits_replaced() {
+  const TinyModel model(0.3f);
+  const std::string out = model.file("logits"), link = model.file("link");
+  write_file(out, "mine");
+  std::filesystem::permissions(out, std::filesystem::perms(0600));
+  std::filesystem::create_symlink("logits", link);
+  rlimit before = {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small = {1000, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const Run run = nibble_cli({"logits", model.path(), "--ids", "1,264", "-o", link});
+  setrlimit(RLIMIT_FSIZE, &before);
+  check_eq(run.status, 1, run.err);
+  check_eq(read_file(out), "mine", "after an error");
+  check(!has_parts(model), "nothing is left");
+
+  write_file(model.file("ids"), "1,264");
+  std::string at_ids = model.file("ids");
+  at_ids.insert(0, 1, '@');
+  check_refused({"logits", model.path(), "--ids", at_ids, "-o", model.file("./ids")}, 1,
+                "is the file of --ids");
+  answer({"logits", model.path(), "--ids", at_ids, "-o", link});
+  check_eq(read_file(out).size(), size_t{2 * kVocab * 4}, "the new file");
+  check(std::filesystem::is_symlink(link), "a link stays one");
+  check(std::filesystem::status(out).permissions() == std::filesystem::perms(0600), "its mode");
+  check(!has_parts(model), "nothing is left");
+  answer({"logits", model.path(), "--ids", "1", "-o", "/dev/null"});
+  check(std::filesystem::is_character_file("/dev/null"), "a device stays one");
+}
+
+void test_logits_interrupted() {
+  const TinyModel model(0.3f);
+  const std::string out = model.file("logits");
+  write_file(out, "mine");
+  std::string ids = "1";
+  for (int i = 0; i < 200'000; ++i) ids += " 1";
+  write_file(model.file("ids"), ids);
+  std::string at_ids = model.file("ids");
+  at_ids.insert(0, 1, '@');
+  Terminal terminal(
+      NIBBLE_CLI,
+      {"logits", model.path(), "--ids", at_ids, "-o", out, "-c", "1000000", "--isa", "scalar"},
+      model.file("state"));
+  constexpr int kPatience = 60'000;  // milliseconds
+  for (int i = 0; i < kPatience && !has_parts(model); ++i) ::usleep(1000);
+  terminal.signal(SIGTERM);
+  check_eq(terminal.finish(), 143);
+  check_eq(read_file(out), "mine");
+  check(!has_parts(model), "nothing is left");
+}
+
+void test_closed_output() {
+  const TinyModel model(0.3f);
+  const std::string err = model.file("err");
+  const std::string line =
+      quoted(NIBBLE_CLI) + " logits " + quoted(model.path()) + " --ids 1 -o - >&- 2>" + quoted(err);
+  const int status = std::system(line.c_str());
+  check(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status");
+  check(read_file(err).starts_with("nibble: standard output: cannot be written"), read_file(err));
+}
+
+void test_quantize_files() {
+  const TinyModel model(0.3f);
+  const std::string out = model.file("a\nb.nib");
+  write_file(out + ".part", "");
+  check_refused({"quantize", model.path(), out, "--method", "awq+importance"}, 1,
+                "is in the way, and no folder of unfinished work (move it away)");
+  check_eq(read_file(out + ".part"), "");
+  std::filesystem::remove(out + ".part");
+  const Run run = nibble_cli({"quantize", model.path(), out});
+  check_eq(run.status, 0, run.err);
+  check(run.err.find("a b.nib: ") != std::string::npos, "one line: " + run.err);
 }
 
 // ---- complete ----------------------------------------------------------------------------------
@@ -155,6 +264,12 @@ int main(int argc, char** argv) {
              {{"usage", test_usage},
               {"unreadable input", test_unreadable_input},
               {"isa", test_isa},
+              {"flags of llama.cpp", test_flags_of_llama_cpp},
+              {"without a tokenizer", test_without_tokenizer},
+              {"logits: a file is replaced", test_logits_replaced},
+              {"logits: interrupted", test_logits_interrupted},
+              {"logits: closed output", test_closed_output},
+              {"quantize: files", test_quantize_files},
               {"complete", test_complete},
               {"complete json", test_complete_json},
               {"chat lines", test_chat_lines},

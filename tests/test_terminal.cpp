@@ -121,7 +121,12 @@ void test_terminal_save() {
   later.send("/load " + model.file("other") + "\r");
   later.expect("other: ");
   later.expect("> ");
-  later.send("/load " + path + "\r");
+  for (const char* none : {"", " \"\""}) {
+    later.send("/load" + std::string(none) + "\r");
+    later.expect("FILE: is missing (as in /load chat.jsonl)");
+    later.expect("> ");
+  }
+  later.send("/load \"" + path + "\"\r");
   later.expect("5 messages loaded");
   later.expect("> ");
   later.send("hi\r");
@@ -218,6 +223,50 @@ void test_terminal_editing() {
   later.expect("  b");
   later.send("\x15\x15\x7f\x15\x04");  // clears both lines
   check_eq(later.finish(), 0);
+}
+
+/// A paste whose end mark is lost ends with the silence behind it.
+void test_terminal_lost_paste() {
+  const ChainModel model(kReply);
+  ChatTerminal terminal(model);
+  terminal.expect("> ");
+  terminal.send("\x1b[200~a\rb");
+  terminal.expect("  b");
+  terminal.send("c\r");
+  terminal.expect(kReply);
+  terminal.expect("> ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
+  check_eq(read_file(model.file("state/nibble/history")), std::string("a\\nbc\n"));
+}
+
+void test_terminal_typed_ahead() {
+  const ChainModel model("abcdefgh", 'a');  // without an end
+  ChatTerminal terminal(model, {"-c", "1000000", "-n", "3000"});
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect("abcdefghabc");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0, "Ctrl-D in a reply leaves after it");
+}
+
+/// Time in the shell is no time of the reply.
+void test_terminal_resumed() {
+  const ChainModel model("abcdefgh", 'a');
+  ChatTerminal terminal(model, {"-c", "1000000", "--no-color"});
+  terminal.expect("> ");
+  terminal.send("hi\r");
+  terminal.expect("abcdefghabc");
+  terminal.signal(SIGSTOP);
+  terminal.signal(SIGCONT);
+  for (int i = 0; i < 100; ++i) terminal.expect("abcdefghabc");
+  terminal.send("\x03");
+  terminal.expect("[prompt 21 tokens; reply ");
+  const std::string rest = terminal.expect("; stopped]");
+  check(rest.find("t/s") == std::string::npos, rest);
+  terminal.expect("> ");
+  terminal.send("\x04");
+  check_eq(terminal.finish(), 0);
 }
 
 void test_terminal_resized() {
@@ -386,6 +435,9 @@ int main(int argc, char** argv) {
               {"terminal save", test_terminal_save},
               {"terminal controls", test_terminal_controls},
               {"terminal editing", test_terminal_editing},
+              {"terminal lost paste", test_terminal_lost_paste},
+              {"terminal typed ahead", test_terminal_typed_ahead},
+              {"terminal resumed", test_terminal_resumed},
               {"terminal resized", test_terminal_resized},
               {"terminal typed paste", test_terminal_typed_paste},
               {"terminal escape", test_terminal_escape},

@@ -373,7 +373,7 @@ void quantize_refusals() {
   check_refused({"quantize", model.path(), out, "--format", "onnx"}, 2, "none of nib");
   check_refused({"quantize", model.path(), out, "--group", "48"}, 2, "none of 32, 64, 128");
   check_refused({"quantize", model.path(), out, "--weights", "q3"}, 2, "none of auto, q4");
-  check_refused({"quantize", model.path(), out, "--weights", "q4_k", "--group", "64"}, 1,
+  check_refused({"quantize", model.path(), out, "--weights", "q4_k", "--group", "64"}, 2,
                 "groups of 32, not of 64");
   check_refused({"quantize", model.file("none.bin"), out}, 1, "none.bin");
   check_refused({"quantize", model.path(), model.file("no/where.nib")}, 1, "no/where.nib");

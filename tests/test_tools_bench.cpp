@@ -145,8 +145,35 @@ void bench_names_the_cpu() {
   check(at != std::string::npos && run.err.find("CPU: ", at + 1) == std::string::npos, run.err);
 }
 
+/// A group that changes no weight is not measured again.
+void bench_groups() {
+  const TinyModel model(0.3f);
+  const Run run = nibble_cli({"bench", model.path(), "-p", "2", "-n", "0", "-r", "1", "--group",
+                              "32,64", "--weights", "f32", "--no-bandwidth", "-o", "json"});
+  check_eq(run.status, 0, run.err);
+  check_eq(parse_json(run.out, "json").as_array("json").size(), size_t{1}, "rows");
+  check(run.err.find("--group 64: no weight differs from --group 32") != std::string::npos,
+        run.err);
+}
+
+/// What a session computes together, whatever was asked for.
+void bench_batch() {
+  const TinyModel model(0.3f);
+  std::string found;
+  for (const char* batch : {"3", "1000000"})
+    for (const Json& row : bench_rows({model.path(), "-p", "2,8", "-n", "0", "-d", "0,5", "-r", "1",
+                                       "-b", batch, "--no-bandwidth", "--no-check"}))
+      found += std::to_string(int(number(row, "n_batch"))) + " ";
+  check_eq(found, "2 3 3 3 2 8 7 13 ");
+}
+
 void bench_refusals() {
   const TinyModel model(0.3f);
+  check_refused(
+      {"bench", model.path(), "-p", "2", "-n", "0", "--isa", "scalar,no-such", "-o", "json"}, 1,
+      "\"no-such\"");
+  check_refused({"bench", "-m", model.path(), "--shape", "llama2-7b"}, 2, "-m: ");
+  check_refused({"bench", model.path(), "-ctk", "q8_0", "-ctv", "f16"}, 2, "have the same type");
   check_refused({"bench", model.path(), "-p", "0", "-n", "0"}, 2, "nothing to measure");
   check_refused({"bench", model.path(), "-p", "4,x"}, 2, "\"x\"");
   check_refused({"bench", model.path(), "-pg", "4"}, 2, "two numbers");
@@ -195,6 +222,8 @@ int main(int argc, char** argv) {
                  {"threads", bench_threads},
                  {"formats", bench_formats},
                  {"the CPU", bench_names_the_cpu},
+                 {"groups", bench_groups},
+                 {"batch", bench_batch},
                  {"refusals", bench_refusals},
                  {"all kernels", bench_all_kernels},
                  {"large groups", bench_large_groups},

@@ -19,10 +19,6 @@
 #include "console.h"
 #include "text_input.h"
 
-#ifdef __APPLE__
-#include <mach-o/dyld.h>
-#endif
-
 namespace nibble::tools {
 namespace {
 
@@ -40,6 +36,13 @@ std::vector<std::string_view> split_names(std::string_view names) {
 
 bool has_name(const Flag& flag, std::string_view name) {
   return std::ranges::count(split_names(flag.names), name) > 0;
+}
+
+/// Whether the value of a flag may be left out, and what it then may be: "[on|off|auto]".
+bool is_optional(const Flag& flag) { return flag.value.starts_with('['); }
+bool is_choice(const Flag& flag, std::string_view value) {
+  const std::string words = "|" + flag.value.substr(1, flag.value.size() - 2) + "|";
+  return words.find("|" + std::string(value) + "|") != std::string::npos;
 }
 
 /// The number that is the whole of `text`, or nothing.
@@ -79,43 +82,6 @@ Number parse_number(const std::string& text, Number low, Number high, const char
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
-}
-
-fs::path executable_path() {
-#ifdef __APPLE__
-  uint32_t size = 0;
-  _NSGetExecutablePath(nullptr, &size);
-  std::string path(size, '\0');
-  if (_NSGetExecutablePath(path.data(), &size) != 0) return {};
-  std::error_code ignored;
-  return fs::canonical(path.c_str(), ignored);
-#else
-  std::error_code ignored;
-  return fs::read_symlink("/proc/self/exe", ignored);
-#endif
-}
-
-/// A file of models/, or an empty path.
-fs::path find_bundled(const std::string& name) {
-  std::vector<fs::path> folders;
-  const fs::path executable = executable_path();
-  if (!executable.empty()) folders.push_back(executable.parent_path() / "../share/nibble");
-  // A build tree lies in the source tree.
-  constexpr int kLevels = 4;
-  fs::path folder = executable.parent_path();
-  for (int level = 0; level < kLevels && folder.has_relative_path(); ++level) {
-    folders.push_back(folder);
-    folder = folder.parent_path();
-  }
-#ifdef NIBBLE_SOURCE_DIR
-  folders.push_back(NIBBLE_SOURCE_DIR);  // or elsewhere
-#endif
-  for (const fs::path& place : folders) {
-    std::error_code error;
-    fs::path file = place / "models" / name;
-    if (fs::is_regular_file(file, error)) return file.lexically_normal();
-  }
-  return {};
 }
 
 /// Letters to insert, drop, replace or swap with their neighbour to turn a into b.
@@ -239,6 +205,11 @@ std::optional<std::vector<std::string>> Flags::parse(std::span<const std::string
     if (equals < arg.size()) {
       if (flag.value.empty()) throw UsageError(name + " takes no value");
       value = arg.substr(equals + 1);
+      if (is_optional(flag) && !is_choice(flag, value))
+        throw UsageError(name + ": \"" + value + "\" is none of " +
+                         flag.value.substr(1, flag.value.size() - 2));
+    } else if (is_optional(flag)) {
+      if (i + 1 < args.size() && is_choice(flag, args[i + 1])) value = args[++i];
     } else if (!flag.value.empty()) {
       if (i + 1 == args.size()) throw UsageError(name + " needs a value: " + flag.value);
       value = args[++i];
@@ -370,6 +341,10 @@ void add_model_flags(Flags& flags, CommonOptions& options) {
              [](const std::string&) {}});
   flags.add({"-cnv, --conversation, --jinja", "", "no effect: a chat has the model's template", "",
              [](const std::string&) {}});
+  flags.add({"-no-cnv, --no-conversation", "", "no effect: `nibble complete` is without one", "",
+             [](const std::string&) {}});
+  flags.add({"-fa, --flash-attn", "[on|off|auto]", "no effect: there is one way of attention", "",
+             [](const std::string&) {}});
   flags.add({"-ub, --ubatch-size", "N", "no effect: see -b", "", [](const std::string&) {}});
   flags.add({"-ngl, --gpu-layers, --n-gpu-layers", "N", "no effect: there is no GPU to use", "",
              [](const std::string&) {}});
@@ -383,6 +358,11 @@ void add_session_flags(Flags& flags, CommonOptions& options) {
       {"-c, --ctx-size", "N", "positions; 0: the model's", "0", to_int(session.context, 0, kMax)});
   flags.add({"-b, --batch-size", "N", "tokens computed together in prefill",
              std::to_string(session.batch), to_int(session.batch, 1, kMax)});
+  add_kv_flags(flags, options);
+}
+
+void add_kv_flags(Flags& flags, CommonOptions& options) {
+  SessionOptions& session = options.session;
   // Both have the same type for now: one flag sets both, and the other must agree.
   const auto kv_type = [](KvType& mine, bool& given, KvType& other, const bool& other_given) {
     return [&, set = to_kv_type(mine)](const std::string& value) {
@@ -448,29 +428,6 @@ SamplerOptions merged_sampling(const Model& model, const CommonOptions& options)
   SamplerOptions sampling = model.default_sampling();
   for (const auto& change : options.sampling_changes) change(sampling);
   return sampling;
-}
-
-std::string resolve_model_path(const CommonOptions& options, std::span<const std::string> arguments,
-                               const std::string& hint) {
-  const size_t n_paths = options.model_path.empty() ? 1 : 0;
-  if (arguments.size() > n_paths)
-    throw UsageError("unexpected argument \"" + arguments[n_paths] + "\"" + hint);
-  if (!options.model_path.empty()) return options.model_path;
-  if (!arguments.empty()) {
-    if (arguments[0].empty()) throw UsageError("MODEL: the path is empty");
-    return arguments[0];
-  }
-  if (std::string path = environment("NIBBLE_MODEL"); !path.empty()) return path;
-  const fs::path bundled = find_bundled("nibble-chat.nib");
-  if (!bundled.empty()) return bundled.string();
-  throw Error("model", "none is given, and the bundled one is not installed",
-              "give a path, or set NIBBLE_MODEL");
-}
-
-std::string bundled_file(const std::string& name) {
-  const fs::path path = find_bundled(name);
-  if (path.empty()) throw Error(name, "is not installed with Nibble", "name a file of your own");
-  return path.string();
 }
 
 Progress progress_bar(const std::string& title) {

@@ -21,10 +21,10 @@ struct UsageError : std::runtime_error {
 };
 
 struct Flag {
-  std::string names;                                  // "-t, --threads"
-  std::string value;                                  // "N"; empty: a switch
-  std::string help;                                   // "threads for decode"
-  std::string shown_default;                          // "0"; empty: none shown
+  std::string names;          // "-t, --threads"
+  std::string value;          // "N"; empty: a switch; "[on|off]": one of these, or none
+  std::string help;           // "threads for decode"
+  std::string shown_default;  // "0"; empty: none shown
   std::function<void(const std::string& value)> set;  // throws UsageError for a bad value
   const char* variable = nullptr;                     // of the environment, for want of the flag
 };
@@ -108,6 +108,7 @@ struct CommonOptions {
 };
 void add_model_flags(Flags& flags, CommonOptions& options);     // -m -t -tb --isa --weights ...
 void add_session_flags(Flags& flags, CommonOptions& options);   // -c -b -ctk -ctv
+void add_kv_flags(Flags& flags, CommonOptions& options);        // of these -ctk -ctv
 void add_sampling_flags(Flags& flags, CommonOptions& options);  // --temp --top-k ... -s
 
 /// The model's recommended sampling, changed by the flags that were given.

@@ -99,8 +99,7 @@ void add_load_flags(Flags& flags, Request& r) {
                  to_group(r.groups.emplace_back())(part);
                if (r.groups.empty()) throw UsageError("the list is empty");
              }});
-  flags.add({"-ctk, -ctv, --cache-type-k, --cache-type-v", "TYPE",
-             "of the KV cache: f16, q8_0, f32", "f16", to_kv_type(r.run.kv)});
+  add_kv_flags(flags, r.common);
 }
 
 /// Each combination of depth with a prompt, a generation or drafts.
@@ -164,7 +163,6 @@ BenchRow common_row(const Model& model, const Request& r) {
   row.kernels = info.kernels;
   row.weight_bytes = info.weight_bytes;
   row.n_params = info.n_params;
-  row.batch = r.run.batch;
   row.kv_type = r.run.kv == KvType::f16 ? "f16" : r.run.kv == KvType::f32 ? "f32" : "q8_0";
   return row;
 }
@@ -212,6 +210,7 @@ std::vector<BenchRow> run_group(const Model& loaded, const Request& r, const Mod
     BenchRow& row = rows.emplace_back(common);
     row.test = test;
     row.threads = threads_of(test, model.info());
+    row.batch = batch_of(test, r.run);
     if (ceilings) {
       const auto [peak, is_new] = peaks.try_emplace(row.threads);
       if (is_new) peak->second = measure_peak(*model.impl()->kernels, row.threads);
@@ -244,6 +243,50 @@ std::string run_model(const Model& model, const Request& r, BenchReport& report)
   return wrong;
 }
 
+/// The formats of all matrices: models that agree in them are the same, whatever group was asked
+/// for.
+std::string matrices_text(const Model& model) {
+  std::string text;
+  for (const ModelInfo::Tensor& tensor : model.info().tensors)
+    text += tensor.name + " " + tensor.type + "\n";
+  return text;
+}
+
+/// All groups; as run_model().
+std::string run_groups(const Request& r, const std::string& cpu, BenchReport& report) {
+  std::string wrong;
+  std::map<std::string, int> measured;  // the group of each set of formats
+  for (const int group : r.groups) {
+    const Model model = load(r, group);
+    if (measured.empty())  // now that nothing was refused
+      std::fprintf(stderr, "CPU: %s\n", cpu.c_str());
+    const auto [same, is_new] = measured.try_emplace(matrices_text(model), group);
+    if (!is_new) {
+      std::fprintf(stderr, "--group %d: no weight differs from --group %d, not measured again\n",
+                   group, same->second);
+      continue;
+    }
+    const std::string found = run_model(model, r, report);
+    if (wrong.empty()) wrong = found;
+  }
+  return wrong;
+}
+
+/// Refuses what can be refused before anything is loaded, and finds the model.
+void check_request(Request& r, const std::vector<std::string>& arguments) {
+  // As a session then has it, whatever was asked for.
+  const bool exact = r.common.model.activations == Activations::f32;
+  r.run.kv = exact ? KvType::f32 : r.common.session.k_type;
+  if (r.shape.empty())
+    r.model_path = resolve_model_path(r.common, arguments);
+  else if (!arguments.empty())
+    throw UsageError("unexpected argument \"" + arguments.front() + "\"");
+  else if (!r.common.model_path.empty())
+    throw UsageError("-m: --shape is measured without a model");
+  if (tests_of(r).empty()) throw UsageError("-p, -n, -pg and --verify leave nothing to measure");
+  for (const std::string& isa : r.isas) choose_kernels(isa);
+}
+
 }  // namespace
 
 int run_bench(std::span<const std::string> args) {
@@ -262,23 +305,15 @@ int run_bench(std::span<const std::string> args) {
   const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   if (request.shape == "list") return list_shapes();
-  // As a session then has it, whatever was asked for.
-  if (request.common.model.activations == Activations::f32) request.run.kv = KvType::f32;
-  if (request.shape.empty())
-    request.model_path = resolve_model_path(request.common, *arguments);
-  else if (!arguments->empty())
-    throw UsageError("unexpected argument \"" + arguments->front() + "\"");
-  if (tests_of(request).empty())
-    throw UsageError("-p, -n, -pg and --verify leave nothing to measure");
-
+  check_request(request, *arguments);
   const std::string cpu = cpu_name();
   BenchReport report(request.format, cpu);
   std::string wrong;
-  for (size_t i = 0; i < request.groups.size(); ++i) {
-    const Model model = load(request, request.groups[i]);
-    if (i == 0) std::fprintf(stderr, "CPU: %s\n", cpu.c_str());  // now that nothing was refused
-    const std::string found = run_model(model, request, report);
-    if (wrong.empty()) wrong = found;
+  try {
+    wrong = run_groups(request, cpu, report);
+  } catch (...) {  // what was measured stays readable
+    if (report.has_rows()) report.finish();
+    throw;
   }
   report.finish();
   if (!wrong.empty()) throw Error("check", wrong);

@@ -30,7 +30,8 @@ struct BenchCheck {
 struct BenchRow {
   std::string path, model, kernels;
   uint64_t weight_bytes = 0, n_params = 0;
-  int threads = 0, batch = 0;
+  int threads = 0;
+  int batch = 0;  // tokens computed together at most
   std::string kv_type;
   BenchTest test;
   std::vector<double> seconds;     // one for each repetition; none: not measured
@@ -58,6 +59,7 @@ class BenchReport {
   BenchReport(BenchFormat format, std::string cpu) : format_(format), cpu_(std::move(cpu)) {}
   void add(const BenchRow& row);
   void finish();
+  bool has_rows() const { return n_rows_ > 0; }
 
  private:
   BenchFormat format_;

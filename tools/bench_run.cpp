@@ -61,6 +61,10 @@ double operations(const Model& model, int n_tokens, int n_rows) {
   return 2 * (layers * n_tokens - finish * (n_tokens - n_rows) + head * n_rows);
 }
 
+int context_of(const BenchTest& test) {
+  return test.depth + test.n_prompt + test.n_gen + test.n_verify;
+}
+
 class TestRun {
  public:
   TestRun(const Model& model, const BenchTest& test, const BenchRunOptions& options)
@@ -92,8 +96,8 @@ class TestRun {
  private:
   static SessionOptions session_options(const BenchTest& test, const BenchRunOptions& options) {
     SessionOptions session;
-    session.context = test.depth + test.n_prompt + test.n_gen + test.n_verify;
-    session.batch = options.batch;
+    session.context = context_of(test);
+    session.batch = batch_of(test, options);
     session.k_type = session.v_type = options.kv;
     return session;
   }
@@ -114,6 +118,10 @@ class TestRun {
 };
 
 }  // namespace
+
+int batch_of(const BenchTest& test, const BenchRunOptions& options) {
+  return std::min({options.batch, context_of(test), kMaxBatch});
+}
 
 void show_status(const std::string& text) {
   if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r%s\033[K", text.c_str());

@@ -15,6 +15,9 @@ struct BenchRunOptions {
   int delay = 0;  // seconds before each test
 };
 
+/// Prompt tokens that the session of a test computes together: no more than it is long.
+int batch_of(const BenchTest& test, const BenchRunOptions& options);
+
 /// Runs the row's test with the model and fills in times, and what was read and computed in them.
 /// Around each repetition of a generation the meter is asked, if there is one.
 void run_test(const Model& model, const BenchRunOptions& options, MemoryMeter* meter,

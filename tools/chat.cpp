@@ -106,7 +106,9 @@ int Conversation::stream(Turn&& turn) {
     // chat_.stop() is without effect between the scope's begin and the turn's.
     return print_answer(text) && scope.signal() == 0;
   };
+  was_resumed();  // before this turn is of no interest
   last_ = turn(print);
+  if (was_resumed()) last_.prefill_s = last_.decode_s = 0;
   if (!at_line_start || last_.n_new == 0) print_answer("\n");
   n_new_ += last_.n_new;
   if (last_.stop == StopReason::context) {
@@ -249,6 +251,10 @@ int run_chat(std::span<const std::string> args) {
   add_sampling_flags(flags, options);
   add_session_flags(flags, options);
   add_model_flags(flags, options);
+  flags.add({"-no-cnv, --no-conversation", "", "refused: `nibble complete` continues a text", "",
+             [](const std::string&) {
+               throw UsageError("a chat is a conversation (`nibble complete` continues a text)");
+             }});
   const auto arguments = flags.parse(args);
   if (!arguments) return 0;
   const std::string path = resolve_model_path(options, *arguments, " (a prompt stands after -p)");

@@ -17,11 +17,14 @@
 namespace nibble::tools {
 namespace {
 
-/// The file that an argument means, where a link to it leads. No shell has seen it: ~/ is the home
-/// folder.
-std::string file_path(const std::string& argument) {
+/// The file that an argument of `command` means, where a link to it leads. No shell has seen it: ~/
+/// is the home folder, and quotes around it are no part of the name.
+std::string file_path(std::string argument, const std::string& command) {
+  const char first = argument.empty() ? '\0' : argument.front();
+  if (argument.size() > 1 && (first == '"' || first == '\'') && argument.back() == first)
+    argument = argument.substr(1, argument.size() - 2);
   if (argument.empty() || argument == "-")
-    throw Error("FILE", "is missing", "as in /save chat.jsonl");
+    throw Error("FILE", "is missing", "as in " + command + " chat.jsonl");
   const char* home = std::getenv("HOME");
   const std::string path =
       argument.starts_with("~/") && home && *home ? home + argument.substr(1) : argument;
@@ -44,7 +47,7 @@ bool is_conversation(const std::string& path) {
 }  // namespace
 
 void save_chat(const std::string& file, std::span<const Message> messages) {
-  const std::string path = file_path(file);
+  const std::string path = file_path(file, "/save");
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && !is_conversation(path))
     throw Error(path, "is there already and is not one conversation", "take another name");
@@ -60,7 +63,7 @@ void save_chat(const std::string& file, std::span<const Message> messages) {
 }
 
 std::vector<Message> load_chat(const std::string& file) {
-  const std::string path = file_path(file);
+  const std::string path = file_path(file, "/load");
   return read_conversation(read_text_file(path), path);
 }
 

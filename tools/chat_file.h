@@ -11,8 +11,8 @@
 namespace nibble::tools {
 
 /// Writes a file that only the user may read, and which takes its name when it is complete.
-/// Replaces none but an earlier conversation. `file`: a path, which may begin with ~/. Throws
-/// Error.
+/// Replaces none but an earlier conversation. `file`: a path, which may begin with ~/ and have
+/// quotes around it. Throws Error.
 void save_chat(const std::string& file, std::span<const Message> messages);
 std::vector<Message> load_chat(const std::string& file);
 

@@ -83,12 +83,13 @@ void print_model(const std::string& path, const Model& model, const CommonOption
 }
 
 std::string timings(const Reply& reply, bool with_drafts) {
-  const auto rate = [](int n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
-  char text[160];
-  std::snprintf(text, sizeof text, "prompt %d tokens, %.1f t/s; reply %d tokens, %.1f t/s",
-                reply.n_prompt, rate(reply.n_prompt, reply.prefill_s), reply.n_new,
-                rate(reply.n_new, reply.decode_s));
-  std::string line = text;
+  const auto tokens = [](int n, double seconds) {
+    char rate[40] = "";
+    if (seconds > 0) std::snprintf(rate, sizeof rate, ", %.1f t/s", n / seconds);
+    return std::to_string(n) + " tokens" + rate;
+  };
+  std::string line = "prompt " + tokens(reply.n_prompt, reply.prefill_s) + "; reply " +
+                     tokens(reply.n_new, reply.decode_s);
   if (with_drafts && reply.n_drafted > 0)
     line += " (guessed " + std::to_string(reply.n_drafted) + ", right " +
             std::to_string(reply.n_accepted) + ")";

@@ -33,7 +33,8 @@ void print_note(const std::string& text, const CommonOptions& options);
 
 /// What was loaded, and what the user should know of it.
 void print_model(const std::string& path, const Model& model, const CommonOptions& options);
-/// "prompt 12 tokens, 345.6 t/s; reply 56 tokens, 78.9 t/s (guessed 21, right 9)"
+/// "prompt 12 tokens, 345.6 t/s; reply 56 tokens, 78.9 t/s (guessed 21, right 9)", without rates
+/// where no time is known.
 std::string timings(const Reply& reply, bool with_drafts = true);
 /// "end", "stop", "length", "context", "cancelled"
 const char* stop_name(StopReason reason);

@@ -200,6 +200,7 @@ Input LineEditor::read(const std::string& prompt) {
   draft_.clear();
   recalled_ = history_.lines().size();
   RawMode raw(in_, out_);
+  if (::ioctl(in_, FIONREAD, &n_ahead_) != 0) n_ahead_ = 0;
   return edit(raw);
 }
 
@@ -257,7 +258,11 @@ bool LineEditor::read_byte(char& byte, int timeout_ms) {
     if (ready == 0) return false;
     if (ready > 0 && fds[1].revents == 0) {
       const ssize_t n = ::read(in_, &byte, 1);
-      if (n == 1) return true;
+      if (n == 1) {
+        // A Ctrl-D that was typed before the keys came one by one is kept as a zero.
+        if (n_ahead_ > 0 && n_ahead_-- > 0 && byte == '\0') byte = 'D' - 64;
+        return true;
+      }
       if (n < 0 && errno == EINTR) continue;
     }
     ended_ = ready > 0 && fds[1].revents != 0 ? InputEnd::woken : InputEnd::end_of_input;
@@ -342,12 +347,10 @@ LineEditor::Key LineEditor::read_escape() {
 
 std::string LineEditor::read_paste() {
   constexpr std::string_view kEnd = "\x1b[201~";
+  constexpr int kSilenceMs = 1000;  // its end mark may be lost: the paste ends without it
   std::string text;
-  for (char c = 0; !text.ends_with(kEnd);) {
-    if (!read_byte(c, -1)) return {};
-    text += c;
-  }
-  text.resize(text.size() - kEnd.size());
+  for (char c = 0; !text.ends_with(kEnd) && read_byte(c, kSilenceMs);) text += c;
+  if (text.ends_with(kEnd)) text.resize(text.size() - kEnd.size());
   return printable(text);
 }
 

@@ -80,6 +80,7 @@ class LineEditor {
   std::string draft_;         // the new line, while an older one is shown
   size_t recalled_ = 0;       // index in the history; its size: the new line
   std::optional<char> next_;  // a byte that was read already
+  int n_ahead_ = 0;           // bytes to come that were typed before read()
   // Where the last refresh() left the cursor: below these rows, in this column.
   std::vector<std::string> rows_above_;
   size_t cursor_col_ = 0;

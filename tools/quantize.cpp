@@ -1,8 +1,11 @@
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
 
 #include "args.h"
+#include "awq/quantize_options.h"
 #include "base/utf8.h"
 #include "batch.h"
 #include "load/checkpoint.h"
@@ -32,6 +35,20 @@ std::function<void(const std::string&)> calibrating(const char* name, std::strin
   };
 }
 
+/// Whether a run can go on with what is there.
+bool keeps_layers(const std::string& folder) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(folder, ignored) &&
+         ::access((folder + "/recipe.txt").c_str(), R_OK | W_OK) == 0;
+}
+
+/// Conflicts of flags are wrong usage.
+void check_usage(const QuantizeOptions& options) try {
+  check_quantize_options(options);
+} catch (const Error& e) {
+  throw UsageError(e.what());
+}
+
 /// Returns the exit status. An interrupt makes quantize() remove what it has written, but for the
 /// finished layers that --resume goes on with.
 int run_interruptible(const std::string& in, const std::string& out, uint64_t bytes_before,
@@ -47,18 +64,18 @@ int run_interruptible(const std::string& in, const std::string& out, uint64_t by
     wipe_progress_bar();
     for (const std::string& note : result.notes)
       std::fprintf(stderr, "%s\n", without_controls(note).c_str());
-    std::fprintf(stderr, "%s: %s -> %s, %.2f bits per weight, %.1f s\n", out.c_str(),
-                 bytes_text(bytes_before).c_str(), bytes_text(result.info.file_bytes).c_str(),
-                 result.info.bits_per_weight, result.seconds);
+    std::fprintf(stderr, "%s: %s -> %s, %.2f bits per weight, %.1f s\n",
+                 without_controls(out).c_str(), bytes_text(bytes_before).c_str(),
+                 bytes_text(result.info.file_bytes).c_str(), result.info.bits_per_weight,
+                 result.seconds);
   } catch (const Error& e) {
     wipe_progress_bar();
-    std::error_code ignored;
-    const bool kept = options.works_by_layer() && std::filesystem::exists(out + ".part", ignored);
+    const bool kept = options.works_by_layer() && keeps_layers(out + ".part");
     const std::string how =
         out + ".part keeps the layers finished so far: --resume goes on with them";
     if (!stopped && kept && e.hint().empty()) throw Error(e.where(), e.why(), how);
     if (!stopped) throw;
-    if (kept) std::fprintf(stderr, "%s\n", how.c_str());
+    if (kept) std::fprintf(stderr, "%s\n", without_controls(how).c_str());
     return interrupted_status(scope.signal());
   }
   return 0;
@@ -172,6 +189,7 @@ int run_quantize(std::span<const std::string> args) {
     throw UsageError("--resume: the method rtn keeps no finished layers (give the same --method)");
   if (options.needs_calibration() && options.calibration.empty())
     options.calibration = bundled_file("calibration.txt");
+  check_usage(options);
 
   for (const std::string& path : *arguments) {
     if (path.empty()) throw UsageError("the path of IN or OUT is empty");

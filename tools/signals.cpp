@@ -12,6 +12,9 @@ extern "C" void end_process(int signal) {
   _exit(signal == SIGPIPE ? 0 : interrupted_status(signal));
 }
 
+volatile std::sig_atomic_t resumed = 0;
+extern "C" void note_resumed(int) { resumed = 1; }
+
 /// What the parent chose for us (nohup, a job in the background).
 bool is_ignored(int signal) {
   struct sigaction action = {};
@@ -30,6 +33,16 @@ void end_on_signals() {
     if (!is_ignored(signal)) sigaction(signal, &action, nullptr);
   sigaction(SIGPIPE, &action, nullptr);
   std::signal(SIGXFSZ, SIG_IGN);  // beyond `ulimit -f` writing fails, as on a full disk
+}
+
+bool was_resumed() {
+  struct sigaction action = {};
+  action.sa_handler = note_resumed;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGCONT, &action, nullptr);
+  const bool was = resumed != 0;
+  resumed = 0;
+  return was;
 }
 
 void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }

@@ -21,6 +21,10 @@ inline int interrupted_status(int signal) { return 128 + signal; }
 /// without anything to clean up.
 void end_on_signals();
 
+/// Whether the process went on after a stop (Ctrl-Z) since this was last asked: what was timed
+/// meanwhile is no speed. The first answer is no.
+bool was_resumed();
+
 /// Ignores SIGPIPE. For a command whose answer is a file: that nobody reads what it says beside is
 /// no reason to end before the file is there.
 void outlive_readers();

@@ -69,13 +69,16 @@ void LayerByLayer::run() {
   }
 }
 
-void LayerByLayer::check_finished(int layer) const {
+void LayerByLayer::check_finished(int layer) const try {
   const Checkpoint file = folder_.load(layer);
   const LayerPlan& plan = layers_[static_cast<size_t>(layer)];
   for (const PlannedMatrix* m : plan.matrices)
     WorkFolder::piece(file, m->name, packed_layout(m->shape, m->name).total_bytes());
   for (const auto& [name, values] : plan.vectors)
     WorkFolder::piece(file, name, values->size() * sizeof(float));
+} catch (const Error& e) {
+  throw Error(e.where(), e.why(),
+              "remove " + folder_.layer_file(layer) + ", and --resume makes the layer anew");
 }
 
 void LayerByLayer::step(int layer, double part) const {

@@ -7,6 +7,7 @@
 
 #include "awq/awq_directory.h"
 #include "awq/layer_by_layer.h"
+#include "awq/quantize_options.h"
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -296,6 +297,12 @@ void quantize_by_layer(Job& job, const std::string& out, const QuantizeOptions& 
 }
 
 }  // namespace
+
+void check_quantize_options(const QuantizeOptions& options) {
+  QuantizeOptions chosen = options;
+  chosen.group_scales = chosen_scales(options);
+  check_options(chosen);
+}
 
 QuantizeResult quantize(const std::string& in, const std::string& out,
                         const QuantizeOptions& chosen) {

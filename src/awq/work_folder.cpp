@@ -43,7 +43,9 @@ WorkFolder::WorkFolder(std::string path, const std::string& recipe, bool resume)
   namespace fs = std::filesystem;
   std::error_code error;
   const bool exists = fs::exists(path_, error);
-  if (exists && !fs::is_regular_file(file(kRecipe), error) && !fs::is_empty(path_, error))
+  const bool is_ours = fs::is_directory(path_, error) &&
+                       (fs::is_regular_file(file(kRecipe), error) || fs::is_empty(path_, error));
+  if (exists && !is_ours)
     throw Error(path_, "is in the way, and no folder of unfinished work", "move it away");
   if (!exists) fs::create_directory(path_, error);
   if (!exists && error) throw Error(path_, "cannot be created: " + error.message());

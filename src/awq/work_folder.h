@@ -35,6 +35,7 @@ class WorkFolder {
   static std::span<const std::byte> piece(const Checkpoint& layer, const std::string& name,
                                           uint64_t bytes);
   std::string file(const std::string& name) const;
+  std::string layer_file(int layer) const;
   void remove() const noexcept;
 
  private:
@@ -44,7 +45,6 @@ class WorkFolder {
   };
   void lock();
   void write_recipe(const std::string& recipe) const;
-  std::string layer_file(int layer) const;
   std::string path_;
   Lock lock_;  // on the recipe
 };

@@ -20,17 +20,6 @@
 namespace nibble {
 namespace {
 
-const Kernels* choose_kernels(const std::string& name) {
-  if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
-  std::string known;
-  size_t count = 0;
-  const KernelSet* sets = kernel_sets(count);
-  for (size_t i = 0; i < count; ++i)
-    if (sets[i].supported())
-      known += (known.empty() ? "" : ", ") + std::string(sets[i].kernels->name);
-  throw Error("isa", "\"" + name + "\" is not available on this machine", "available: " + known);
-}
-
 int thread_count(int asked, int fallback, const char* what) {
   if (asked < 0 || asked > kMaxThreads)
     throw Error(what,
@@ -39,7 +28,10 @@ int thread_count(int asked, int fallback, const char* what) {
 }
 
 void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
-  if (!has_vocabulary(checkpoint)) return;
+  if (!has_vocabulary(checkpoint)) {
+    model.no_tokenizer = no_vocabulary(checkpoint);  // for who asks for one
+    return;
+  }
   Vocabulary vocabulary = read_vocabulary(checkpoint);
   // Embeddings may have more rows than there are tokens: such an id is a token without text.
   pad_vocabulary(vocabulary, static_cast<size_t>(model.config.vocab_size));
@@ -104,6 +96,17 @@ std::shared_ptr<const ModelImpl> load_model(const std::string& path, const Model
 }
 
 }  // namespace
+
+const Kernels* choose_kernels(const std::string& name) {
+  if (const Kernels* kernels = find_kernels(name.c_str())) return kernels;
+  std::string known;
+  size_t count = 0;
+  const KernelSet* sets = kernel_sets(count);
+  for (size_t i = 0; i < count; ++i)
+    if (sets[i].supported())
+      known += (known.empty() ? "" : ", ") + std::string(sets[i].kernels->name);
+  throw Error("isa", "\"" + name + "\" is not available on this machine", "available: " + known);
+}
 
 uint16_t checked_group(int group) {
   if (group != 32 && group != 64 && group != 128)
@@ -196,6 +199,7 @@ const SamplerOptions& Model::default_sampling() const { return impl_->sampling; 
 bool Model::has_tokenizer() const { return impl_->tokenizer.has_value(); }
 
 const Tokenizer& Model::tokenizer() const {
+  if (impl_->no_tokenizer) throw *impl_->no_tokenizer;
   if (!impl_->tokenizer) throw Error("model", "has no tokenizer");
   return *impl_->tokenizer;
 }

@@ -8,6 +8,10 @@
 
 namespace nibble {
 
+/// The kernels of that name, the best for "". Throws Error if it is unknown or this machine lacks
+/// it.
+const Kernels* choose_kernels(const std::string& name);
+
 /// Kernels, threads and pool of a model, as the options ask. Throws Error for an instruction set
 /// that is unknown or that this machine lacks.
 std::shared_ptr<ModelImpl> make_model_impl(const ModelOptions& options);

@@ -15,8 +15,6 @@
 namespace nibble {
 namespace {
 
-constexpr int kMaxBatch = 4096;
-
 // The exact path keeps the cache exact, too.
 KvCode kv_code(const ModelImpl& model, const SessionOptions& options) {
   if (options.k_type != options.v_type)

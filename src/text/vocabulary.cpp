@@ -219,13 +219,16 @@ bool has_vocabulary(const Checkpoint& checkpoint) {
   return false;
 }
 
+Error no_vocabulary(const Checkpoint& checkpoint) {
+  return Error(checkpoint.path, "holds no tokenizer",
+               checkpoint.format == FileFormat::hugging_face
+                   ? "put tokenizer.json or tokenizer.model beside the weights"
+                   : "");
+}
+
 Vocabulary read_vocabulary(const Checkpoint& checkpoint) {
   const std::string& where = checkpoint.path;
-  if (!has_vocabulary(checkpoint))
-    throw Error(where, "holds no tokenizer",
-                checkpoint.format == FileFormat::hugging_face
-                    ? "put tokenizer.json or tokenizer.model beside the weights"
-                    : "");
+  if (!has_vocabulary(checkpoint)) throw no_vocabulary(checkpoint);
   switch (checkpoint.format) {
     case FileFormat::gguf:
       return read_gguf_vocabulary(checkpoint.metadata, where);

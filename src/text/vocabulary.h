@@ -9,6 +9,7 @@
 
 #include "load/checkpoint.h"
 #include "nibble/config.h"
+#include "nibble/error.h"
 #include "nibble/tokenizer.h"
 #include "text/text_steps.h"
 
@@ -49,6 +50,7 @@ struct Vocabulary {
 /// From any checkpoint; Error if it holds no tokenizer (see has_vocabulary) or one that is unknown:
 /// unknown pre-tokenizers are refused by name.
 bool has_vocabulary(const Checkpoint& checkpoint);
+Error no_vocabulary(const Checkpoint& checkpoint);  // what to say of one without a tokenizer
 Vocabulary read_vocabulary(const Checkpoint& checkpoint);
 
 /// From the tokenizer files of a Hugging Face directory; no weights or config.json are needed.
