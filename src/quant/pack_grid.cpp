@@ -139,12 +139,12 @@ void pack_lines(const Layout& layout, size_t cols, std::span<const GridPanel> pa
 
 // awq_gemm: 16 words of eight rows, those of eight panels, are 64 bytes of the source.
 
-constexpr size_t kBlocks = kAwqPanels * 2;  // words, of eight rows each
+constexpr size_t kAwqBlocks = kAwqPanels * 2;  // words, of eight rows each
 
 /// Up to eight panels whose rows are whole words.
 struct AwqBlocks {
   std::span<const GridPanel> panels;
-  std::array<size_t, kBlocks> word{};  // that of each block
+  std::array<size_t, kAwqBlocks> word{};  // that of each block
   size_t n = 0;
   bool follow = false;  // all are there, one after the other
 
@@ -156,7 +156,7 @@ struct AwqBlocks {
         if (!rows_follow(panel, r, r + 8)) return false;
         word[n++] = panel.rows[r] / 8;
       }
-    follow = n == kBlocks;
+    follow = n == kAwqBlocks;
     for (size_t b = 1; b < n; ++b) follow = follow && word[b] == word[0] + b;
     return true;
   }
@@ -170,7 +170,7 @@ struct AwqBlocks {
       out[p] = p < panels.size() ? line_at(panels[p], k / 8) : nowhere;
     if (follow)
       return kernels.lines_of_awq(from + word[0] * kWord, stride, count, kStep / 2 * stride, out);
-    uint32_t words[kStep][kBlocks] = {};
+    uint32_t words[kStep][kAwqBlocks] = {};
     for (size_t j = 0; j < count; ++j)
       for (size_t b = 0; b < n; ++b) words[j][b] = word_at(from + j * stride, word[b]);
     kernels.lines_of_awq(words, sizeof words[0], count, 0, out);

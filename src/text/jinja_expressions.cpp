@@ -5,7 +5,7 @@
 
 namespace nibble::jinja {
 
-using Kind = Expr::Kind;
+using ExprKind = Expr::Kind;
 using Type = Value::Type;
 
 namespace {
@@ -43,43 +43,43 @@ Value Interpreter::evaluate(const Expr& expr) {
   const Context::Level level(context_);
   context_.step();
   switch (expr.kind) {
-    case Kind::constant:
+    case ExprKind::constant:
       return expr.value;
-    case Kind::name:
+    case ExprKind::name:
       return evaluate_name(expr);
-    case Kind::attribute: {
+    case ExprKind::attribute: {
       const Value base = evaluate(*expr.items[0]);
       context_.line = expr.line;
       return member(base, expr.text);
     }
-    case Kind::subscript: {
+    case ExprKind::subscript: {
       const Value base = evaluate(*expr.items[0]);
       const Value key = evaluate(*expr.items[1]);
       context_.line = expr.line;
       Value out = subscript(base, key);
       // The name of what is missing, for an error: it lies in the template if it is a constant.
-      if (out.is_undefined() && key.is_string() && expr.items[1]->kind == Kind::constant)
+      if (out.is_undefined() && key.is_string() && expr.items[1]->kind == ExprKind::constant)
         return Value(Undefined{expr.items[1]->value.view(), true});
       return out;
     }
-    case Kind::slice:
+    case ExprKind::slice:
       return evaluate_slice(expr);
-    case Kind::call:
+    case ExprKind::call:
       return evaluate_call(expr);
-    case Kind::filter: {
+    case ExprKind::filter: {
       const Value input = expr.items[0] ? evaluate(*expr.items[0]) : *block_text_;
       const Arguments arguments = evaluate_arguments(expr.arguments);
       context_.line = expr.line;
       return apply_filter(expr.text, input, arguments);
     }
-    case Kind::test:
+    case ExprKind::test:
       return Value(evaluate_test(expr));
-    case Kind::unary: {
+    case ExprKind::unary: {
       const Value value = evaluate(*expr.items[0]);
       require_defined(value);
       return apply_unary(context_, expr.ops[0], value);
     }
-    case Kind::binary: {
+    case ExprKind::binary: {
       const Value a = evaluate(*expr.items[0]);
       const Value b = evaluate(*expr.items[1]);
       context_.line = expr.line;
@@ -87,28 +87,28 @@ Value Interpreter::evaluate(const Expr& expr) {
       require_defined(b);
       return apply_binary(context_, expr.ops[0], a, b);
     }
-    case Kind::compare:
+    case ExprKind::compare:
       return evaluate_compare(expr);
-    case Kind::concat:
+    case ExprKind::concat:
       return evaluate_concat(expr);
-    case Kind::logical_and:
-    case Kind::logical_or: {
+    case ExprKind::logical_and:
+    case ExprKind::logical_or: {
       Value value;
       for (const ExprPtr& item : expr.items) {
         value = evaluate(*item);
-        if (truth(value) == (expr.kind == Kind::logical_or)) break;
+        if (truth(value) == (expr.kind == ExprKind::logical_or)) break;
       }
       return value;
     }
-    case Kind::logical_not:
+    case ExprKind::logical_not:
       return Value(!truth(evaluate(*expr.items[0])));
-    case Kind::conditional:
+    case ExprKind::conditional:
       if (truth(evaluate(*expr.items[0]))) return evaluate(*expr.items[1]);
       return expr.items[2] ? evaluate(*expr.items[2]) : Value();
-    case Kind::list:
-    case Kind::tuple:
-      return make_list(context_, evaluate_all(expr.items), expr.kind == Kind::tuple);
-    case Kind::dict:
+    case ExprKind::list:
+    case ExprKind::tuple:
+      return make_list(context_, evaluate_all(expr.items), expr.kind == ExprKind::tuple);
+    case ExprKind::dict:
       break;
   }
   return evaluate_dict(expr);
@@ -143,7 +143,7 @@ Value Interpreter::evaluate_slice(const Expr& expr) {
 
 Value Interpreter::evaluate_call(const Expr& expr) {
   const Expr& callee = *expr.items[0];
-  if (callee.kind != Kind::attribute) {
+  if (callee.kind != ExprKind::attribute) {
     const Value function = evaluate(callee);
     const Arguments arguments = evaluate_arguments(expr.arguments);
     context_.line = expr.line;

@@ -5,6 +5,8 @@
 namespace nibble::jinja {
 namespace {
 
+using Type = Value::Type;
+
 const char* symbol(Op op) {
   switch (op) {
     case Op::add:
@@ -188,7 +190,6 @@ Value slice_text(Context& context, const Text& text, const Value& start, const V
 }  // namespace
 
 Value apply_binary(Context& context, Op op, const Value& a, const Value& b) {
-  using Type = Value::Type;
   if (a.is_integer() && b.is_integer()) return on_integers(context, op, a.integer(), b.integer());
   if (a.is_number() && b.is_number()) return on_numbers(context, op, a.number(), b.number());
   if (op == Op::add && a.is_string() && b.is_string()) {
