@@ -3,6 +3,7 @@
 #include "family_cases.h"
 #include "logits.h"
 #include "model/config_reader.h"
+#include "nibble/nibble.h"
 
 using namespace nibble;
 using namespace nibble::test;
@@ -219,6 +220,34 @@ void window_of_phi3() {
   check_eq(window(40, 16384), 0, "Phi-4");
 }
 
+// What is odd about a tokenizer reaches the user.
+void notes_of_tokenizers() {
+  std::string gguf = gguf_of(case_named("llama"));
+  std::vector<std::string> tokens;
+  for (int i = 0; i < 91; ++i) tokens.push_back(GgufBuilder::text("t" + std::to_string(i)));
+  using enum GgufValue;
+  const auto add = [&](const char* name, GgufValue type, const std::string& value) {
+    gguf = with_key(gguf, std::string("tokenizer.ggml.") + name, type, value);
+  };
+  add("model", string, GgufBuilder::text("gpt2"));
+  add("tokens", array, GgufBuilder::array(string, tokens));
+  add("merges", array, GgufBuilder::array(string, {}));
+  add("eos_token_id", u32, raw(99999u));
+  const TempDir dir;
+  write_file(dir / "model.gguf", gguf);
+  const auto check_notes = [](const std::vector<std::string>& notes) {
+    for (const char* says : {"tokenizer.ggml.pre", "eos_token_id is 99999"})
+      check(
+          std::ranges::any_of(
+              notes, [&](const std::string& note) { return note.find(says) != std::string::npos; }),
+          says);
+  };
+  check_notes(Model(dir / "model.gguf", exact_options()).info().notes);
+  QuantizeOptions as_it_is;
+  as_it_is.weights = WeightType::f32;
+  check_notes(quantize(dir / "model.gguf", dir / "model.nib", as_it_is).notes);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -229,5 +258,6 @@ int main(int argc, char** argv) {
               {"keys of RoPE", keys_of_rope},
               {"factors of YaRN", factors_of_yarn},
               {"other names", other_names},
-              {"the window of Phi-3", window_of_phi3}});
+              {"the window of Phi-3", window_of_phi3},
+              {"notes of tokenizers", notes_of_tokenizers}});
 }
