@@ -199,6 +199,13 @@ void other_names() {
   gguf = with_key(gguf, "mistral3.rope.scaling.mscale_all_dim", GgufValue::f32,
                   raw(static_cast<float>(scaling.number("mscale_all_dim"))));
   check_right(gguf, mistral, "Ministral 3");
+  // Mistral Small, which has no scaling, has them empty.
+  const std::string key = "llama.rope.scaling.";
+  std::string small = gguf_of(case_named("llama"));
+  small = with_key(small, key + "type", GgufValue::string, GgufBuilder::text(""));
+  for (const char* name : {"factor", "beta_fast", "beta_slow"})
+    small = with_key(small, key + name, GgufValue::f32, raw(0.0f));
+  check(config_of(small).rope_scaling == RopeScaling::none, "no scaling");
 }
 
 // The first files of Phi-3 leave it out.
