@@ -105,8 +105,11 @@ Matrix reference(const Net& net, const std::vector<int>& tokens) {
   return net.linear(net.rms_norm(x, "model.norm", eps), "lm_head");
 }
 
-// `apart`: as files of before 2024-04 have them, a tensor for each expert.
-std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, bool apart) {
+// What shares a tensor: all experts; nothing, as in files of before 2024-04; or the gates and ups
+// of all experts, too.
+enum class Form { together, apart, fused };
+
+std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, Form form) {
   const Shapes s(c);
   const Experts e(c);
   const std::string type = c.string("model_type");
@@ -115,6 +118,7 @@ std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, bool apart) {
   out.u32("expert_count", e.count).u32("expert_used_count", e.top);
   if (e.mixtral) out.u32("vocab_size", s.vocab).u32("rope.dimension_count", s.head_dim);
   if (type == "qwen3_moe") out.u32("expert_feed_forward_length", e.width);
+  if (!e.renormalize) out.boolean("expert_weights_norm", false);
   copy_ends(out);
   const std::string attention = kLayer + "self_attn.";
   out.copy_layers(s.layers, {{"blk.#.attn_norm", kLayer + "input_layernorm"},
@@ -136,7 +140,16 @@ std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, bool apart) {
       }
     }
     const char* const parts[] = {"ffn_gate", "ffn_up", "ffn_down"};
-    for (int part = 0; part < 3; ++part) {
+    std::vector<const Tensor*> both;
+    for (int x = 0; x < e.count; ++x)
+      for (const int part : {0, 1}) both.push_back(&out.source(e.matrix(i, x, part) + ".weight"));
+    if (form == Form::fused) {
+      Tensor fused = stacked(both);
+      fused.shape = {fused.shape[0] / 2, 2 * fused.shape[1], fused.shape[2]};
+      out.tensor(to + "ffn_gate_up_exps.weight", fused);
+    }
+    for (int part = form == Form::fused ? 2 : 0; part < 3; ++part) {
+      const bool apart = form == Form::apart;
       for (int x = 0; apart && x < e.count; ++x)
         out.copy(to + parts[part] + "." + std::to_string(x), e.matrix(i, x, part));
       if (apart) continue;
@@ -150,10 +163,13 @@ std::string gguf_of(const FamilyConfig& c, const Tensors& tensors, bool apart) {
 }
 
 std::string gguf(const FamilyConfig& c, const Tensors& tensors) {
-  return gguf_of(c, tensors, false);
+  return gguf_of(c, tensors, Form::together);
 }
 std::string gguf_apart(const FamilyConfig& c, const Tensors& tensors) {
-  return gguf_of(c, tensors, true);
+  return gguf_of(c, tensors, Form::apart);
+}
+std::string gguf_fused(const FamilyConfig& c, const Tensors& tensors) {
+  return gguf_of(c, tensors, Form::fused);
 }
 
 const FamilyConfig kMixtral(R"({"architectures":["MixtralForCausalLM"],"attention_dropout":0.0,
@@ -195,7 +211,7 @@ std::vector<FamilyCase> expert_cases() {
       {"mixtral, experts apart", kMixtral, make, reference, gguf_apart},
       {"qwen3_moe", kQwen3Moe, make, reference, gguf},
       {"qwen3_moe, weights not renormalized", kQwen3Moe.with(R"({"norm_topk_prob":false})"), make,
-       reference},
+       reference, gguf_fused},
       {"olmoe", kOlmoe, make, reference, gguf},
       {"olmoe, clipped", kOlmoe.with(R"({"clip_qkv":0.8})"), make, reference},
   };

@@ -3,11 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "check.h"
 #include "files.h"
 
 namespace nibble::test {
@@ -92,5 +94,31 @@ class GgufBuilder {
   std::string keys_, infos_, data_;
   uint64_t keys_count_ = 0, tensors_count_ = 0;
 };
+
+/// A file with one more key, and one that fills up what alignment asks for.
+inline std::string with_key(const std::string& gguf, const std::string& name, GgufValue type,
+                            const std::string& value) {
+  constexpr size_t kHeader = 24;  // magic, version, number of tensors, number of keys
+  constexpr size_t kAlignment = 32;
+  const auto key = [](const std::string& n, GgufValue t, const std::string& v) {
+    return GgufBuilder::text(n) + raw(static_cast<uint32_t>(t)) + v;
+  };
+  std::string added =
+      key(name, type, value) + key("fill " + name, GgufValue::string, GgufBuilder::text(""));
+  const size_t fill = (kAlignment - added.size() % kAlignment) % kAlignment;
+  added = key(name, type, value) +
+          key("fill " + name, GgufValue::string, GgufBuilder::text(std::string(fill, '-')));
+  uint64_t n_keys = 0;
+  std::memcpy(&n_keys, gguf.data() + kHeader - sizeof n_keys, sizeof n_keys);
+  return gguf.substr(0, kHeader - sizeof n_keys) + raw(n_keys + 2) + added + gguf.substr(kHeader);
+}
+
+/// A file whose key of that name, which it must have, has another of equal length.
+inline std::string with_key_renamed(std::string gguf, const std::string& from,
+                                    const std::string& to) {
+  const size_t at = gguf.find(GgufBuilder::text(from));
+  check(at != std::string::npos && from.size() == to.size(), "there is no key " + from);
+  return gguf.replace(at, GgufBuilder::text(to).size(), GgufBuilder::text(to));
+}
 
 }  // namespace nibble::test

@@ -368,6 +368,14 @@ people|selectattr('x')|map(attribute='n')|list
 people|selectattr('x', 'defined')|map(attribute='n')|list
 people|rejectattr('x', 'defined')|list|length
 people|selectattr('n', 'in', ['Bo', 'Cy'])|list|length
+nil|selectattr('x')|list
+nil|rejectattr('x', 'equalto', 1)|list
+nil|select|list
+nil|reject('none')|list
+nil|map('upper')|list
+nil|map(attribute='x')|list
+nil|list
+nil|join(',')
 people|groupby('age')|map('first')|list
 [1,2,3,4,5]|batch(2)|list
 [1,2,3,4,5]|batch(2, 'x')|list

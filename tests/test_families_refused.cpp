@@ -354,23 +354,6 @@ void gguf() {
   refused("llama, linear RoPE", "linear", "spiral");
 }
 
-// A file with one more key, and one that fills up what alignment asks for.
-std::string with_key(const std::string& gguf, const std::string& name, GgufValue type,
-                     const std::string& value) {
-  constexpr size_t kHeader = 24;  // magic, version, number of tensors, number of keys
-  constexpr size_t kAlignment = 32;
-  const auto key = [](const std::string& n, GgufValue t, const std::string& v) {
-    return GgufBuilder::text(n) + raw(static_cast<uint32_t>(t)) + v;
-  };
-  std::string added = key(name, type, value) + key("x", GgufValue::string, GgufBuilder::text(""));
-  const size_t fill = (kAlignment - added.size() % kAlignment) % kAlignment;
-  added = key(name, type, value) +
-          key("x", GgufValue::string, GgufBuilder::text(std::string(fill, '-')));
-  uint64_t n_keys = 0;
-  std::memcpy(&n_keys, gguf.data() + kHeader - sizeof n_keys, sizeof n_keys);
-  return gguf.substr(0, kHeader - sizeof n_keys) + raw(n_keys + 2) + added + gguf.substr(kHeader);
-}
-
 void gguf_keys() {
   struct Key {
     const char* family;
@@ -438,6 +421,45 @@ void gguf_rope_factors() {
       "the factor of the RoPE scaling");
 }
 
+// What the classes of config.json files assume where those say nothing.
+void defaults() {
+  const auto read = [](const char* name, const FamilyConfig& config) {
+    const TempDir dir;
+    write_hugging_face(dir / "hf", config, case_named(name).tensors());
+    return read_config(open_checkpoint(dir / "hf"));
+  };
+  for (const char* name : {"mistral", "ministral, all layers", "exaone4"}) {
+    const FamilyConfig config = case_named(name)
+                                    .config.without("layer_types")
+                                    .without("sliding_window")
+                                    .with(R"({"sliding_window_pattern":4})");
+    check_eq(read(name, config).sliding_window, 4096, name);
+    check_eq(read(name, config.with(R"({"sliding_window":null})")).sliding_window, 0, name);
+  }
+  const FamilyConfig mistral3 = case_named("ministral3").config.without("sliding_window");
+  check_eq(read("ministral3", mistral3).sliding_window, 0, "Ministral 3");
+  const FamilyConfig exaone = case_named("exaone4")
+                                  .config.without("layer_types")
+                                  .without("sliding_window")
+                                  .with(R"({"sliding_window_pattern":4})");
+  check_eq(std::ranges::count(read("exaone4", exaone).nope_layers, 1), 1, "exaone4");
+  // Heads of Mistral's class, of which the text part of LLaVA leaves some out.
+  const FamilyConfig heads = case_named("mistral").config.with(R"({"hidden_size":256})");
+  const FamilyConfig none = heads.without("num_attention_heads").without("num_key_value_heads");
+  check_eq(read("mistral", none).n_heads, 32);
+  check_eq(read("mistral", none).n_kv_heads, 8);
+  check_eq(read("mistral", none.with(R"({"num_key_value_heads":null})")).n_kv_heads, 32);
+  // Granite 4 rotates if its files say so.
+  const char* const granite = "granite 4, dense";
+  const FamilyConfig rotates = case_named(granite).config;
+  check(read(granite, rotates).nope_layers.empty(), "rope");
+  for (const FamilyConfig& silent : {rotates.without("position_embedding_type"),
+                                     rotates.with(R"({"position_embedding_type":null})")}) {
+    const Config config = read(granite, silent);
+    check_eq(std::ranges::count(config.nope_layers, 1), config.n_layers);
+  }
+}
+
 void gguf_window_of_gemma2() {
   const FamilyCase& c = case_named("gemma2");
   const TempDir dir;
@@ -457,6 +479,7 @@ int main(int argc, char** argv) {
               {"flags that are computed or refused", right_or_refused},
               {"members without a say", harmless},
               {"absurd numbers", absurd},
+              {"defaults of config.json", defaults},
               {"keys of GGUF files", gguf_keys},
               {"RoPE factors of GGUF files", gguf_rope_factors},
               {"the window of Gemma 2 in GGUF files", gguf_window_of_gemma2},

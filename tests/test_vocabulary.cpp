@@ -62,6 +62,46 @@ void reads_gguf_byte_level() {
   }
 }
 
+bool has_note(const Vocabulary& v, std::string_view says) {
+  return std::ranges::any_of(
+      v.notes, [&](const std::string& note) { return note.find(says) != std::string::npos; });
+}
+
+void notes_ids_beyond_the_tokens() {
+  check(gguf(kGgufBpe).notes.empty() && gguf(kGgufSpm).notes.empty(), "nothing to note");
+  for (const char* id : {"4", "-7", "99999"}) {
+    const Vocabulary v = gguf(replaced(kGgufBpe, "id\": 3", std::string("id\": ") + id));
+    check(v.bos == -1 && !v.add_bos, "no such token");
+    check(has_note(v, std::string("bos_token_id is ") + id), "it is noted");
+  }
+  const Vocabulary eot = gguf(replaced(kGgufSpm, "eot_token_id\": 4", "eot_token_id\": 7"));
+  check(has_note(eot, "eot_token_id is 7") && joined(eot.end_tokens) == "2 5", "eot");
+  const Vocabulary eos = gguf(replaced(kGgufSpm, "eot_token_id\": 4", "eos_token_id\": 7"));
+  check(has_note(eos, "eos_token_id is 7") && eos.eos == 2, "the usual id");
+  const Vocabulary unk = gguf(replaced(kGgufSpm, "eot_token_id\": 4", "unknown_token_id\": 7"));
+  check(has_note(unk, "unknown_token_id is 7") && unk.unk == 0, "the usual id");
+}
+
+void guesses_the_rule_of_gguf() {
+  const auto without_rule = [](const std::string& token, int n_more = 0) {
+    std::string json = replaced(kGgufBpe, "\"tokenizer.ggml.pre\": \"llama-bpe\",", "");
+    std::string more, types;
+    for (int i = 0; i < n_more; ++i) {
+      more += ", \"t" + std::to_string(i) + "\"";
+      types += ", 1";
+    }
+    json = replaced(json, "\"<|x|>\"", "\"" + token + "\"" + more);
+    return gguf(replaced(json, "[1, 1, 1, 3", "[1, 1, 1, 3" + types));
+  };
+  const Vocabulary any = without_rule("<|x|>"), llama = without_rule("<|begin_of_text|>"),
+                   few = without_rule("<|im_start|>"), qwen = without_rule("<|im_start|>", 150000);
+  check(rule_of(any) == "generic" && !any.ignore_merges, "no clue");
+  check(rule_of(llama) == "llama3" && llama.ignore_merges && llama.add_bos, "Llama 3");
+  check(rule_of(few) == "generic" && rule_of(qwen) == "qwen2", "Qwen 2");
+  for (const Vocabulary* v : {&any, &llama, &few, &qwen})
+    check(has_note(*v, "tokenizer.ggml.pre"), "it is noted");
+}
+
 void refuses_bad_gguf() {
   const auto refuse = [](const std::string& base, const char* from, const char* to,
                          const char* why) {
@@ -73,11 +113,9 @@ void refuses_bad_gguf() {
   refuse(kGgufBpe, "\"a b\"", "\"a c\"", "merge 0 joins");
   refuse(kGgufBpe, "\"a b\"", "\"b a\"", "is not in the vocabulary");
   refuse(kGgufBpe, "[1, 1, 1, 3]", "[1, 1, 1]", "the number of token types is 3, expected 4");
-  refuse(kGgufBpe, "id\": 3", "id\": 4", "bos_token_id is 4, expected below 4");
-  refuse(kGgufBpe, "id\": 3", "id\": -7", "bos_token_id is -7");
   refuse(kGgufBpe, "id\": 3", "id\": \"x\"", "bos_token_id");
   refuse(kGgufBpe, "\"tokenizer.ggml.merges\"", "\"x\"", "tokenizer.ggml.merges: is missing");
-  refuse(kGgufBpe, "[\"a\", \"b\", \"ab\", \"<|x|>\"]", "[]", "expected below 0");
+  refuse(kGgufBpe, "[\"a\", \"b\", \"ab\", \"<|x|>\"]", "[]", "the number of tokens is 0");
   refuse(kGgufSpm, "<0x41>", "<0x-1>", "the byte token 3 is \"<0x-1>\"");
   refuse(kGgufSpm, "<0x41>", "<0x4>", "the byte token 3");
   refuse(kGgufSpm, "-1.5, 0, 0]", "-1.5]", "the number of token scores is 5, expected 7");
@@ -365,6 +403,8 @@ int main(int argc, char** argv) {
              {{"reads GGUF: SentencePiece", reads_gguf_sentencepiece},
               {"reads GGUF: byte-level", reads_gguf_byte_level},
               {"refuses bad GGUF", refuses_bad_gguf},
+              {"ids beyond the tokens of GGUF files", notes_ids_beyond_the_tokens},
+              {"rules that GGUF files do not name", guesses_the_rule_of_gguf},
               {"takes odd vocabularies", takes_odd_vocabularies},
               {"reads tokenizer.model", reads_sentencepiece_model},
               {"reads tokens beside tokenizer.model", reads_tokens_beside_sentencepiece_model},

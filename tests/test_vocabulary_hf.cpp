@@ -58,6 +58,14 @@ void reads_hugging_face_byte_level() {
   const Vocabulary no_bos =
       hugging_face(replaced(byte_level_json(), "\"eos_token\": null", "\"add_bos_token\": false"));
   check(!no_bos.add_bos && no_bos.eos == 1, "eos from config.json when no other file names it");
+  check(v.notes.empty(), "nothing to note");
+  const Vocabulary beyond = hugging_face(replaced(byte_level_json(), "[5, 2]", "[5, 9, -1]"));
+  check_eq(joined(beyond.end_tokens), "1 5");
+  check(beyond.notes.size() == 1 && beyond.notes[0].starts_with("eos_token_id is 9"), "noted");
+  const Vocabulary ends_beyond = hugging_face(
+      replaced(replaced(byte_level_json(), "\"eos_token_id\": 1", "\"eos_token_id\": 99"),
+               "\"eos_token\": null", "\"x\": null"));
+  check(ends_beyond.eos == -1 && ends_beyond.notes.size() == 2, "eos beyond the tokens");
 }
 
 void reads_simple_pre_tokenizers() {
@@ -230,7 +238,7 @@ void refuses_bad_hugging_face() {
   refuse(json, "[\"a b\"]", "[[\"a\"]]", "texts of a merge is 1, expected 2");
   refuse(json, "[\"a b\"]", "[7]", "tokenizer.json");
   refuse(json, "[\"a b\"]", "[\"b b\"]", "is not in the vocabulary");
-  refuse(json, "[5, 2]", "[5, 9]", "generation_config.json: eos_token_id");
+  refuse(json, "[5, 2]", "[5, \"x\"]", "generation_config.json: eos_token_id");
   refuse(json, "\"id\": 3", "\"idx\": 3", "an added token has no id");
   refuse(json, "\"normalizer\": null", "\"normalizer\": {\"type\": \"Nmt\"}", "Nmt");
   refuse(json, "\"normalizer\": null", "\"decoder\": {\"type\": \"CTC\"}", "CTC");

@@ -314,6 +314,7 @@ QuantizeResult quantize(const std::string& in, const std::string& out,
   QuantizeResult result;
   {
     Job job(in, out, options);
+    result.notes = job.impl->info.notes;  // which the file that is written does not have
     if (options.works_by_layer())
       quantize_by_layer(job, out, options, result);
     else

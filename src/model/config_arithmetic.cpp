@@ -123,9 +123,14 @@ constexpr Arithmetic kGguf[] = {
     {"moe_every_n_layers"},
     {"nextn_predict_layers"},
     {"residual_scale", 1},
-    {"rope.freq_base_swa"},
-    {"rope.scaling.yarn_log_multiplier"},
     {"ssm.state_size"},
+};
+
+// Keys after "ARCHITECTURE.rope.": any other that nobody asked for must say that it is not used.
+constexpr Arithmetic kGgufRope[] = {
+    {"scale_linear", 1},           {"scaling.attn_factor", 1},      {"scaling.factor", 1},
+    {"scaling.type", 0, "none"},   {"scaling.yarn_attn_factor", 1}, {"scaling.yarn_beta_fast", 32},
+    {"scaling.yarn_beta_slow", 1}, {"scaling.yarn_ext_factor", 1},
 };
 
 bool says_nothing(const Json& value, double neutral, std::string_view word) {
@@ -156,6 +161,14 @@ void Fields::refuse_unread(const std::string& architecture) const {
 void Fields::refuse_unread_gguf(const std::string& prefix) const {
   const std::string architecture = prefix.substr(0, prefix.size() - 1);
   for (const Arithmetic& a : kGguf) refuse_if_set(prefix + a.key, a.neutral, a.word, architecture);
+  const std::string rope = prefix + "rope.";
+  for (const auto& [key, value] : object_.as_object(path_)) {
+    if (!key.starts_with(rope)) continue;
+    Arithmetic unknown{""};
+    for (const Arithmetic& a : kGgufRope)
+      if (key.compare(rope.size(), std::string::npos, a.key) == 0) unknown = a;
+    refuse_if_set(key, unknown.neutral, unknown.word, architecture);
+  }
 }
 
 void Fields::refuse_others(Names harmless) const {

@@ -205,6 +205,19 @@ int32_t Fields::count_or(const std::string& key, int32_t fallback) const {
   return value ? bounded(*value, key, 0, kMaxContext) : fallback;
 }
 
+int32_t Fields::uniform(const std::string& key, int32_t n, int32_t low) const {
+  const Json& value = get(key);
+  if (!value.is_array()) return bounded(value, key, low, kMaxSize);
+  const Json::Array& list = value.as_array(where(key));
+  if (list.size() != static_cast<size_t>(n))
+    throw Error::mismatch(where(key), "length", std::to_string(n), std::to_string(list.size()));
+  const int32_t first = bounded(list.front(), key, low, kMaxSize);
+  for (const Json& of_layer : list)
+    if (bounded(of_layer, key, low, kMaxSize) != first)
+      throw Error(where(key), "differs between layers, which is not implemented");
+  return first;
+}
+
 float Fields::number(const std::string& key) const {
   return static_cast<float>(get(key).as_number(where(key)));
 }

@@ -40,6 +40,8 @@ class Fields {
   int32_t size_or(Names names, int32_t fallback, int64_t max = kMaxSize) const;
   /// As size_or(), but 0 says that there is none.
   int32_t count_or(const std::string& key, int32_t fallback) const;
+  /// A count from `low` on, or a list [n] of equal ones: what some converters write of each layer.
+  int32_t uniform(const std::string& key, int32_t n, int32_t low) const;
   float number(const std::string& key) const;
   float number_or(const std::string& key, float fallback) const;
   float number_or(Names names, float fallback) const;

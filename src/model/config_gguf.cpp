@@ -7,6 +7,7 @@
 #include "model/config_fields.h"
 #include "model/families.h"
 #include "model/rope.h"
+#include "model/tensor_names.h"
 #include "nibble/error.h"
 
 namespace nibble {
@@ -28,6 +29,13 @@ struct Gguf {
   int32_t count_or(const char* name, int32_t fallback) const {
     return fields.count_or(key(name), fallback);
   }
+  // What every layer has alike.
+  int32_t uniform(const char* name, int32_t n_layers, int32_t low = 1) const {
+    return fields.uniform(key(name), n_layers, low);
+  }
+  int32_t uniform_or(const char* name, int32_t n_layers, int32_t fallback, int32_t low = 1) const {
+    return fields.find(key(name)) ? uniform(name, n_layers, low) : fallback;
+  }
   float number_or(const char* name, float fallback) const {
     return fields.number_or(key(name), fallback);
   }
@@ -41,24 +49,51 @@ int32_t original_context(const Gguf& g, const Config& config) {
   return g.size_or("rope.scaling.original_context_length", config.context_length, kMaxContext);
 }
 
+// What YaRN multiplies q and k by, in all.
+float yarn_attention_factor(const Gguf& g, const Config& c) {
+  float scale = 1.0f, divisor = g.number_or("rope.scaling.yarn_log_multiplier", 0.0f);
+  if (c.architecture == "ministral3") {  // under the names of Ollama's converter
+    const float first = g.number_or("rope.scaling.mscale", 0.0f);
+    const float second = g.number_or("rope.scaling.mscale_all_dim", 0.0f);
+    if (first != 0.0f && second != 0.0f) scale = first, divisor = second;
+  } else if (divisor != 0.0f) {  // DeepSeek 2 means another
+    throw Error(g.fields.where(g.key("rope.scaling.yarn_log_multiplier")), "is not implemented");
+  }
+  float usual = yarn_magnitude(c.rope_factor, scale) / yarn_magnitude(c.rope_factor, divisor);
+  // The first files of OLMo 3 have the whole of it under the name of what comes on top.
+  if (c.architecture == "olmo2")
+    usual = g.number_or("rope.scaling.attn_factor", usual);
+  else
+    usual *= g.number_or("rope.scaling.attn_factor", 1.0f);
+  return g.number_or("rope.scaling.yarn_attn_factor", usual);
+}
+
+void read_yarn(const Gguf& g, Config& out) {
+  // The second name is that of Ollama's converter, which writes 0 for none.
+  const auto turns = [&](const char* name, const char* other, float usual) {
+    const bool is_ollama = out.architecture == "ministral3";
+    const float found = g.number_or(name, is_ollama ? g.number_or(other, usual) : usual);
+    return found == 0.0f && is_ollama ? usual : found;
+  };
+  out.rope_scaling = RopeScaling::yarn;
+  out.rope_original_context = original_context(g, out);
+  out.rope_beta_fast = turns("rope.scaling.yarn_beta_fast", "rope.scaling.beta_fast", 32.0f);
+  out.rope_beta_slow = turns("rope.scaling.yarn_beta_slow", "rope.scaling.beta_slow", 1.0f);
+  out.rope_attention_factor = yarn_attention_factor(g, out);
+  if (g.number_or("rope.scaling.yarn_ext_factor", 1.0f) != 1.0f)
+    throw Error(g.fields.where(g.key("rope.scaling.yarn_ext_factor")), "is not implemented");
+}
+
 void read_rope_scaling(const Gguf& g, Config& out) {
-  const std::string type = g.fields.string_or(g.key("rope.scaling.type"), "linear");
+  std::string type = g.fields.string_or(g.key("rope.scaling.type"), "linear");
+  if (type.empty()) type = "none";
   out.rope_factor =  // files of 2023 have it under the second name
       g.number_or("rope.scaling.factor", g.number_or("rope.scale_linear", 1.0f));
   if (out.rope_factor == 0.0f) out.rope_factor = 1.0f;
   if (type == "linear") {
     if (out.rope_factor != 1.0f) out.rope_scaling = RopeScaling::linear;
   } else if (type == "yarn") {
-    out.rope_scaling = RopeScaling::yarn;
-    out.rope_original_context = original_context(g, out);
-    out.rope_beta_fast = g.number_or("rope.scaling.yarn_beta_fast", 32.0f);
-    out.rope_beta_slow = g.number_or("rope.scaling.yarn_beta_slow", 1.0f);
-    const float log_multiplier = g.number_or("rope.scaling.yarn_log_multiplier", 0.0f);
-    if (log_multiplier != 0.0f && out.architecture != "ministral3")  // DeepSeek 2 means another
-      throw Error(g.fields.where(g.key("rope.scaling.yarn_log_multiplier")), "is not implemented");
-    out.rope_attention_factor = g.number_or("rope.scaling.attn_factor", 1.0f) *
-                                yarn_magnitude(out.rope_factor, 1.0f) /
-                                yarn_magnitude(out.rope_factor, log_multiplier);
+    read_yarn(g, out);
   } else if (type != "none" && type != "longrope") {
     refuse_rope(g.fields.where(g.key("rope.scaling.type")), type);
   }
@@ -68,6 +103,17 @@ void read_rope_scaling(const Gguf& g, Config& out) {
   out.rope_scaling = RopeScaling::longrope;
   out.rope_original_context = original_context(g, out);
   out.rope_attention_factor = g.number_or("rope.scaling.attn_factor", 1.0f);
+}
+
+// What has no say in text, or without a scaling that reads it.
+void pass_over_rope(const Gguf& g, const Layout& layout) {
+  for (const char* name : {"rope.scaling.original_context_length", "rope.scaling.finetuned"})
+    g.fields.find(g.key(name));
+  // Of the families whose rows pair, only some are known to lie otherwise where there are sections.
+  if (layout.interleaved_rope && !layout.halves_if_sections && has_rope_sections(g.checkpoint))
+    return;
+  for (const char* name : {"rope.dimension_sections", "rope.mrope_section"})
+    g.fields.find(g.key(name));
 }
 
 // The layers that have the window: a list of them or, if the file has none, all but each
@@ -129,7 +175,19 @@ void read_gemma(const Gguf& g, Config& out) {
   // The first files of Gemma 2 leave its window out.
   if (second) out.sliding_window = g.count_or("attention.sliding_window", 4096);
   read_window_pattern(g, second ? 2 : 6, out);
-  if (!second) out.rope_local_theta = g.number_or("rope.freq_base_swa", 10000.0f);
+  if (second) return;
+  // The second names are those of Ollama's converter.
+  out.rope_theta = g.number_or("rope.freq_base", g.number_or("rope.global.freq_base", 1e6f));
+  out.rope_local_theta =
+      g.number_or("rope.freq_base_swa", g.number_or("rope.local.freq_base", 10000.0f));
+}
+
+// Granite 4 without layers of a state space has the keys of its sisters that have them.
+void read_granite(const Gguf& g, Config& out) {
+  g.fields.find(g.key("ssm.state_size"));
+  // In its files this says whether it rotates.
+  if (!g.bool_or("rope.scaling.finetuned", true))
+    out.nope_layers.assign(static_cast<size_t>(out.n_layers), 1);
 }
 
 // What the files of some families leave out, and what they mean by what they have.
@@ -145,6 +203,10 @@ void read_family(const Gguf& g, Config& out) {
     out.attention_scale = g.number_or("attention.scale", 0.0f);
     out.logit_scale = 1.0f / g.number_or("logit_scale", mini ? dim / 256.0f : 1.0f);
   }
+  if (name == "granite") read_granite(g, out);
+  // The first files of Phi-3 leave the window of those with a short context out.
+  if (name == "phi3" && out.context_length == 4096 && (out.n_layers == 32 || out.n_layers == 40))
+    out.sliding_window = g.count_or("attention.sliding_window", 2047);
   if (name == "command-r" || name == "cohere2") out.logit_scale = g.number_or("logit_scale", 1.0f);
   if (name == "cohere2" || name == "exaone4" || name == "olmo2") read_window_pattern(g, 4, out);
   if (name == "cohere2" || name == "exaone4") stop_rotating_without_window(out);
@@ -156,12 +218,15 @@ void read_family(const Gguf& g, Config& out) {
   if (out.rope_local_theta == 0.0f &&
       g.fields.number_or(local_theta, out.rope_theta) != out.rope_theta)
     throw Error(g.fields.where(local_theta), "is not implemented for the architecture " + name);
+  if (g.size_or("rope.dimension_count_swa", out.rope_dim) != out.rope_dim)
+    throw Error(g.fields.where(g.key("rope.dimension_count_swa")), "is not implemented");
   if (name == "gpt-oss") {
     read_window_pattern(g, 2, out);
     out.rope_truncate = false;
   }
   if (name == "ministral3") {
-    out.query_growth = g.number_or("attention.temperature_scale", 0.0f);
+    out.query_growth =  // the second name is that of Ollama's converter
+        g.number_or("attention.temperature_scale", g.number_or("rope.scaling_beta", 0.0f));
     if (out.query_growth != 0.0f && out.rope_scaling == RopeScaling::none)
       out.rope_original_context = original_context(g, out);
   }
@@ -197,14 +262,15 @@ Config config_from_gguf(const Checkpoint& checkpoint) {
   out.name = fields.string_or("general.name", "");
   out.n_layers = g.size("block_count");
   out.dim = g.size("embedding_length");
-  out.n_heads = g.size("attention.head_count");
-  out.n_kv_heads = g.size_or("attention.head_count_kv", out.n_heads);
+  out.n_heads = g.uniform("attention.head_count", out.n_layers);
+  out.n_kv_heads = g.uniform_or("attention.head_count_kv", out.n_layers, out.n_heads);
   out.head_dim = g.size_or("attention.key_length", std::max(1, out.dim / out.n_heads));
   if (g.size_or("attention.value_length", out.head_dim) != out.head_dim)
     throw Error(fields.where(g.key("attention.value_length")), "differs from the key length");
   // A file of experts alone need not have it.
-  out.ffn_dim = g.count_or("expert_count", 0) > 0 ? g.count_or("feed_forward_length", 0)
-                                                  : g.size("feed_forward_length");
+  out.ffn_dim = g.count_or("expert_count", 0) > 0
+                    ? g.uniform_or("feed_forward_length", out.n_layers, 0, 0)
+                    : g.uniform("feed_forward_length", out.n_layers);
   out.context_length = g.size_or("context_length", 2048, kMaxContext);
   const char* eps = out.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
                                               : "attention.layer_norm_epsilon";
@@ -218,6 +284,7 @@ Config config_from_gguf(const Checkpoint& checkpoint) {
   read_family(g, out);
   if (!fields.bool_or(g.key("attention.causal"), true))
     throw Error(fields.where(g.key("attention.causal")), "is false, which is not implemented");
+  pass_over_rope(g, family->gguf_layout);
   fields.refuse_unread_gguf(g.prefix);
   // The vocabulary is as large as the embedding: the count in the metadata is optional.
   const TensorView& embedding = checkpoint.get("token_embd.weight");

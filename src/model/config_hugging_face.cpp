@@ -33,7 +33,9 @@ void read_llama(const Fields& f, Config& out) {
   out.ffn_bias = f.bool_or("mlp_bias", false);
 }
 
-void read_mistral(const Fields& f, Config& out) { read_window(f, out); }
+void read_mistral(const Fields& f, Config& out) { read_window(f, out, 4096); }
+
+void read_ministral3(const Fields& f, Config& out) { read_window(f, out); }
 
 void read_mixtral(const Fields& f, Config& out) {
   read_window(f, out);
@@ -146,7 +148,7 @@ void read_olmo3(const Fields& f, Config& out) {
 // If there is a window, the layers without it have no positions. The pattern is a period or, as
 // "LLLG", one letter a layer.
 void read_exaone4(const Fields& f, Config& out) {
-  read_window(f, out);
+  read_window(f, out, 4096);
   const Json* pattern = f.find("sliding_window_pattern");
   if (out.sliding_window == 0) return;
   if (!pattern || !pattern->is_string()) {
@@ -185,6 +187,8 @@ void read_granite4(const Fields& f, Config& out) {
   read_granite(f, out);
   out.ffn_dim = f.size("shared_intermediate_size");
   f.only("position_embedding_type", "rope");
+  if (!f.find("position_embedding_type"))
+    out.nope_layers = per_layer(out, [](int32_t) { return 1; });
   f.only("normalization_function", "rmsnorm");
   f.only("num_local_experts", int64_t{0});
   f.find("mamba_d_state");  // of layers that layer_types would list
@@ -332,9 +336,9 @@ struct Reader {
 
 constexpr Reader kReaders[] = {
     {.model_type = "llama", .read = read_llama},
-    {.model_type = "mistral", .read = read_mistral},
-    {.model_type = "ministral", .read = read_mistral},
-    {.model_type = "ministral3", .read = read_mistral, .norm_eps = 1e-5f, .query_growth = true},
+    {.model_type = "mistral", .read = read_mistral, .n_heads = 32, .n_kv_heads = 8},
+    {.model_type = "ministral", .read = read_mistral, .n_heads = 32, .n_kv_heads = 8},
+    {.model_type = "ministral3", .read = read_ministral3, .norm_eps = 1e-5f, .query_growth = true},
     {.model_type = "mixtral", .read = read_mixtral, .norm_eps = 1e-5f, .rope_theta = 1e6f},
     {.model_type = "smollm3", .read = read_smollm3, .rope_theta = 2e6f, .tied = true},
     {.model_type = "qwen2", .read = read_qwen2},
@@ -427,8 +431,9 @@ Config config_from_hugging_face(const Checkpoint& checkpoint) {
   out.n_layers = f.size({"num_hidden_layers", "n_layer", "n_layers", "num_layers"});
   out.dim = f.size({"hidden_size", "n_embd", "d_model", "n_embed"});
   out.n_heads = or_default({"num_attention_heads", "n_head", "n_heads"}, reader.n_heads);
+  const bool known_kv_heads = reader.n_kv_heads > 0 && !f.mentions("num_key_value_heads");
   out.n_kv_heads =
-      f.size_or("num_key_value_heads", reader.n_kv_heads > 0 ? reader.n_kv_heads : out.n_heads);
+      f.size_or("num_key_value_heads", known_kv_heads ? reader.n_kv_heads : out.n_heads);
   out.head_dim = f.size_or(
       "head_dim", reader.head_dim > 0 ? reader.head_dim : std::max(1, out.dim / out.n_heads));
   out.ffn_dim = f.size_or({"intermediate_size", "n_inner", "ffn_dim"}, 0);

@@ -32,6 +32,9 @@ constexpr SlotName kGguf[] = {
     {Slot::act_scales, "blk.#.ffn.act.scales"},
     {Slot::ffn_post_norm, "blk.#.post_ffw_norm.weight"},
     {Slot::router, "blk.#.ffn_gate_inp.weight"},
+    // With an option of its converter.
+    {Slot::expert_gate, "blk.#.ffn_gate_up_exps.weight"},
+    {Slot::expert_up, "blk.#.ffn_gate_up_exps.weight"},
     // Files of before 2024-04 have a tensor for each expert, as .nib files do.
     {Slot::expert_gate, "blk.#.ffn_gate_exps.weight"},
     {Slot::expert_up, "blk.#.ffn_up_exps.weight"},
@@ -395,7 +398,7 @@ constexpr Family kFamilies[] = {
      "glm4",
      "glm4",
      kGlm4,
-     {.names = kGgufGateUp, .gate_up = true, .interleaved_rope = true},
+     {.names = kGgufGateUp, .gate_up = true, .interleaved_rope = true, .halves_if_sections = true},
      {.names = kGlm, .gate_up = true, .interleaved_rope = true}},
     {"seed_oss", "seed_oss", "seed_oss", {}, {.names = kGgufFfnNorm}, kPlain},
     {"ernie4_5", "ernie4_5", "ernie4_5", {}, kPermuted, {.interleaved_rope = true}},

@@ -58,11 +58,13 @@ enum class QkvOrder : uint8_t { separate, concatenated, grouped };
 struct Layout {
   std::span<const SlotName> names = {};  // that differ from the usual ones of such files
   QkvOrder qkv = QkvOrder::separate;
-  bool gate_up = false;           // one tensor: gate, then up
-  bool expert_pairs = false;      // one tensor for each expert's gate and up: row by row in turns
-  bool interleaved_rope = false;  // rows of q and k pair (2i, 2i + 1)
-  bool transposed = false;        // matrices of layers are [inputs, outputs]
-  bool unit_norms = false;        // norms multiply by 1 + weight
+  bool gate_up = false;             // one tensor: gate, then up
+  bool expert_gate_up = false;      // one tensor: for each expert its gate, then its up
+  bool expert_pairs = false;        // one tensor for each expert's gate and up: row by row in turns
+  bool interleaved_rope = false;    // rows of q and k pair (2i, 2i + 1)
+  bool halves_if_sections = false;  // but not in files with has_rope_sections()
+  bool transposed = false;          // matrices of layers are [inputs, outputs]
+  bool unit_norms = false;          // norms multiply by 1 + weight
 };
 
 struct Family {

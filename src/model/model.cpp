@@ -35,6 +35,7 @@ void read_tokenizer(const Checkpoint& checkpoint, ModelImpl& model) {
   Vocabulary vocabulary = read_vocabulary(checkpoint);
   // Embeddings may have more rows than there are tokens: such an id is a token without text.
   pad_vocabulary(vocabulary, static_cast<size_t>(model.config.vocab_size));
+  model.info.notes = std::move(vocabulary.notes);
   model.tokenizer = make_tokenizer(std::move(vocabulary));
 }
 

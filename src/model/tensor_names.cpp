@@ -44,12 +44,19 @@ bool is_head(std::string_view name) {
   return name.starts_with("lm_head.") || name.starts_with("embed_out.");
 }
 
-Layout layout_of(const Family& family, FileFormat format) {
-  switch (format) {
+Layout layout_of_gguf(const Family& family, const Checkpoint& checkpoint) {
+  Layout layout = family.gguf_layout;
+  if (layout.halves_if_sections && has_rope_sections(checkpoint)) layout.interleaved_rope = false;
+  layout.expert_gate_up = checkpoint.find("blk.0.ffn_gate_up_exps.weight") != nullptr;
+  return layout;
+}
+
+Layout layout_of(const Family& family, const Checkpoint& checkpoint) {
+  switch (checkpoint.format) {
     case FileFormat::hugging_face:
       return family.hugging_face_layout;
     case FileFormat::gguf:
-      return family.gguf_layout;
+      return layout_of_gguf(family, checkpoint);
     case FileFormat::llama2c:
       return {.interleaved_rope = true};
     case FileFormat::nib:
@@ -64,7 +71,7 @@ TensorNames::TensorNames(const Checkpoint& checkpoint, const Family& family)
     : checkpoint_(checkpoint),
       family_(family),
       quant_(read_quant_config(checkpoint)),
-      layout_(layout_of(family, checkpoint.format)) {
+      layout_(layout_of(family, checkpoint)) {
   if (checkpoint.format != FileFormat::hugging_face) return;
   // A checkpoint of the model without its head ("GPT2Model") lacks the first part of all names.
   const std::string embedding = candidates({Slot::embedding}).front();
@@ -175,6 +182,17 @@ void TensorNames::refuse_unknown(bool tied) const {
 
 std::string TensorNames::nib_name(const Place& place) {
   return fill(nibble::nib_name(place.slot), place);
+}
+
+bool has_rope_sections(const Checkpoint& checkpoint) {
+  const Json* architecture = checkpoint.metadata.find("general.architecture");
+  if (!architecture || !architecture->is_string()) return false;
+  const std::string key = architecture->as_string({}) + ".rope.dimension_sections";
+  const Json* sections = checkpoint.metadata.find(key);
+  if (!sections || !sections->is_array()) return false;
+  return std::ranges::any_of(sections->as_array({}), [&](const Json& pairs) {
+    return pairs.as_int(checkpoint.path + ": " + key) > 0;
+  });
 }
 
 const Family& family_of(const Checkpoint& checkpoint, const Config& config) {

@@ -61,6 +61,10 @@ class TensorNames {
   std::unordered_set<std::string_view> used_;
 };
 
+/// Whether a GGUF file is of a model of images and text, whose positions have several parts: they
+/// are all alike in text.
+bool has_rope_sections(const Checkpoint& checkpoint);
+
 /// The family as the files of a checkpoint have it: model_type tells kinds of LLaMA apart.
 const Family& family_of(const Checkpoint& checkpoint, const Config& config);
 

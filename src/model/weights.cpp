@@ -175,8 +175,10 @@ SourceRows source_rows(const Layout& layout, const Config& c, const Place& place
                .source_group = 2};
     out.total = 2 * rows;
   }
-  if (layout.gate_up && (place.slot == Slot::gate || place.slot == Slot::up)) {
-    out.map.first = place.slot == Slot::gate ? 0 : static_cast<uint32_t>(rows);
+  const bool is_gate = place.slot == (layout.expert_gate_up ? Slot::expert_gate : Slot::gate);
+  const bool is_up = place.slot == (layout.expert_gate_up ? Slot::expert_up : Slot::up);
+  if ((layout.gate_up || layout.expert_gate_up) && (is_gate || is_up)) {
+    out.map.first = is_gate ? 0 : static_cast<uint32_t>(rows);
     out.total = 2 * rows;
   }
   return out;

@@ -263,7 +263,9 @@ Arguments without(const Arguments& arguments, size_t n) {
   return out;
 }
 
+// As in Jinja, this filter and those below give nothing for whatever counts as false, be it none.
 Value filter_map(Interpreter& in, const Value& value, const Arguments& arguments) {
+  if (!truth(value)) return list_of(in, {});
   std::vector<Value> items = in.iterate(value);
   if (arguments.positional.empty()) {
     const auto given = arguments.bind(in.context(), "map", {"attribute", "default"});
@@ -284,6 +286,7 @@ Value filter_map(Interpreter& in, const Value& value, const Arguments& arguments
 /// select, reject, selectattr and rejectattr.
 template <bool Wanted, bool OfAttribute>
 Value filter_select(Interpreter& in, const Value& value, const Arguments& arguments) {
+  if (!truth(value)) return list_of(in, {});
   constexpr size_t kBefore = OfAttribute ? 1 : 0;
   if (arguments.positional.size() < kBefore) in.fail("selectattr: an attribute is missing");
   const bool tested = arguments.positional.size() > kBefore;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <span>
 
 #include "base/ascii.h"
@@ -122,6 +123,18 @@ void check_vocabulary(const Vocabulary& v, const std::string& where) {
   if (std::max({v.normalizers.size(), v.splits.size(), v.decoders.size()}) > kMaxSteps)
     throw Error(where, "its tokenizer has more than " + std::to_string(kMaxSteps) + " steps");
   for (const DecodeStep& step : v.decoders) check_decoder(step, where);
+}
+
+Token special_id(const Json& json, const std::string& where, const char* key, Vocabulary& v) {
+  constexpr int64_t kNone = std::numeric_limits<uint32_t>::max();  // -1 as the uint32 of a GGUF
+  const int64_t id = json.as_int(where + ": " + key);
+  if (id == -1 || id == kNone) return -1;
+  if (id >= 0 && static_cast<uint64_t>(id) < v.tokens.size()) return static_cast<Token>(id);
+  constexpr size_t kMaxNotes = 20;
+  if (v.notes.size() < kMaxNotes)
+    v.notes.push_back(std::string(key) + " is " + std::to_string(id) + ", but there are only " +
+                      std::to_string(v.tokens.size()) + " tokens: it is ignored");
+  return -1;
 }
 
 void set_sentencepiece_steps(Vocabulary& v, const SentencePieceRules& rules) {

@@ -45,6 +45,7 @@ struct Vocabulary {
   bool fuse_unk = true;                   // unknown characters side by side are one unknown token
   bool ignore_merges = false;             // a word that is a token is not merged (Llama 3)
   std::string chat_template;              // Jinja text, or empty
+  std::vector<std::string> notes;         // what a user should know of how the file was read
 };
 
 /// From any checkpoint; Error if it holds no tokenizer (see has_vocabulary) or one that is unknown:

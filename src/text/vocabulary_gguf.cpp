@@ -1,7 +1,6 @@
 // Tokenizers of GGUF files: the keys "tokenizer.*".
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "base/checked.h"
 #include "load/names.h"
@@ -100,9 +99,7 @@ class GgufReader {
 
   // The file does not say which tokens swallow white space: in Phi-3 most special tokens swallow
   // what follows. The vocabulary is known by the token that it alone has.
-  bool is_phi3() const {
-    return std::ranges::find(v_.tokens, "<|placeholder1|>") != v_.tokens.end();
-  }
+  bool is_phi3() const { return has_token("<|placeholder1|>"); }
   void set_phi3_strips() {
     constexpr std::array<std::string_view, 3> kOthers = {"<unk>", "<s>", "<|endoftext|>"};
     for (size_t i = 0; i < std::min(v_.tokens.size(), v_.kinds.size()); ++i) {
@@ -113,11 +110,27 @@ class GgufReader {
     }
   }
 
+  bool has_token(std::string_view text) const {
+    return std::ranges::find(v_.tokens, text) != v_.tokens.end();
+  }
+
+  // Files of before 2024-05 do not say how a text is cut into words.
+  std::string guessed_rule() {
+    constexpr size_t kQwenTokens = 150'000;
+    std::string name = "default";
+    if (has_token("<|begin_of_text|>")) name = "llama-bpe";
+    if (has_token("<|im_start|>") && v_.tokens.size() > kQwenTokens) name = "qwen2";
+    v_.notes.push_back("the file does not say how its tokenizer cuts a text into words (" +
+                       key("pre") + "): taken to be \"" + name +
+                       "\"; if replies are poor, convert the model anew");
+    return name;
+  }
+
   void read_byte_level() {
     v_.kind = TokenizerKind::byte_bpe;
     v_.fuse_unk = false;
-    std::string name = "default";
-    if (const Json* pre = find("pre")) name = pre->as_string(at("pre"));
+    const Json* pre = find("pre");
+    const std::string name = pre ? pre->as_string(at("pre")) : guessed_rule();
     const GgufRule* known = find_gguf_rule(name);
     if (!known) throw Error(at("pre"), "the pre-tokenizer " + printable(name) + " is not known");
     v_.splits = split_rule(known->rule);
@@ -127,19 +140,13 @@ class GgufReader {
       v_.merges.push_back(split_merge(merge.as_string(at("merges")), at("merges")));
   }
 
-  void read_id(const char* name, Token& id) const {
+  // What the file does not have leaves the usual id, and so does what is no token.
+  void read_id(const char* name, Token& id) {
     const Json* value = find(name);
     if (!value) return;
-    const int64_t found = value->as_int(at(name));
-    constexpr int64_t kNone = std::numeric_limits<uint32_t>::max();  // -1 as the file's uint32
-    if (found == -1 || found == kNone) {
-      id = -1;
-      return;
-    }
-    if (found < 0 || static_cast<uint64_t>(found) >= v_.tokens.size())
-      throw Error::mismatch(where_, key(name), "below " + std::to_string(v_.tokens.size()),
-                            std::to_string(found));
-    id = static_cast<Token>(found);
+    const size_t n_notes = v_.notes.size();
+    const Token found = special_id(*value, where_, key(name).c_str(), v_);
+    if (found >= 0 || v_.notes.size() == n_notes) id = found;
   }
 
   void read_ids() {

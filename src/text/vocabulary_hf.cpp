@@ -204,7 +204,7 @@ class HuggingFaceReader {
 
   // tokenizer_config.json gives texts (or objects with a text), and null for none; config.json
   // gives an id or a list of ids.
-  void read_special_id(const char* token_key, const char* id_key, Token& out) const {
+  void read_special_id(const char* token_key, const char* id_key, Token& out) {
     const Json* named = tokenizer_config_ ? tokenizer_config_->find(token_key) : nullptr;
     if (named) {
       const std::string text = named->is_object() ? text_member(named, "content")
@@ -214,25 +214,28 @@ class HuggingFaceReader {
     }
     const Json* ids = member(config_, id_key);
     if (!ids) return;
-    const std::string where = directory_ + ": config.json: " + id_key;
-    if (!ids->is_array())
-      out = checked_id(*ids, where);
-    else if (!ids->as_array(where).empty())
-      out = checked_id(ids->as_array(where)[0], where);
+    if (ids->is_array() && ids->as_array({}).empty()) return;
+    const Json& id = ids->is_array() ? ids->as_array({})[0] : *ids;
+    out = special_id(id, directory_ + ": config.json", id_key, v_);
+  }
+
+  void add_end_token(const Json& json, const std::string& where) {
+    const Token id = special_id(json, where, "eos_token_id", v_);
+    if (id >= 0) v_.end_tokens.push_back(id);
   }
 
   void read_special_ids() {
     read_special_id("bos_token", "bos_token_id", v_.bos);
     read_special_id("eos_token", "eos_token_id", v_.eos);
     for (const char* file : {"config", "generation_config"}) {
-      const std::string where = directory_ + ": " + file + ".json: eos_token_id";
+      const std::string where = directory_ + ": " + file + ".json";
       const Json* ids = member(member(&metadata_, file), "eos_token_id");
       if (!ids) continue;
       if (!ids->is_array()) {
-        v_.end_tokens.push_back(checked_id(*ids, where));
+        add_end_token(*ids, where);
         continue;
       }
-      for (const Json& id : ids->as_array(where)) v_.end_tokens.push_back(checked_id(id, where));
+      for (const Json& id : ids->as_array(where)) add_end_token(id, where);
     }
   }
 

@@ -37,6 +37,10 @@ void finish_vocabulary(Vocabulary& vocabulary, const std::string& where);
 /// Throws Error(where, ...) if parts of the vocabulary contradict one another.
 void check_vocabulary(const Vocabulary& vocabulary, const std::string& where);
 
+/// The id that a file gives a special token, under that key; -1 if it is none, or if there is no
+/// such token, which is noted.
+Token special_id(const Json& id, const std::string& where, const char* key, Vocabulary& vocabulary);
+
 /// The kind that SentencePiece, and GGUF after it, give this number.
 TokenKind token_kind(uint64_t number);
 
