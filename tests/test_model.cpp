@@ -244,7 +244,8 @@ void cache_types() {
     return relative_norm(logits_of(model, tokens, options), expected);
   };
   check(error(KvType::f32) < 1e-5, "f32 cache");
-  check(error(KvType::f16) < 2e-3, "f16 cache");
+  // AMX multiplies a cache of fp16 in bf16, of three bits less.
+  check(error(KvType::f16) < (model.info().kernels == "amx" ? 1.6e-2 : 2e-3), "f16 cache");
   check(error(KvType::q8_0) < 2e-2, "q8_0 cache");
   SessionOptions mixed;
   mixed.k_type = KvType::q8_0;
