@@ -1,7 +1,7 @@
 // Matrix products on tiles of bf16 (AMX), for a class of tiles as amx_tiles.h has it.
 //
-// Weights are widened to bf16 (amx_weights.h) and activations rounded to it; sums are f32 and stay
-// in their tiles over all columns. Integer tiles would be twice as fast, but their sums must be
+// Weights are widened to bf16 (amx_weights.h) and activations rounded to it; sums are f32, over all
+// columns without a scale between. Integer tiles would be twice as fast, but their sums must be
 // scaled once a group: for a group of 32 that is a tile stored, 16 rows loaded, converted and added
 // in about 40 cycles, for 8 cycles of products. With bf16 a product of 16 x 16 x 32 takes 16 cycles
 // whatever the group, and activations lose 2^-9 of themselves instead of 2^-8 of the largest one.
