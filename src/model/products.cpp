@@ -15,8 +15,8 @@ QuantizedRows Products::quantized_rows(const PackedMatrix& w, size_t cols) const
   for (const Workspace::Quantized& q8 : ws_.quantized) {
     if (q8.group != group || q8.input_form != w.input_form) continue;
     QuantizedRows rows = q8.rows;
-    rows.stride = round_up(cols, kSuperCols) * code_bytes(kernels_.activations) +
-                  Workspace::kRowPadding;
+    rows.stride =
+        round_up(cols, kSuperCols) * code_bytes(kernels_.activations) + Workspace::kRowPadding;
     rows.n_groups = round_up(cols, kSuperCols) / group;
     rows.group = group;
     return rows;
